@@ -50,6 +50,14 @@ pub struct RoleRef {
     pub name: Box<str>,
 }
 
+/// A role that a binding names and that does not exist.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{resource}.rbac.authorization.k8s.io {name} not found")]
+struct NoRole {
+    resource: &'static str,
+    name: String,
+}
+
 /// A member of a binding.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -190,15 +198,15 @@ impl Tables {
     }
 
     /// Returns the rules of a role, or the message that there is none.
-    fn rules(&self, role: &RoleRef, namespace: &Arc<str>) -> Result<&Arc<[Rule]>, String> {
+    fn rules(&self, role: &RoleRef, namespace: &Arc<str>) -> Result<&Arc<[Rule]>, NoRole> {
         let (namespace, resource) = match &*role.kind {
             "ClusterRole" => (Arc::from(""), "clusterrole"),
             _ => (namespace.clone(), "role"),
         };
         let name = (namespace, Arc::from(&*role.name));
-        self.roles.get(&name).ok_or_else(|| {
-            let name = quote(&role.name);
-            format!("{resource}.rbac.authorization.k8s.io {name} not found")
+        self.roles.get(&name).ok_or_else(|| NoRole {
+            resource,
+            name: quote(&role.name),
         })
     }
 
@@ -207,7 +215,7 @@ impl Tables {
         &'t self,
         user: &User,
         namespace: &str,
-        mut f: impl FnMut(&Name, &'t Binding, Result<&'t Arc<[Rule]>, String>) -> ControlFlow<()>,
+        mut f: impl FnMut(&Name, &'t Binding, Result<&'t Arc<[Rule]>, NoRole>) -> ControlFlow<()>,
     ) {
         let members: Vec<Member> = std::iter::once(Member::User((&*user.name).into()))
             .chain(
@@ -293,7 +301,7 @@ impl Index {
                         return ControlFlow::Break(());
                     }
                     Ok(_) => {}
-                    Err(error) => errors.push(error),
+                    Err(error) => errors.push(error.to_string()),
                 }
                 ControlFlow::Continue(())
             });
@@ -309,15 +317,15 @@ impl Index {
         }
     }
 
-    /// Returns the rules that a user has in a namespace (empty for those without one), and a message
-    /// if roles could not be found.
+    /// Returns the rules that a user has in a namespace (empty for those without one), and a
+    /// message if roles could not be found.
     pub fn rules_of(&self, user: &User, namespace: &str) -> (Vec<Rule>, Option<String>) {
         let (mut all, mut errors) = (Vec::new(), Vec::new());
         self.with(|tables| {
             tables.visit(user, namespace, |_name, _binding, rules| {
                 match rules {
                     Ok(rules) => all.extend(rules.iter().cloned()),
-                    Err(error) => errors.push(error),
+                    Err(error) => errors.push(error.to_string()),
                 }
                 ControlFlow::Continue(())
             });

@@ -1,5 +1,6 @@
-//! Who may do what in the mini cluster: users, actions, the rules of roles, and the index that
-//! decides. Keeps the default roles, aggregated roles and the accounts `default` up to date.
+//! The rights of users in the mini cluster: users, actions, the rules of roles, the index that
+//! decides, and tokens. Keeps the default roles, aggregated roles and the accounts `default` up to
+//! date.
 
 mod aggregate;
 mod defaults;
@@ -7,6 +8,7 @@ mod index;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod user;
 mod wait;
 
@@ -14,4 +16,5 @@ pub use aggregate::{aggregate, keep_accounts, keep_aggregated};
 pub use defaults::{ensure_defaults, role_names};
 pub use index::{Decision, Index, RoleRef};
 pub use rules::{MAX_TUPLES, Rule, TooManyTuples, missing};
+pub use tokens::{BoundObject, ISSUER, TokenError, TokenKey, TokenKeyError, TokenRequest};
 pub use user::{Action, MASTERS, ResourceAction, User};

@@ -7,10 +7,12 @@ use http::{Method, Response, request::Parts};
 use tokio::sync::Semaphore;
 
 use super::{
+    authenticate::Auth,
     authorize::action,
     discovery, endpoints,
     request::{Accept, Query, ResourceRequest, Target},
     response::{self, Body},
+    reviews,
     status::ApiError,
 };
 use crate::{
@@ -25,6 +27,8 @@ pub(crate) struct Api {
     pub(crate) view: Arc<dyn View>,
     /// The index over roles and bindings.
     pub(crate) index: Index,
+    /// The credentials that are accepted.
+    pub(crate) auth: Auth,
     /// The permits of running watches.
     pub(crate) watches: Arc<Semaphore>,
     pub(crate) drain: Drain,
@@ -35,6 +39,7 @@ impl Api {
     pub(crate) fn new(
         propose: Arc<dyn Propose>,
         view: Arc<dyn View>,
+        auth: Auth,
         watches: Arc<Semaphore>,
         drain: Drain,
     ) -> Self {
@@ -43,6 +48,7 @@ impl Api {
             propose,
             view,
             index,
+            auth,
             watches,
             drain,
         }
@@ -71,7 +77,10 @@ impl Api {
             ["api", "v1", rest @ ..] if !rest.is_empty() => ("", "v1", rest),
             ["apis", group, version, rest @ ..] if !rest.is_empty() => (*group, *version, rest),
             _ if head.method == Method::GET || head.method == Method::HEAD => {
-                return discovery::get(head, &segments);
+                return match self.key_discovery(&head.headers, &segments) {
+                    Some(document) => Ok(document),
+                    None => discovery::get(head, &segments),
+                };
             }
             _ => return Err(ApiError::no_such_path()),
         };
@@ -84,6 +93,10 @@ impl Api {
             (group, rest, &head.method)
         {
             return Ok(endpoints::pods(Accept::parse(&head.headers)?));
+        }
+
+        if let Some((created, namespace, name)) = reviews::find(group, rest) {
+            return self.create_only(created, &user, head, (namespace, name), &body);
         }
 
         let target = Target::parse(group, version, rest)?;

@@ -1,4 +1,4 @@
-//! Says which user a request comes from: by its client certificate, or by its bearer token.
+//! The users that requests come from: by client certificates, and by bearer tokens.
 
 use std::{fmt, sync::Arc};
 
@@ -6,16 +6,21 @@ use http::{HeaderMap, header};
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::{access::User, util::hex};
+use crate::{
+    access::{TokenKey, User},
+    util::hex,
+};
 
 /// The fact about a user that names the credential.
 const CREDENTIAL: &str = "authentication.kubernetes.io/credential-id";
 
-/// The bearer tokens that are accepted beside client certificates, which TLS checks.
+/// The credentials that are accepted beside client certificates, which TLS checks.
 #[derive(Clone, Default)]
 pub struct Auth {
-    /// The SHA-256 hashes of the tokens, and the users that they stand for.
+    /// The SHA-256 hashes of fixed tokens, and the users that they stand for.
     tokens: Vec<([u8; 32], Arc<User>)>,
+    /// The key that signs the tokens of ServiceAccounts.
+    key: Option<Arc<TokenKey>>,
 }
 
 impl fmt::Debug for Auth {
@@ -27,15 +32,21 @@ impl fmt::Debug for Auth {
 }
 
 impl Auth {
-    /// Accepts these bearer tokens, except empty ones, each for a user.
-    pub fn tokens<'t>(tokens: impl IntoIterator<Item = (&'t str, User)>) -> Self {
+    /// Accepts these bearer tokens, except empty ones, each for a user; and those that `key` signs.
+    pub fn new<'t>(tokens: impl IntoIterator<Item = (&'t str, User)>, key: TokenKey) -> Self {
         Self {
+            key: Some(Arc::new(key)),
             tokens: tokens
                 .into_iter()
                 .filter(|(token, _user)| !token.is_empty())
                 .map(|(token, user)| (hash(token.as_bytes()), Arc::new(user)))
                 .collect(),
         }
+    }
+
+    /// Returns the key that signs the tokens of ServiceAccounts.
+    pub(super) fn key(&self) -> Option<&TokenKey> {
+        self.key.as_deref()
     }
 
     /// Returns the user of a fixed token.

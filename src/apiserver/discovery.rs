@@ -9,6 +9,7 @@ use super::{
     openapi,
     registry::{self, RESOURCES, Resource},
     response::{self, Body},
+    reviews::{CREATED, Created},
     status::ApiError,
 };
 
@@ -17,9 +18,20 @@ const MINOR: &str = "36";
 
 /// Returns true if a group and version are served.
 pub(crate) fn is_known(group: &str, version: &str) -> bool {
-    RESOURCES
-        .iter()
-        .any(|resource| resource.group == group && resource.version == version)
+    let is_served = |served: &str| served == group;
+    version == "v1"
+        && (RESOURCES.iter().any(|resource| is_served(resource.group))
+            || CREATED.iter().any(|created| is_served(created.group)))
+}
+
+/// Returns the groups other than the core group, in order.
+fn groups() -> Vec<&'static str> {
+    let created = CREATED.iter().map(|created| created.group);
+    let mut groups: Vec<&str> = registry::groups().into_iter().chain(created).collect();
+    groups.retain(|group| !group.is_empty());
+    groups.sort_unstable();
+    groups.dedup();
+    groups
 }
 
 /// Handles a GET of a path that is not a resource.
@@ -37,9 +49,9 @@ pub(crate) fn get(head: &Parts, segments: &[&str]) -> Result<Response<Body>, Api
             }),
         },
         ["apis"] => match aggregated {
-            Some(form) => return Ok(group_list(form, &registry::groups())),
+            Some(form) => return Ok(group_list(form, &groups())),
             None => {
-                let groups: Vec<Value> = registry::groups().into_iter().map(group).collect();
+                let groups: Vec<Value> = groups().into_iter().map(group).collect();
                 json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
             }
         },
@@ -84,6 +96,53 @@ fn group(name: &str) -> Value {
     json!({ "name": name, "versions": [version], "preferredVersion": version })
 }
 
+/// Returns the kinds of a group that are only created.
+fn created_in<'g>(group: &'g str) -> impl Iterator<Item = &'static Created> + 'g {
+    CREATED.iter().filter(move |created| created.group == group)
+}
+
+/// Returns the entry of a kind that is only created in an `APIResourceList`.
+fn created_entry(created: &Created) -> Value {
+    let mut entry = json!({
+        "name": created.plural,
+        "singularName": created.singular,
+        "namespaced": created.namespaced,
+        "kind": created.kind,
+        "verbs": ["create"],
+    });
+    if created.kind_group != created.group {
+        entry["group"] = created.kind_group.into();
+        entry["version"] = "v1".into();
+    }
+    entry
+}
+
+/// Returns the entry of a kind that is only created in aggregated discovery: of its own, or below
+/// that of its resource.
+fn created_discovery(created: &Created) -> Value {
+    let kind = json!({ "group": created.kind_group, "version": "v1", "kind": created.kind });
+    match created.plural.split_once('/') {
+        Some((_resource, subresource)) => {
+            json!({ "subresource": subresource, "responseKind": kind, "verbs": ["create"] })
+        }
+        None => json!({
+            "resource": created.plural,
+            "responseKind": kind,
+            "scope": if created.namespaced { "Namespaced" } else { "Cluster" },
+            "singularResource": created.singular,
+            "verbs": ["create"],
+        }),
+    }
+}
+
+/// Returns the subresource of a resource that is only created.
+fn created_of(resource: &Resource) -> Option<&'static Created> {
+    created_in(resource.group).find(|created| {
+        let parts = created.plural.split_once('/');
+        parts.is_some_and(|(plural, _subresource)| plural == resource.plural)
+    })
+}
+
 fn in_group<'g>(group: &'g str) -> impl Iterator<Item = &'static Resource> + 'g {
     RESOURCES
         .iter()
@@ -118,7 +177,10 @@ fn resource_list(group: &str, version: &str) -> Value {
                 "verbs": ["get", "patch", "update"],
             }));
         }
+        resources.extend(created_of(resource).map(created_entry));
     }
+    let own = created_in(group).filter(|created| !created.plural.contains('/'));
+    resources.extend(own.map(created_entry));
 
     let group_version = if group.is_empty() {
         version.to_owned()
@@ -157,7 +219,11 @@ fn group_list(form: &'static str, groups: &[&str]) -> Response<Body> {
     let items: Vec<Value> = groups
         .iter()
         .map(|group| {
-            let resources: Vec<Value> = in_group(group).map(discovery_entry).collect();
+            let own = created_in(group).filter(|created| !created.plural.contains('/'));
+            let resources: Vec<Value> = in_group(group)
+                .map(discovery_entry)
+                .chain(own.map(created_discovery))
+                .collect();
             let metadata = if group.is_empty() {
                 json!({})
             } else {
@@ -212,6 +278,9 @@ fn discovery_entry(resource: &'static Resource) -> Value {
         let verbs = ["get", "patch", "update"];
         entry["subresources"] =
             json!([{ "subresource": "status", "responseKind": kind, "verbs": verbs }]);
+    }
+    if let Some(created) = created_of(resource) {
+        entry["subresources"] = json!([created_discovery(created)]);
     }
     entry
 }

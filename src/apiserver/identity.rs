@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::authenticate::Auth;
 use crate::{
-    access::{MASTERS, User},
+    access::{MASTERS, TokenKey, TokenKeyError, User},
     tls::{self, LocalCa},
     util::{hex, stamp},
 };
@@ -30,6 +30,9 @@ pub enum IdentityError {
     /// A certificate cannot be issued.
     #[error("cannot make a certificate for the API server: {0}")]
     Issue(#[from] tls::LocalCaError),
+    /// The key for the tokens of ServiceAccounts cannot be made or read.
+    #[error(transparent)]
+    TokenKey(#[from] TokenKeyError),
     /// TLS does not accept a certificate or key.
     #[error("the identity of the API server is not usable: {0}")]
     Tls(String),
@@ -47,6 +50,10 @@ pub struct Identity {
     client: String,
     client_key: String,
     token: String,
+    /// The key that signs the tokens of ServiceAccounts, as PKCS#8 in base64; empty if the identity
+    /// was stored before there were such tokens.
+    #[serde(default)]
+    token_key: String,
 }
 
 impl fmt::Debug for Identity {
@@ -79,8 +86,12 @@ impl Identity {
             return Ok((Self::generate(addresses)?, true));
         };
         let mut identity: Self = serde_json::from_slice(stored)?;
+        let lacks_key = identity.token_key.is_empty();
+        if lacks_key {
+            identity.token_key = STANDARD.encode(TokenKey::generate()?);
+        }
         if identity.addresses == addresses {
-            return Ok((identity, false));
+            return Ok((identity, lacks_key));
         }
 
         // The CA stays the same: kubeconfigs contain its certificate.
@@ -105,6 +116,7 @@ impl Identity {
             client: client.chain_pem,
             client_key: client.key_pem,
             token,
+            token_key: STANDARD.encode(TokenKey::generate()?),
         })
     }
 
@@ -118,10 +130,13 @@ impl Identity {
         &self.ca
     }
 
-    /// Returns the bearer tokens that the server accepts: that of the administrator.
-    pub fn auth(&self) -> Auth {
+    /// Returns the credentials that the server accepts: the token of the administrator, and those
+    /// of ServiceAccounts.
+    pub fn auth(&self) -> Result<Auth, IdentityError> {
+        let key = STANDARD.decode(&self.token_key);
+        let key = TokenKey::from_pkcs8(&key.map_err(|_damaged| TokenKeyError)?)?;
         let admin = User::known(ADMIN.0, [ADMIN.1.to_owned()]);
-        Auth::tokens([(&*self.token, admin)])
+        Ok(Auth::new([(&*self.token, admin)], key))
     }
 
     /// Returns the TLS configuration of the server, which accepts clients with a certificate of the

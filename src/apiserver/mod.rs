@@ -26,12 +26,14 @@ mod read;
 mod registry;
 mod request;
 mod response;
+mod reviews;
 pub(crate) mod schema;
 mod selector;
 mod server;
 mod status;
 #[cfg(test)]
 mod tests;
+mod tokens;
 pub(crate) mod validate;
 mod watch;
 mod write;

@@ -106,11 +106,10 @@ pub async fn serve(
 
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let watches = Arc::new(Semaphore::new(settings.max_watches));
-    let api = Arc::new(Api::new(propose, view, watches, drain.clone()));
+    let api = Arc::new(Api::new(propose, view, auth, watches, drain.clone()));
 
     let acceptor = Arc::new(Acceptor {
         api,
-        auth,
         tls: TlsAcceptor::from(Arc::new(tls)),
         drain,
     });
@@ -122,7 +121,6 @@ pub async fn serve(
 /// Accepts connections and authenticates their requests.
 struct Acceptor {
     api: Arc<Api>,
-    auth: Auth,
     tls: TlsAcceptor,
     drain: Drain,
 }
@@ -254,17 +252,12 @@ impl Acceptor {
         request: Request<Incoming>,
     ) -> Response<Body> {
         let (head, body) = request.into_parts();
-        let token = || authenticate::bearer(&head.headers).and_then(|token| self.auth.user(token));
-        let Some(user) = certified.or_else(token) else {
+        let Some(user) = self.api.authenticate(certified, &head.headers) else {
             return response::error(&ApiError::unauthorized());
         };
 
         match tokio::time::timeout(TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
-            Ok(Ok(body)) => {
-                self.api
-                    .handle((*user).clone(), &head, body.to_bytes())
-                    .await
-            }
+            Ok(Ok(body)) => self.api.handle(user, &head, body.to_bytes()).await,
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 response::error(&ApiError::body_too_large(MAX_BODY))
             }

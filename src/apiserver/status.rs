@@ -235,6 +235,23 @@ impl ApiError {
         error.with("group", "meta.k8s.io").with("kind", kind)
     }
 
+    /// Returns the error for a review with invalid fields, in which a real API server names no kind.
+    pub(crate) fn invalid_review(errors: &[FieldError]) -> Self {
+        let group = "authorization.k8s.io";
+        Self::invalid_fields(&format!(".{group} \"\""), errors).with("group", group)
+    }
+
+    /// Returns the error for an invalid request for a token.
+    pub(crate) fn invalid_token(name: &str, problem: FieldError) -> Self {
+        let (group, kind) = ("authentication.k8s.io", "TokenRequest");
+        let error = Self::invalid_fields(&format!("{kind}.{group} \"{name}\""), &[problem]);
+        let error = match name {
+            "" => error,
+            name => error.with("name", name),
+        };
+        error.with("group", group).with("kind", kind)
+    }
+
     fn invalid_fields(what: &str, errors: &[FieldError]) -> Self {
         let lines: Vec<String> = errors
             .iter()

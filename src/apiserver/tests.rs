@@ -17,6 +17,7 @@ mod access;
 mod deletions;
 mod listener;
 mod reads;
+mod reviews;
 mod units;
 mod watches;
 mod writes;
@@ -41,7 +42,9 @@ impl Server {
         let cluster = Arc::new(Local::in_memory().unwrap());
         let (signal, drain) = drain::channel();
         let watches = Arc::new(Semaphore::new(4));
-        let api = Arc::new(Api::new(cluster.clone(), cluster, watches, drain));
+        let (identity, _new) = Identity::load(None, &[]).unwrap();
+        let auth = identity.auth().unwrap();
+        let api = Arc::new(Api::new(cluster.clone(), cluster, auth, watches, drain));
         Self {
             api,
             user: User::known("admin", [MASTERS.to_owned()]),

@@ -1,4 +1,5 @@
-//! Who may do what: authorization, impersonation, and the checks of what roles and bindings grant.
+//! The rights of users: authorization, impersonation, and the checks of what roles and bindings
+//! grant.
 
 use super::*;
 
@@ -70,42 +71,51 @@ async fn a_refusal_has_the_words_of_a_real_server() {
         (
             "GET",
             "/api/v1/namespaces/default/services?watch=true",
-            r#"services is forbidden: User "carol" cannot watch resource "services" in API group "" in the namespace "default""#,
+            "services is forbidden: User \"carol\" cannot watch resource \"services\" in \
+             API group \"\" in the namespace \"default\"",
         ),
         (
             "GET",
             "/api/v1/namespaces/default/services?fieldSelector=metadata.name%3Dx",
-            r#"services "x" is forbidden: User "carol" cannot list resource "services" in API group "" in the namespace "default""#,
+            "services \"x\" is forbidden: User \"carol\" cannot list resource \"services\" \
+             in API group \"\" in the namespace \"default\"",
         ),
         (
             "PATCH",
             "/api/v1/namespaces/default/services/x/status",
-            r#"services "x" is forbidden: User "carol" cannot patch resource "services/status" in API group "" in the namespace "default""#,
+            "services \"x\" is forbidden: User \"carol\" cannot patch resource \
+             \"services/status\" in API group \"\" in the namespace \"default\"",
         ),
         (
             "PUT",
             "/api/v1/namespaces/default/status",
-            r#"namespaces "default" is forbidden: User "carol" cannot update resource "namespaces/status" in API group "" in the namespace "default""#,
+            "namespaces \"default\" is forbidden: User \"carol\" cannot update resource \
+             \"namespaces/status\" in API group \"\" in the namespace \"default\"",
         ),
         (
             "DELETE",
             "/api/v1/namespaces/default",
-            r#"namespaces "default" is forbidden: User "carol" cannot delete resource "namespaces" in API group "" in the namespace "default""#,
+            "namespaces \"default\" is forbidden: User \"carol\" cannot delete resource \
+             \"namespaces\" in API group \"\" in the namespace \"default\"",
         ),
         (
             "DELETE",
             CLUSTER_ROLES,
-            r#"clusterroles.rbac.authorization.k8s.io is forbidden: User "carol" cannot deletecollection resource "clusterroles" in API group "rbac.authorization.k8s.io" at the cluster scope"#,
+            "clusterroles.rbac.authorization.k8s.io is forbidden: User \"carol\" cannot \
+             deletecollection resource \"clusterroles\" in API group \
+             \"rbac.authorization.k8s.io\" at the cluster scope",
         ),
         (
             "GET",
             "/api/v1/namespaces/default/services/a%3Cb%3E&%22c",
-            r#"services "a<b>&\"c" is forbidden: User "carol" cannot get resource "services" in API group "" in the namespace "default""#,
+            "services \"a<b>&\\\"c\" is forbidden: User \"carol\" cannot get resource \
+             \"services\" in API group \"\" in the namespace \"default\"",
         ),
         (
             "GET",
             "/apis/foo/v1/namespaces/x/bars/y",
-            r#"bars.foo "y" is forbidden: User "carol" cannot get resource "bars" in API group "foo" in the namespace "x""#,
+            "bars.foo \"y\" is forbidden: User \"carol\" cannot get resource \"bars\" in \
+             API group \"foo\" in the namespace \"x\"",
         ),
         (
             "GET",
@@ -225,7 +235,8 @@ async fn a_replacement_that_creates_needs_the_right_to_create() {
     let refused = ann.put(&format!("{ENDPOINTS}/x"), &object).await;
     assert_eq!(
         message(&refused),
-        r#"endpoints "x" is forbidden: User "ann" cannot create resource "endpoints" in API group "" in the namespace "default""#
+        "endpoints \"x\" is forbidden: User \"ann\" cannot create resource \
+             \"endpoints\" in API group \"\" in the namespace \"default\""
     );
     clients.allow("ann", &["create"], "", &["endpoints"]).await;
     let created = ann.put(&format!("{ENDPOINTS}/x"), &object).await;
@@ -254,33 +265,41 @@ async fn impersonation_needs_its_rights_and_replaces_the_user() {
     let cases: [(&[(&str, &str)], &str); 6] = [
         (
             &[("impersonate-user", "bob")],
-            r#"secrets is forbidden: User "bob" cannot list resource "secrets" in API group "" in the namespace "default""#,
+            "secrets is forbidden: User \"bob\" cannot list resource \"secrets\" in API \
+             group \"\" in the namespace \"default\"",
         ),
         (
             &[("impersonate-user", "dave")],
-            r#"users "dave" is forbidden: User "carol" cannot impersonate resource "users" in API group "" at the cluster scope"#,
+            "users \"dave\" is forbidden: User \"carol\" cannot impersonate resource \
+             \"users\" in API group \"\" at the cluster scope",
         ),
         (
             &[
                 ("impersonate-user", "bob"),
                 ("impersonate-group", "system:masters"),
             ],
-            r#"groups "system:masters" is forbidden: User "carol" cannot impersonate resource "groups" in API group "" at the cluster scope"#,
+            "groups \"system:masters\" is forbidden: User \"carol\" cannot impersonate \
+             resource \"groups\" in API group \"\" at the cluster scope",
         ),
         (
             &[("impersonate-user", "bob"), ("impersonate-uid", "7")],
-            r#"uids.authentication.k8s.io "7" is forbidden: User "carol" cannot impersonate resource "uids" in API group "authentication.k8s.io" at the cluster scope"#,
+            "uids.authentication.k8s.io \"7\" is forbidden: User \"carol\" cannot \
+             impersonate resource \"uids\" in API group \"authentication.k8s.io\" at the \
+             cluster scope",
         ),
         (
             &[
                 ("impersonate-user", "bob"),
                 ("impersonate-extra-scopes", "x"),
             ],
-            r#"userextras.authentication.k8s.io "x" is forbidden: User "carol" cannot impersonate resource "userextras/scopes" in API group "authentication.k8s.io" at the cluster scope"#,
+            "userextras.authentication.k8s.io \"x\" is forbidden: User \"carol\" cannot \
+             impersonate resource \"userextras/scopes\" in API group \
+             \"authentication.k8s.io\" at the cluster scope",
         ),
         (
             &[("impersonate-user", "system:serviceaccount:default:x")],
-            r#"serviceaccounts "x" is forbidden: User "carol" cannot impersonate resource "serviceaccounts" in API group "" in the namespace "default""#,
+            "serviceaccounts \"x\" is forbidden: User \"carol\" cannot impersonate resource \
+             \"serviceaccounts\" in API group \"\" in the namespace \"default\"",
         ),
     ];
     for (headers, expected) in cases {

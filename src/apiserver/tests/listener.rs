@@ -27,7 +27,7 @@ async fn listener() -> Listener {
     let cluster = Arc::new(Local::in_memory().unwrap());
     let (signal, drain) = drain::channel();
     let settings = Settings::new("127.0.0.1:0".parse().unwrap());
-    let auth = identity.auth();
+    let auth = identity.auth().unwrap();
     let tls = identity.server_config().unwrap();
     let running = serve(settings, cluster.clone(), cluster, tls, auth, drain)
         .await

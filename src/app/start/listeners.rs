@@ -106,22 +106,18 @@ pub(super) async fn start_api(
         .server_config()
         .map_err(RunError::start("the API's identity"))?;
 
+    let auth = identity
+        .auth()
+        .map_err(RunError::start("the API's identity"))?;
     let settings = apiserver::Settings::new(addr);
-    let running = apiserver::serve(
-        settings,
-        propose,
-        view,
-        server,
-        identity.auth(),
-        drain.clone(),
-    )
-    .await
-    .map_err(
-        |apiserver::ServeError::Listen { listen, source }| RunError::Api {
-            addr: listen,
-            source,
-        },
-    )?;
+    let running = apiserver::serve(settings, propose, view, server, auth, drain.clone())
+        .await
+        .map_err(
+            |apiserver::ServeError::Listen { listen, source }| RunError::Api {
+                addr: listen,
+                source,
+            },
+        )?;
 
     let host = match running.addr.ip() {
         ip if ip.is_unspecified() => own.unwrap_or_else(|| IpAddr::from([127, 0, 0, 1])),
