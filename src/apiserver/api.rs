@@ -76,6 +76,9 @@ impl Api {
         let (group, version, rest) = match segments.as_slice() {
             ["api", "v1", rest @ ..] if !rest.is_empty() => ("", "v1", rest),
             ["apis", group, version, rest @ ..] if !rest.is_empty() => (*group, *version, rest),
+            ["gatelet", "client-certificates"] => {
+                return self.issue_certificate(&user, head, &body);
+            }
             _ if head.method == Method::GET || head.method == Method::HEAD => {
                 return match self.key_discovery(&head.headers, &segments) {
                     Some(document) => Ok(document),

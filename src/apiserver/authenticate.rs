@@ -21,6 +21,8 @@ pub struct Auth {
     tokens: Vec<([u8; 32], Arc<User>)>,
     /// The key that signs the tokens of ServiceAccounts.
     key: Option<Arc<TokenKey>>,
+    /// The certificate and key of the CA of client certificates, as PEM.
+    ca: Option<Arc<(String, String)>>,
 }
 
 impl fmt::Debug for Auth {
@@ -33,9 +35,15 @@ impl fmt::Debug for Auth {
 
 impl Auth {
     /// Accepts these bearer tokens, except empty ones, each for a user; and those that `key` signs.
-    pub fn new<'t>(tokens: impl IntoIterator<Item = (&'t str, User)>, key: TokenKey) -> Self {
+    /// `ca` is the certificate and key, as PEM, of the CA that issues client certificates.
+    pub fn new<'t>(
+        tokens: impl IntoIterator<Item = (&'t str, User)>,
+        key: TokenKey,
+        ca: (String, String),
+    ) -> Self {
         Self {
             key: Some(Arc::new(key)),
+            ca: Some(Arc::new(ca)),
             tokens: tokens
                 .into_iter()
                 .filter(|(token, _user)| !token.is_empty())
@@ -47,6 +55,11 @@ impl Auth {
     /// Returns the key that signs the tokens of ServiceAccounts.
     pub(super) fn key(&self) -> Option<&TokenKey> {
         self.key.as_deref()
+    }
+
+    /// Returns the certificate and key, as PEM, of the CA of client certificates.
+    pub(super) fn ca(&self) -> Option<(&str, &str)> {
+        self.ca.as_deref().map(|(ca, key)| (&**ca, &**key))
     }
 
     /// Returns the user of a fixed token.

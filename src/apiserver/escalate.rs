@@ -150,7 +150,7 @@ fn describe(user: &User, missing: &[String]) -> String {
 }
 
 /// Returns the rules that allow everything.
-fn full_authority() -> [Rule; 2] {
+pub(super) fn full_authority() -> [Rule; 2] {
     let all = || vec!["*".into()];
     [
         Rule {

@@ -1,5 +1,6 @@
 //! The identity of the API server and of its administrator: a CA, a server certificate, a client
-//! certificate and a token, which are generated once and stored by the caller; and the kubeconfig.
+//! certificate, a token, and the key for tokens of ServiceAccounts. They are generated once and
+//! stored by the caller.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -11,7 +12,7 @@ use rustls::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::authenticate::Auth;
+use super::{authenticate::Auth, kubeconfig::Kubeconfig};
 use crate::{
     access::{MASTERS, TokenKey, TokenKeyError, User},
     tls::{self, LocalCa},
@@ -136,7 +137,8 @@ impl Identity {
         let key = STANDARD.decode(&self.token_key);
         let key = TokenKey::from_pkcs8(&key.map_err(|_damaged| TokenKeyError)?)?;
         let admin = User::known(ADMIN.0, [ADMIN.1.to_owned()]);
-        Ok(Auth::new([(&*self.token, admin)], key))
+        let ca = (self.ca.clone(), self.ca_key.clone());
+        Ok(Auth::new([(&*self.token, admin)], key, ca))
     }
 
     /// Returns the TLS configuration of the server, which accepts clients with a certificate of the
@@ -170,53 +172,17 @@ impl Identity {
     /// Returns the administrator's kubeconfig for the server at this URL. It contains a key: write
     /// it with mode 0600.
     pub fn kubeconfig(&self, server_url: &str) -> String {
-        kubeconfig(
-            server_url,
-            &self.ca,
-            &self.client,
-            &self.client_key,
-            &self.token,
-        )
+        let kubeconfig = Kubeconfig {
+            server: server_url,
+            ca: &self.ca,
+            user: ADMIN.0,
+            certificate: &self.client,
+            key: &self.client_key,
+            token: Some(&self.token),
+            namespace: None,
+        };
+        kubeconfig.to_string()
     }
-}
-
-/// Returns a kubeconfig with a client certificate and a bearer token, for clients that support only
-/// one of the two.
-pub fn kubeconfig(
-    server_url: &str,
-    ca_pem: &str,
-    client_pem: &str,
-    client_key_pem: &str,
-    token: &str,
-) -> String {
-    let encode = |pem: &str| STANDARD.encode(pem);
-
-    format!(
-        "apiVersion: v1
-kind: Config
-clusters:
-- name: gatelet
-  cluster:
-    server: {server_url}
-    certificate-authority-data: {ca}
-users:
-- name: {user}
-  user:
-    client-certificate-data: {client}
-    client-key-data: {key}
-    token: {token}
-contexts:
-- name: gatelet
-  context:
-    cluster: gatelet
-    user: {user}
-current-context: gatelet
-",
-        user = ADMIN.0,
-        ca = encode(ca_pem),
-        client = encode(client_pem),
-        key = encode(client_key_pem),
-    )
 }
 
 fn issue_server(ca: &LocalCa, addresses: &[IpAddr]) -> Result<tls::Issued, IdentityError> {

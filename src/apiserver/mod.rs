@@ -7,6 +7,7 @@ mod admit;
 mod api;
 mod authenticate;
 mod authorize;
+mod certificates;
 mod columns;
 pub(crate) mod defaults;
 mod delete;
@@ -17,6 +18,7 @@ mod events;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod identity;
+mod kubeconfig;
 pub(crate) mod merge;
 pub(crate) mod openapi;
 mod options;
@@ -40,5 +42,7 @@ mod write;
 
 use api::Api;
 pub use authenticate::Auth;
-pub use identity::{Identity, IdentityError, kubeconfig};
+pub use certificates::{CLIENT_CERTIFICATES, ClientCertificate, ClientCertificateRequest};
+pub use identity::{Identity, IdentityError};
+pub use kubeconfig::Kubeconfig;
 pub use server::{Running, ServeError, Settings, serve};

@@ -120,7 +120,6 @@ pub(super) static CREATED: [Created; 7] = [
 /// A request to create an object of such a kind.
 pub(super) struct Creation<'r> {
     pub(super) user: &'r User,
-    pub(super) headers: &'r HeaderMap,
     /// The namespace of the path; empty for none.
     pub(super) namespace: String,
     /// The name in the path: that of the ServiceAccount of a token.
@@ -175,7 +174,6 @@ impl Api {
         let object = decode(created, validation, &head.headers, body, &mut warnings)?;
         let mut creation = Creation {
             user,
-            headers: &head.headers,
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             object,

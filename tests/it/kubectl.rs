@@ -37,7 +37,7 @@ fn the_newest_kubectl_receives_errors() {
 
 #[test]
 fn the_newest_kubectl_sees_roles_and_refusals() {
-    plays(&peers::kubectl(), &["access"]);
+    plays(&peers::kubectl(), &["access", "rights"]);
 }
 
 #[test]
@@ -66,6 +66,7 @@ fn a_real_server_gives_the_same_output() {
     } else {
         &[
             "access",
+            "rights",
             "apply",
             "change",
             "endpoints",
