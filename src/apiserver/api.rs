@@ -7,6 +7,7 @@ use http::{Method, Response, request::Parts};
 use tokio::sync::Semaphore;
 
 use super::{
+    audit::Entry,
     authenticate::Auth,
     authorize::action,
     discovery, endpoints,
@@ -16,8 +17,9 @@ use super::{
     status::ApiError,
 };
 use crate::{
-    access::{Index, User},
+    access::{Action, Index, User},
     objects::{Propose, View},
+    telemetry::AuditLog,
     util::drain::Drain,
 };
 
@@ -29,6 +31,8 @@ pub(crate) struct Api {
     pub(crate) index: Index,
     /// The credentials that are accepted.
     pub(crate) auth: Auth,
+    /// The log of writes, if one is kept.
+    pub(crate) audit: Option<AuditLog>,
     /// The permits of running watches.
     pub(crate) watches: Arc<Semaphore>,
     pub(crate) drain: Drain,
@@ -49,6 +53,7 @@ impl Api {
             view,
             index,
             auth,
+            audit: None,
             watches,
             drain,
         }
@@ -56,33 +61,44 @@ impl Api {
 
     /// Handles a request of this user, if the user may make it.
     pub(crate) async fn handle(&self, user: User, head: &Parts, body: Bytes) -> Response<Body> {
-        let response = self.route(user, head, body).await;
-        response.unwrap_or_else(|error| response::error(&error))
+        let path = head.uri.path();
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let segments: Vec<&str> = path.split('/').skip(1).collect();
+        let action = action(head, &segments);
+
+        let audited = self.audit.as_ref().and_then(|log| {
+            let entry = Entry::begin(&user, head, &action)?;
+            Some((log, entry))
+        });
+        let response = self.route(user, &action, head, &segments, body).await;
+        let response = response.unwrap_or_else(|error| response::error(&error));
+        if let Some((log, entry)) = audited {
+            log.append(entry.finish(&response));
+        }
+        response
     }
 
     async fn route(
         &self,
         user: User,
+        action: &Action,
         head: &Parts,
+        segments: &[&str],
         body: Bytes,
     ) -> Result<Response<Body>, ApiError> {
-        let path = head.uri.path();
-        let path = path.strip_suffix('/').unwrap_or(path);
-        let segments: Vec<&str> = path.split('/').skip(1).collect();
-
         let user = self.impersonate(user, head)?;
-        self.authorize(&user, &action(head, &segments))?;
+        self.authorize(&user, action)?;
 
-        let (group, version, rest) = match segments.as_slice() {
+        let (group, version, rest) = match segments {
             ["api", "v1", rest @ ..] if !rest.is_empty() => ("", "v1", rest),
             ["apis", group, version, rest @ ..] if !rest.is_empty() => (*group, *version, rest),
             ["gatelet", "client-certificates"] => {
                 return self.issue_certificate(&user, head, &body);
             }
             _ if head.method == Method::GET || head.method == Method::HEAD => {
-                return match self.key_discovery(&head.headers, &segments) {
+                return match self.key_discovery(&head.headers, segments) {
                     Some(document) => Ok(document),
-                    None => discovery::get(head, &segments),
+                    None => discovery::get(head, segments),
                 };
             }
             _ => return Err(ApiError::no_such_path()),

@@ -12,15 +12,15 @@ use rustls::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{authenticate::Auth, kubeconfig::Kubeconfig};
+use super::{
+    authenticate::Auth,
+    kubeconfig::{ADMIN, Kubeconfig},
+};
 use crate::{
     access::{MASTERS, TokenKey, TokenKeyError, User},
     tls::{self, LocalCa},
     util::{hex, stamp},
 };
-
-/// The name of the administrator in its client certificate, and the group that may do everything.
-const ADMIN: (&str, &str) = ("gatelet-admin", MASTERS);
 
 /// An identity that cannot be loaded, generated or used.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +106,7 @@ impl Identity {
     fn generate(addresses: Vec<IpAddr>) -> Result<Self, IdentityError> {
         let ca = LocalCa::generate("gatelet API")?;
         let server = issue_server(&ca, &addresses)?;
-        let client = ca.issue_client(ADMIN.0, ADMIN.1)?;
+        let client = ca.issue_client(ADMIN, MASTERS)?;
         let token = hex::encode(&stamp::random::<32>());
         Ok(Self {
             ca: ca.root_pem().to_owned(),
@@ -136,7 +136,7 @@ impl Identity {
     pub fn auth(&self) -> Result<Auth, IdentityError> {
         let key = STANDARD.decode(&self.token_key);
         let key = TokenKey::from_pkcs8(&key.map_err(|_damaged| TokenKeyError)?)?;
-        let admin = User::known(ADMIN.0, [ADMIN.1.to_owned()]);
+        let admin = User::known(ADMIN, [MASTERS.to_owned()]);
         let ca = (self.ca.clone(), self.ca_key.clone());
         Ok(Auth::new([(&*self.token, admin)], key, ca))
     }
@@ -175,7 +175,7 @@ impl Identity {
         let kubeconfig = Kubeconfig {
             server: server_url,
             ca: &self.ca,
-            user: ADMIN.0,
+            user: ADMIN,
             certificate: &self.client,
             key: &self.client_key,
             token: Some(&self.token),

@@ -5,6 +5,9 @@ use std::fmt;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
+/// The name of the administrator.
+pub(super) const ADMIN: &str = "gatelet-admin";
+
 /// A kubeconfig for one user of one server. It contains a key: write it with mode 0600.
 #[derive(Clone)]
 pub struct Kubeconfig<'k> {
@@ -36,10 +39,14 @@ impl fmt::Debug for Kubeconfig<'_> {
 impl fmt::Display for Kubeconfig<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let encode = |pem: &str| STANDARD.encode(pem);
-        // Every JSON text is a YAML text.
-        let quote = |text: &str| Value::from(text).to_string();
+        // Every JSON text is a YAML text. The administrator's name has always been plain.
+        let quote = |text: &str| match text {
+            ADMIN => text.to_owned(),
+            _ => Value::from(text).to_string(),
+        };
+        let namespace = self.namespace.map(quote);
         let optional = |member: &str, value: Option<&str>| {
-            let value = value.map(|value| format!("\n    {member}: {}", quote(value)));
+            let value = value.map(|value| format!("\n    {member}: {value}"));
             value.unwrap_or_default()
         };
 
@@ -70,7 +77,7 @@ current-context: gatelet
             client = encode(self.certificate),
             key = encode(self.key),
             token = optional("token", self.token),
-            namespace = optional("namespace", self.namespace),
+            namespace = optional("namespace", namespace.as_deref()),
         )
     }
 }

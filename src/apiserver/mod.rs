@@ -5,6 +5,7 @@
 
 mod admit;
 mod api;
+mod audit;
 mod authenticate;
 mod authorize;
 mod certificates;

@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     api::Api,
+    audit::Peer,
     authenticate::{self, Auth},
     response::{self, Body},
     status::ApiError,
@@ -23,6 +24,7 @@ use super::{
 use crate::{
     access::{self, User},
     objects::{Propose, View},
+    telemetry::AuditLog,
     util::drain::Drain,
 };
 
@@ -79,13 +81,14 @@ pub struct Running {
 /// Starts a server that serves the API until the drain, on the current runtime.
 ///
 /// `tls` verifies client certificates. It must allow clients without one, which authenticate with a
-/// token.
+/// token. `audit` receives a line for each write.
 pub async fn serve(
     settings: Settings,
     propose: Arc<dyn Propose>,
     view: Arc<dyn View>,
     mut tls: ServerConfig,
     auth: Auth,
+    audit: Option<AuditLog>,
     drain: Drain,
 ) -> Result<Running, ServeError> {
     let listen = settings.listen;
@@ -106,7 +109,9 @@ pub async fn serve(
 
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let watches = Arc::new(Semaphore::new(settings.max_watches));
-    let api = Arc::new(Api::new(propose, view, auth, watches, drain.clone()));
+    let mut api = Api::new(propose, view, auth, watches, drain.clone());
+    api.audit = audit;
+    let api = Arc::new(api);
 
     let acceptor = Arc::new(Acceptor {
         api,
@@ -153,7 +158,7 @@ async fn accept(listener: TcpListener, acceptor: Arc<Acceptor>, max_connections:
             accepted = listener.accept() => accepted,
         };
         match stream {
-            Ok((stream, _peer)) => {
+            Ok((stream, peer)) => {
                 let acceptor = acceptor.clone();
                 #[allow(
                     clippy::disallowed_methods,
@@ -161,7 +166,7 @@ async fn accept(listener: TcpListener, acceptor: Arc<Acceptor>, max_connections:
                 )]
                 tokio::spawn(async move {
                     let _permit = permit;
-                    acceptor.connection(stream).await;
+                    acceptor.connection(stream, peer).await;
                 });
             }
             Err(error) => {
@@ -181,7 +186,7 @@ async fn accept(listener: TcpListener, acceptor: Arc<Acceptor>, max_connections:
 
 impl Acceptor {
     /// Serves one connection.
-    async fn connection(self: Arc<Self>, stream: TcpStream) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         let _delay_only = stream.set_nodelay(true);
         let stream = match tokio::time::timeout(TIMEOUT, self.tls.accept(stream)).await {
             Ok(Ok(stream)) => stream,
@@ -200,7 +205,8 @@ impl Acceptor {
         let http2 = session.alpn_protocol() == Some(b"h2");
 
         let acceptor = self.clone();
-        let service = service_fn(move |request| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
             let (acceptor, certified) = (acceptor.clone(), certified.clone());
             async move {
                 let response = acceptor.request(certified, request).await;

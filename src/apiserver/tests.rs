@@ -14,6 +14,8 @@ use crate::{
 };
 
 mod access;
+mod audit;
+mod certificates;
 mod deletions;
 mod listener;
 mod reads;

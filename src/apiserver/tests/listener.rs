@@ -29,7 +29,7 @@ async fn listener() -> Listener {
     let settings = Settings::new("127.0.0.1:0".parse().unwrap());
     let auth = identity.auth().unwrap();
     let tls = identity.server_config().unwrap();
-    let running = serve(settings, cluster.clone(), cluster, tls, auth, drain)
+    let running = serve(settings, cluster.clone(), cluster, tls, auth, None, drain)
         .await
         .unwrap();
     Listener {
