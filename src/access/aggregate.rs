@@ -57,6 +57,7 @@ pub async fn aggregate(propose: &dyn Propose, view: &dyn View) -> Result<(), Pro
         let key = object.key.clone();
         writes.push(propose.propose(Proposal { key, op }));
     }
+
     for write in wait::for_all(writes).await {
         match write {
             // The other write wakes this loop again.
@@ -157,6 +158,7 @@ async fn create_accounts(propose: &dyn Propose, view: &dyn View) -> Result<(), P
             namespace: name.clone(),
             name: "default".into(),
         };
+
         if !namespace.meta.deletion_timestamp.is_empty() || view.get(&key).is_some() {
             continue;
         }
@@ -171,6 +173,7 @@ async fn create_accounts(propose: &dyn Propose, view: &dyn View) -> Result<(), P
                 "creationTimestamp": stamp::now(),
             },
         });
+
         let op = Op::Create(account.to_string().into());
         match propose.propose(Proposal { key, op }).await {
             Ok(_) | Err(ProposeError::Exists(_)) => {}

@@ -89,6 +89,7 @@ fn update(stored: &RawObject, wanted: &Value) -> Option<Op> {
     if wanted["aggregationRule"].is_null() {
         add_rules(&mut object, wanted);
     }
+
     for subject in wanted["subjects"].as_array().into_iter().flatten() {
         let subjects = &mut object["subjects"];
         match subjects.as_array_mut() {

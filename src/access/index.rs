@@ -2,7 +2,7 @@
 //! cluster, so that a decision reads only the bindings of its user.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     fmt,
     ops::ControlFlow,
     sync::{Arc, Mutex},
@@ -134,6 +134,7 @@ impl Tables {
                     #[serde(default)]
                     rules: Option<Vec<Rule>>,
                 }
+
                 let rules = read::<Role>(object).and_then(|role| role.rules);
                 self.roles.insert(name, rules.unwrap_or_default().into());
             }
@@ -145,6 +146,7 @@ impl Tables {
                     #[serde(default)]
                     subjects: Option<Vec<Subject>>,
                 }
+
                 self.remove_binding(&name);
                 if let Some(body) = read::<Body>(object) {
                     self.put_binding(
@@ -184,6 +186,7 @@ impl Tables {
         else {
             return;
         };
+
         for member in binding.subjects.iter().filter_map(|s| s.member(&name.0)) {
             if let Some(names) = members.get_mut(&member) {
                 names.remove(&name.1);
@@ -210,7 +213,8 @@ impl Tables {
         })
     }
 
-    /// Calls `f` with each binding of the user that counts in a namespace, and its rules.
+    /// Calls `f` with each binding of the user that counts in a namespace, and its rules. A role
+    /// that is bound several times comes once.
     fn visit<'t>(
         &'t self,
         user: &User,
@@ -225,22 +229,30 @@ impl Tables {
             )
             .collect();
 
+        let mut seen = HashSet::new();
         let scopes = ["", namespace];
         for scope in &scopes[..if namespace.is_empty() { 1 } else { 2 }] {
             let Some((scope, of_scope)) = self.members.get_key_value(*scope) else {
                 continue;
             };
+
             let names: BTreeSet<&Arc<str>> = members
                 .iter()
                 .filter_map(|member| of_scope.get(member))
                 .flatten()
                 .collect();
+
             for name in names {
                 let name = (scope.clone(), name.clone());
                 let Some(binding) = self.bindings.get(&name) else {
                     continue;
                 };
                 let rules = self.rules(&binding.role, scope);
+                if let Ok(rules) = &rules
+                    && !seen.insert(Arc::as_ptr(rules))
+                {
+                    continue;
+                }
                 if f(&name, binding, rules).is_break() {
                     return;
                 }
@@ -395,6 +407,7 @@ fn describe((namespace, name): &Name, binding: &Binding, user: &User) -> String 
         Some(Member::Group(group)) => user.groups.iter().any(|own| *own == *group),
         None => false,
     };
+
     let subject = binding.subjects.iter().find(is_user);
     let subject = subject.map(|subject| subject.describe(namespace));
 
@@ -402,6 +415,7 @@ fn describe((namespace, name): &Name, binding: &Binding, user: &User) -> String 
         "" => ("ClusterRoleBinding", name.to_string()),
         namespace => ("RoleBinding", format!("{name}/{namespace}")),
     };
+
     let RoleRef {
         kind: role_kind,
         name: role,

@@ -9,7 +9,7 @@ use super::user::{Action, ResourceAction, quote_all};
 
 /// The most combinations of group, resource, verb and name that are compared with the rights of a
 /// user. The roles of people and tools have some hundreds.
-pub const MAX_TUPLES: usize = 50_000;
+pub const MAX_TUPLES: usize = 20_000;
 
 /// A rule of a role: `rbac.authorization.k8s.io/v1` PolicyRule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,6 +156,7 @@ pub fn missing(own: &[Rule], rules: &[Rule]) -> Result<Vec<String>, TooManyTuple
         if own.iter().any(|rule| tuple.is_covered(rule)) {
             continue;
         }
+
         match tuple {
             Tuple::Path { verb, url } => {
                 let rule = Rule {
@@ -210,6 +211,7 @@ fn tuples(rules: &[Rule]) -> Result<Vec<Tuple<'_>>, TooManyTuples> {
             [] => vec![None],
             names => names.iter().map(|name| Some(&**name)).collect(),
         };
+
         for (group, resource) in rule
             .api_groups
             .iter()
@@ -224,6 +226,7 @@ fn tuples(rules: &[Rule]) -> Result<Vec<Tuple<'_>>, TooManyTuples> {
                 }));
             }
         }
+
         for url in &rule.non_resource_urls {
             all.extend(rule.verbs.iter().map(|verb| Tuple::Path { verb, url }));
         }

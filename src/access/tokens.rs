@@ -179,6 +179,7 @@ impl TokenKey {
             BASE64.encode(header.to_string()),
             BASE64.encode(claims)
         );
+
         let signature = self
             .pair
             .sign(&SystemRandom::new(), signed.as_bytes())
@@ -202,6 +203,7 @@ impl TokenKey {
         if claims.exp <= now.0 || claims.nbf > now.0 {
             return Err(TokenError::Time);
         }
+
         let for_these = |audience: &String| audiences.contains(&audience.as_str());
         let audiences: Vec<String> = claims
             .aud
@@ -222,6 +224,7 @@ impl TokenKey {
             (Kind::ServiceAccount, Some(account)),
             (Kind::Secret, secret.as_ref()),
         ];
+
         let exist = bound.into_iter().all(|(kind, object)| {
             object.is_none_or(|object| exists(view, kind, namespace, object))
         });
@@ -247,6 +250,7 @@ impl TokenKey {
         if token.len() > MAX_TOKEN {
             return None;
         }
+
         let (signed, signature) = token.rsplit_once('.')?;
         let (header, claims) = signed.split_once('.')?;
         let header: Header = serde_json::from_slice(&BASE64.decode(header).ok()?).ok()?;
@@ -258,6 +262,7 @@ impl TokenKey {
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.pair.public_key().as_ref())
             .verify(signed.as_bytes(), &signature)
             .ok()?;
+
         let claims: Claims = serde_json::from_slice(&BASE64.decode(claims).ok()?).ok()?;
         (claims.iss == ISSUER).then_some(claims)
     }

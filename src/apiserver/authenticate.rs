@@ -8,7 +8,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::{
     access::{TokenKey, User},
-    util::hex,
+    util::{hex, time::UnixSeconds},
 };
 
 /// The fact about a user that names the credential.
@@ -79,9 +79,17 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
+/// The user of a client certificate.
+#[derive(Clone, Debug)]
+pub(super) struct Certified {
+    pub(super) user: User,
+    /// The end of the certificate, which a connection may outlive.
+    pub(super) until: UnixSeconds,
+}
+
 /// Returns the user of a client certificate: the common name, and an organisation for each group
 /// (k8s.io/apiserver/pkg/authentication/request/x509). `None` if it names nobody.
-pub(super) fn certified(certificate: &CertificateDer<'_>) -> Option<User> {
+pub(super) fn certified(certificate: &CertificateDer<'_>) -> Option<Certified> {
     let (_rest, parsed) = X509Certificate::from_der(certificate).ok()?;
     let subject = parsed.subject();
     let name = subject.iter_common_name().next()?.as_str().ok()?;
@@ -95,7 +103,8 @@ pub(super) fn certified(certificate: &CertificateDer<'_>) -> Option<User> {
     let mut user = User::known(name, groups);
     let print = format!("X509SHA256={}", hex::encode(&hash(certificate)));
     user.extra.insert(CREDENTIAL.to_owned(), vec![print]);
-    Some(user)
+    let until = UnixSeconds(parsed.validity().not_after.timestamp());
+    Some(Certified { user, until })
 }
 
 fn hash(bytes: &[u8]) -> [u8; 32] {

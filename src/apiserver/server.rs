@@ -17,12 +17,12 @@ use tokio_rustls::TlsAcceptor;
 use super::{
     api::Api,
     audit::Peer,
-    authenticate::{self, Auth},
+    authenticate::{self, Auth, Certified},
     response::{self, Body},
     status::ApiError,
 };
 use crate::{
-    access::{self, User},
+    access,
     objects::{Propose, View},
     telemetry::AuditLog,
     util::drain::Drain,
@@ -209,7 +209,7 @@ impl Acceptor {
             request.extensions_mut().insert(Peer(peer));
             let (acceptor, certified) = (acceptor.clone(), certified.clone());
             async move {
-                let response = acceptor.request(certified, request).await;
+                let response = acceptor.request(certified.as_deref(), request).await;
                 Ok::<_, std::convert::Infallible>(response)
             }
         });
@@ -254,7 +254,7 @@ impl Acceptor {
     /// client certificate.
     async fn request(
         &self,
-        certified: Option<Arc<User>>,
+        certified: Option<&Certified>,
         request: Request<Incoming>,
     ) -> Response<Body> {
         let (head, body) = request.into_parts();

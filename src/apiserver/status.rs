@@ -235,7 +235,7 @@ impl ApiError {
         error.with("group", "meta.k8s.io").with("kind", kind)
     }
 
-    /// Returns the error for a review with invalid fields, in which a real API server names no kind.
+    /// Returns the error for a review with invalid fields. A real API server names no kind in it.
     pub(crate) fn invalid_review(errors: &[FieldError]) -> Self {
         let group = "authorization.k8s.io";
         Self::invalid_fields(&format!(".{group} \"\""), errors).with("group", group)

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     Api, admit,
-    authenticate::bearer,
+    authenticate::{Certified, bearer},
     registry,
     response::{self, Body},
     reviews::Creation,
@@ -30,11 +30,12 @@ impl Api {
     /// Returns the user of a request: that of its client certificate, or of its bearer token.
     pub(super) fn authenticate(
         &self,
-        certified: Option<Arc<User>>,
+        certified: Option<&Certified>,
         headers: &HeaderMap,
     ) -> Option<User> {
-        if let Some(user) = certified {
-            return Some((*user).clone());
+        let valid = certified.filter(|certified| certified.until >= UnixSeconds::now());
+        if let Some(Certified { user, .. }) = valid {
+            return Some(user.clone());
         }
         let (user, _audiences) = self.user_of_token(bearer(headers)?, &[ISSUER])?;
         Some(user)

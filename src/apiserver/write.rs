@@ -98,6 +98,9 @@ impl Api {
     ) -> Result<Response<Body>, ApiError> {
         let ResourceRequest { target, accept, .. } = *request;
         let resource = target.resource;
+        if let Some(name) = name {
+            self.authorize(request.user, &creation(target, name))?;
+        }
         admit::identity(target, name, &mut object)?;
         let generated = admit::text(&object, "/metadata/name").is_empty();
         let prefix = admit::text(&object, "/metadata/generateName").to_owned();
@@ -179,7 +182,6 @@ impl Api {
             if !uid.is_empty() {
                 return Err(Self::other_uid(target, name, uid, ""));
             }
-            self.authorize(request.user, &creation(target, name))?;
             // The version of an object that no longer exists does not matter.
             if let Some(metadata) = new["metadata"].as_object_mut() {
                 metadata.remove("resourceVersion");
@@ -378,7 +380,7 @@ fn check_expected_version(
     Err(ApiError::modified(resource, name))
 }
 
-/// Returns the action of a replacement that creates its object.
+/// Returns the action of a replacement or patch that creates its object.
 fn creation(target: &Target, name: &str) -> Action {
     Action::Resource(ResourceAction {
         verb: "create".to_owned(),

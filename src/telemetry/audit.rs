@@ -1,5 +1,5 @@
-//! The audit log: a line for each write, in a file whose size is bounded. A thread of its own writes
-//! it, so that a slow disk delays no request.
+//! The audit log: a line for each write, in a file whose size is bounded. A thread of its own
+//! writes it, so that a slow disk delays no request.
 
 use std::{
     fmt,

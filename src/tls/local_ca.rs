@@ -185,8 +185,8 @@ impl LocalCa {
         self.issue(params)
     }
 
-    /// Certifies the key of a signing request (PEM) for a client: `user` is the common name. Nothing
-    /// else of the request counts. Returns the certificate and the root as PEM.
+    /// Certifies the key of a signing request (PEM) for a client: `user` is the common name.
+    /// Nothing else of the request counts. Returns the certificate and the root as PEM.
     ///
     /// # Errors
     ///

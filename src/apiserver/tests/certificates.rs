@@ -4,7 +4,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::*;
-use crate::apiserver::authenticate::certified;
+use crate::apiserver::authenticate::{Certified, certified};
 
 const HOUR: u64 = 3600;
 
@@ -33,15 +33,32 @@ async fn a_client_certificate_has_the_user_and_nothing_else() {
     assert_eq!(response.code, StatusCode::CREATED, "{}", response.body);
     let issued: ClientCertificate = serde_json::from_value(response.body).unwrap();
     let leaf = CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap();
-    let user = certified(&leaf).unwrap();
+    let Certified { user, until } = certified(&leaf).unwrap();
+    let left = until - crate::util::time::UnixSeconds::now();
+    assert!((0..=i64::try_from(HOUR).unwrap()).contains(&left), "{left}");
     assert_eq!(user.name, "ann");
     assert_eq!(user.groups, ["system:authenticated"]);
     assert_eq!(user.extra.len(), 1, "the hash of the certificate");
 
     let (_rest, leaf) = x509_parser::parse_x509_certificate(&leaf).unwrap();
-    let left = leaf.validity().time_to_expiration().unwrap();
-    assert!(left.whole_seconds() <= i64::try_from(HOUR).unwrap());
     assert!(leaf.subject_alternative_name().unwrap().is_none() && !leaf.is_ca());
+}
+
+#[tokio::test]
+async fn an_open_connection_does_not_outlive_its_certificate() {
+    let server = Server::new();
+    let user = User::known("ann", []);
+    let now = crate::util::time::UnixSeconds::now();
+    let found = |until| {
+        let certified = Certified {
+            user: user.clone(),
+            until,
+        };
+        let headers = http::HeaderMap::new();
+        server.api.authenticate(Some(&certified), &headers)
+    };
+    assert!(found(now + 60).is_some());
+    assert!(found(now - 1).is_none());
 }
 
 #[tokio::test]
