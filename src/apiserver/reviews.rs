@@ -36,6 +36,16 @@ pub(super) struct Created {
     review: Review,
 }
 
+impl Created {
+    /// Returns group and version of the kind.
+    pub(super) fn api_version(&self) -> &'static str {
+        match self.kind_group {
+            AUTHENTICATION => "authentication.k8s.io/v1",
+            _ => "authorization.k8s.io/v1",
+        }
+    }
+}
+
 /// The handler of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Review {
@@ -280,7 +290,7 @@ impl Creation<'_> {
     /// Sets kind and namespace as in the path. Refuses an object of another namespace.
     fn complete(&mut self, created: &Created) -> Result<(), ApiError> {
         let object = &mut self.object;
-        object["apiVersion"] = format!("{}/v1", created.kind_group).into();
+        object["apiVersion"] = created.api_version().into();
         object["kind"] = created.kind.into();
         let metadata = &mut object["metadata"];
         if metadata.is_null() {
@@ -363,11 +373,7 @@ fn decode(
     body: &[u8],
     warnings: &mut Vec<String>,
 ) -> Result<Value, ApiError> {
-    let kind = created.kind;
-    let api_version = match created.kind_group {
-        AUTHENTICATION => "authentication.k8s.io/v1",
-        _ => "authorization.k8s.io/v1",
-    };
+    let (kind, api_version) = (created.kind, created.api_version());
     let decoded = schema::decode_kind(kind, api_version, content_type(headers)?, body)
         .map_err(|error| ApiError::bad_request(error.to_string()))?;
     validation.check(decoded, warnings).map_err(|why| {
