@@ -20,15 +20,6 @@ fn objects() -> Vec<Value> {
         .expect("the list is made by a script and tested")
 }
 
-/// Returns the names of the default ClusterRoles.
-pub fn role_names() -> Vec<String> {
-    let objects = objects().into_iter();
-    objects
-        .filter(|object| object["kind"] == "ClusterRole")
-        .filter_map(|object| object["metadata"]["name"].as_str().map(str::to_owned))
-        .collect()
-}
-
 /// Creates the default roles and bindings that do not exist, and adds to the others what they lack,
 /// as a real API server does at each start (pkg/registry/rbac/rest/storage_rbac.go).
 ///

@@ -82,8 +82,8 @@ enum Member {
 }
 
 impl Subject {
-    /// Returns the user or group; `None` for a subject that stands for nobody. `namespace` is that
-    /// of the binding.
+    /// Returns the user or group; `None` for a subject without a meaning. `namespace` is that of
+    /// the binding.
     fn member(&self, namespace: &str) -> Option<Member> {
         match &*self.kind {
             "User" => Some(Member::User(self.name.clone())),
@@ -200,7 +200,7 @@ impl Tables {
         }
     }
 
-    /// Returns the rules of a role, or the message that there is none.
+    /// Returns the rules of a role, or an error if there is no such role.
     fn rules(&self, role: &RoleRef, namespace: &Arc<str>) -> Result<&Arc<[Rule]>, NoRole> {
         let (namespace, resource) = match &*role.kind {
             "ClusterRole" => (Arc::from(""), "clusterrole"),

@@ -13,7 +13,7 @@ mod user;
 mod wait;
 
 pub use aggregate::{aggregate, keep_accounts, keep_aggregated};
-pub use defaults::{ensure_defaults, role_names};
+pub use defaults::ensure_defaults;
 pub use index::{Decision, Index, RoleRef};
 pub use rules::{MAX_TUPLES, Rule, TooManyTuples, missing};
 pub use tokens::{BoundObject, ISSUER, TokenError, TokenKey, TokenKeyError, TokenRequest};

@@ -358,7 +358,7 @@ async fn each_namespace_has_an_account_default() {
             Some(_) => {
                 fixture
                     .delete(Kind::ServiceAccount, "shop", "default")
-                    .await
+                    .await;
             }
         }
         while fixture.cluster.get(&account).is_none() {

@@ -21,7 +21,7 @@ use crate::{
     util::{stamp, time::UnixSeconds},
 };
 
-/// The issuer of the tokens, and their audience if none is named.
+/// The issuer of the tokens, and their audience if a request names no other.
 pub const ISSUER: &str = "https://kubernetes.default.svc";
 
 /// The longest token that is read.

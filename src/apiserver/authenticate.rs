@@ -88,7 +88,7 @@ pub(super) struct Certified {
 }
 
 /// Returns the user of a client certificate: the common name, and an organisation for each group
-/// (k8s.io/apiserver/pkg/authentication/request/x509). `None` if it names nobody.
+/// (k8s.io/apiserver/pkg/authentication/request/x509). `None` if it has no name.
 pub(super) fn certified(certificate: &CertificateDer<'_>) -> Option<Certified> {
     let (_rest, parsed) = X509Certificate::from_der(certificate).ok()?;
     let subject = parsed.subject();

@@ -49,6 +49,7 @@ pub(super) fn action(head: &Parts, segments: &[&str]) -> Action {
 /// Sets the verb, and the name that a list is limited to.
 fn set_verb(action: &mut ResourceAction, head: &Parts) {
     let named = !action.name.is_empty();
+
     action.verb = match (&head.method, named) {
         (&Method::POST, _) => "create",
         (&Method::PUT, _) => "update",

@@ -72,6 +72,7 @@ impl Api {
         let request: ClientCertificateRequest = serde_json::from_slice(body)
             .map_err(|error| ApiError::bad_request(error.to_string()))?;
         check(&request)?;
+
         let (ca_pem, ca_key) = self.auth.ca().ok_or_else(ApiError::method_not_allowed)?;
         let failed = |error: &dyn std::fmt::Display| ApiError::bare(error.to_string());
         let ca = LocalCa::from_pem(ca_pem, ca_key).map_err(|error| failed(&error))?;
@@ -89,7 +90,7 @@ impl Api {
     }
 }
 
-/// Refuses names that are not those of people or programs, and certificates for ever.
+/// Refuses names that are not those of people or programs, and certificates without an end.
 fn check(request: &ClientCertificateRequest) -> Result<(), ApiError> {
     let name = &request.user;
     let why = if name.is_empty() || name.len() > LONGEST_NAME {

@@ -84,6 +84,7 @@ impl Api {
             // Validation refuses it.
             _ => return Ok(()),
         };
+
         let bind = ResourceAction {
             verb: "bind".to_owned(),
             group: GROUP.to_owned(),

@@ -156,10 +156,12 @@ pub(super) fn find<'s>(
         [plural] => ("", "", (*plural).to_owned()),
         _ => return None,
     };
+
     let created = CREATED
         .iter()
         .find(|one| one.group == group && one.plural == plural)?;
-    (created.namespaced == !namespace.is_empty()).then_some((created, namespace, name))
+    let is_whole = created.namespaced != namespace.is_empty();
+    is_whole.then_some((created, namespace, name))
 }
 
 impl Api {
@@ -198,6 +200,7 @@ impl Api {
             Review::OwnRules => self.review_rules(&creation)?,
             Review::NewToken => self.new_token(creation)?,
         };
+
         let body = object.to_string();
         let mut response = response::encode(StatusCode::CREATED, body.into(), accept);
         response::warn(&mut response, &warnings);
@@ -216,6 +219,7 @@ impl Api {
             true => subject(spec),
             false => creation.user.clone(),
         };
+
         let decision = self.index.decide(&user, &action(spec));
         let mut status = json!({ "allowed": decision.allowed });
         if !decision.reason.is_empty() {

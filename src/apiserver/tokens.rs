@@ -190,6 +190,7 @@ impl Api {
                 let host = host
                     .as_ref()
                     .map_or("kubernetes.default.svc", Authority::as_str);
+
                 let document = json!({
                     "issuer": ISSUER,
                     "jwks_uri": format!("https://{host}/openid/v1/jwks"),

@@ -35,7 +35,7 @@ pub(crate) fn update(kind: Kind, new: &Value, old: &Value) -> Vec<FieldError> {
         Kind::EndpointSlice => immutable(new, old, "addressType", &mut problems),
         Kind::IngressClass => immutable(&new["spec"], &old["spec"], "controller", &mut problems),
         Kind::RoleBinding | Kind::ClusterRoleBinding => {
-            rbac::binding_update(new, old, &mut problems)
+            rbac::binding_update(new, old, &mut problems);
         }
         Kind::Namespace
         | Kind::Endpoints

@@ -179,8 +179,16 @@ impl Objects {
                 self.secrets.insert(name.clone(), fact);
                 changes.secrets.insert(name);
             }
-            // The controller compiles nothing from the other kinds.
-            _ => {}
+            Kind::Namespace
+            | Kind::ConfigMap
+            | Kind::Endpoints
+            | Kind::Node
+            | Kind::Event
+            | Kind::ServiceAccount
+            | Kind::ClusterRole
+            | Kind::ClusterRoleBinding
+            | Kind::Role
+            | Kind::RoleBinding => {}
         }
 
         Ok(())
@@ -210,8 +218,16 @@ impl Objects {
                     changes.secrets.insert(name);
                 }
             }
-            // The controller compiles nothing from the other kinds.
-            _ => {}
+            Kind::Namespace
+            | Kind::ConfigMap
+            | Kind::Endpoints
+            | Kind::Node
+            | Kind::Event
+            | Kind::ServiceAccount
+            | Kind::ClusterRole
+            | Kind::ClusterRoleBinding
+            | Kind::Role
+            | Kind::RoleBinding => {}
         }
     }
 
@@ -267,7 +283,16 @@ impl Objects {
             Kind::Service => self.services.keys().map(key).collect(),
             Kind::EndpointSlice => self.slices.keys().map(key).collect(),
             Kind::Secret => self.secrets.keys().map(key).collect(),
-            _ => Vec::new(),
+            Kind::Namespace
+            | Kind::ConfigMap
+            | Kind::Endpoints
+            | Kind::Node
+            | Kind::Event
+            | Kind::ServiceAccount
+            | Kind::ClusterRole
+            | Kind::ClusterRoleBinding
+            | Kind::Role
+            | Kind::RoleBinding => Vec::new(),
         };
 
         names.into_iter().chain(undecodable).collect()

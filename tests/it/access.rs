@@ -155,7 +155,10 @@ struct Game {
 impl Game {
     fn new() -> Self {
         let (folder, mut dice) = (Folder::new(), Dice(7));
-        let namespace = |name: &&str| json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+        let namespace = |name: &&str| {
+            let metadata = json!({ "name": name });
+            json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata })
+        };
         let mut objects: Vec<Value> = NAMESPACES.iter().map(namespace).collect();
         let roles: Vec<Value> = (0..ROLES)
             .map(|number| role(&mut dice, &format!("compared-{number}")))
