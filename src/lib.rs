@@ -13,6 +13,7 @@
     )
 )]
 
+pub mod access;
 pub mod acme;
 pub mod admin;
 pub mod apiserver;

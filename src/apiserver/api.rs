@@ -7,13 +7,19 @@ use http::{Method, Response, request::Parts};
 use tokio::sync::Semaphore;
 
 use super::{
+    audit::Entry,
+    authenticate::Auth,
+    authorize::action,
     discovery,
     request::{Accept, Query, ResourceRequest, Target},
     response::{self, Body},
+    reviews,
     status::ApiError,
 };
 use crate::{
+    access::{Action, Index, User},
     objects::{Propose, View},
+    telemetry::AuditLog,
     util::drain::Drain,
 };
 
@@ -21,28 +27,79 @@ use crate::{
 pub(crate) struct Api {
     pub(crate) propose: Arc<dyn Propose>,
     pub(crate) view: Arc<dyn View>,
+    /// The index over roles and bindings.
+    pub(crate) index: Index,
+    /// The credentials that are accepted.
+    pub(crate) auth: Auth,
+    /// The log of writes, if one is kept.
+    pub(crate) audit: Option<AuditLog>,
     /// The permits of running watches.
     pub(crate) watches: Arc<Semaphore>,
     pub(crate) drain: Drain,
 }
 
 impl Api {
-    /// Handles a request of an authenticated client.
-    pub(crate) async fn handle(&self, head: &Parts, body: Bytes) -> Response<Body> {
-        let response = self.route(head, body).await;
-        response.unwrap_or_else(|error| response::error(&error))
+    /// Makes the API over a cluster.
+    pub(crate) fn new(
+        propose: Arc<dyn Propose>,
+        view: Arc<dyn View>,
+        auth: Auth,
+        watches: Arc<Semaphore>,
+        drain: Drain,
+    ) -> Self {
+        let index = Index::new(view.clone());
+        Self {
+            propose,
+            view,
+            index,
+            auth,
+            audit: None,
+            watches,
+            drain,
+        }
     }
 
-    async fn route(&self, head: &Parts, body: Bytes) -> Result<Response<Body>, ApiError> {
+    /// Handles a request of this user, if the user may make it.
+    pub(crate) async fn handle(&self, user: User, head: &Parts, body: Bytes) -> Response<Body> {
         let path = head.uri.path();
         let path = path.strip_suffix('/').unwrap_or(path);
         let segments: Vec<&str> = path.split('/').skip(1).collect();
+        let action = action(head, &segments);
 
-        let (group, version, rest) = match segments.as_slice() {
+        let audited = self.audit.as_ref().and_then(|log| {
+            let entry = Entry::begin(&user, head, &action)?;
+            Some((log, entry))
+        });
+        let response = self.route(user, &action, head, &segments, body).await;
+        let response = response.unwrap_or_else(|error| response::error(&error));
+        if let Some((log, entry)) = audited {
+            log.append(entry.finish(&response));
+        }
+        response
+    }
+
+    async fn route(
+        &self,
+        user: User,
+        action: &Action,
+        head: &Parts,
+        segments: &[&str],
+        body: Bytes,
+    ) -> Result<Response<Body>, ApiError> {
+        let user = self.impersonate(user, head)?;
+        self.authorize(&user, action)?;
+
+        let (group, version, rest) = match segments {
             ["api", "v1", rest @ ..] if !rest.is_empty() => ("", "v1", rest),
             ["apis", group, version, rest @ ..] if !rest.is_empty() => (*group, *version, rest),
+            ["gatelet", "client-certificates"] => {
+                return self.issue_certificate(&user, head, &body);
+            }
             _ if head.method == Method::GET || head.method == Method::HEAD => {
-                return discovery::get(head, &segments);
+                return match self.key_discovery(&head.headers, segments) {
+                    Some(document) => Ok(document),
+                    None => discovery::get(head, segments),
+                };
             }
             _ => return Err(ApiError::no_such_path()),
         };
@@ -55,6 +112,10 @@ impl Api {
             return response;
         }
 
+        if let Some((created, namespace, name)) = reviews::find(group, rest) {
+            return self.create_only(created, &user, head, (namespace, name), &body);
+        }
+
         let target = Target::parse(group, version, rest)?;
         if head.method == Method::GET
             && let Some(described) = self.described_endpoints(&target, &head.headers)
@@ -62,7 +123,7 @@ impl Api {
             return Ok(described);
         }
 
-        let response = self.serve(&target, head, &body).await;
+        let response = self.serve(&target, &user, head, &body).await;
         let mut response = response.unwrap_or_else(|error| response::error(&error));
         response::warn_first(&mut response, target.resource.deprecated);
         Ok(response)
@@ -72,11 +133,13 @@ impl Api {
     async fn serve(
         &self,
         target: &Target,
+        user: &User,
         head: &Parts,
         body: &[u8],
     ) -> Result<Response<Body>, ApiError> {
         let request = ResourceRequest {
             target,
+            user,
             query: Query::parse(head.uri.query().unwrap_or_default()),
             accept: Accept::parse(&head.headers)?,
             headers: &head.headers,

@@ -38,6 +38,23 @@ const NAME: Column = Column {
 const AGE: Column = text("Age");
 
 pub(crate) const NAME_AGE: &[Column] = &[NAME, AGE];
+/// The columns of Role and ClusterRole.
+pub(crate) const ROLE: &[Column] = &[
+    NAME,
+    Column {
+        kind: "date",
+        ..text("Created At")
+    },
+];
+/// The columns of RoleBinding and ClusterRoleBinding.
+pub(crate) const BINDING: &[Column] = &[
+    NAME,
+    text("Role"),
+    AGE,
+    wide("Users"),
+    wide("Groups"),
+    wide("ServiceAccounts"),
+];
 pub(crate) const NAMESPACE: &[Column] = &[NAME, text("Status"), AGE];
 pub(crate) const CONFIG_MAP: &[Column] = &[
     NAME,
@@ -117,6 +134,39 @@ pub(crate) const LEASE: &[Column] = &[NAME, text("Holder"), AGE];
 
 pub(crate) fn name_age(object: &Value, now: i64) -> Vec<Value> {
     vec![name(object), age(object, now)]
+}
+
+pub(crate) fn role(object: &Value, _now: i64) -> Vec<Value> {
+    let created = string(object, "/metadata/creationTimestamp");
+    vec![name(object), created.into()]
+}
+
+pub(crate) fn binding(object: &Value, now: i64) -> Vec<Value> {
+    let subjects = |kind: &str| -> Value {
+        let of_kind = list(object, "/subjects")
+            .iter()
+            .filter(|subject| subject["kind"] == kind);
+        let names: Vec<String> = of_kind
+            .map(|subject| match kind {
+                "ServiceAccount" => {
+                    let namespace = string(subject, "/namespace");
+                    format!("{namespace}/{}", string(subject, "/name"))
+                }
+                _ => string(subject, "/name").to_owned(),
+            })
+            .collect();
+        names.join(", ").into()
+    };
+
+    let role = &object["roleRef"];
+    vec![
+        name(object),
+        format!("{}/{}", string(role, "/kind"), string(role, "/name")).into(),
+        age(object, now),
+        subjects("User"),
+        subjects("Group"),
+        subjects("ServiceAccount"),
+    ]
 }
 
 pub(crate) fn namespace(object: &Value, now: i64) -> Vec<Value> {

@@ -32,7 +32,9 @@ pub(crate) fn apply(kind: Kind, object: &mut Value) {
             }
         }
         Kind::Event => event(object),
-        Kind::Namespace | Kind::ConfigMap | Kind::Node | Kind::Lease => {}
+        Kind::Role | Kind::ClusterRole => role(object),
+        Kind::RoleBinding | Kind::ClusterRoleBinding => binding(object),
+        Kind::Namespace | Kind::ConfigMap | Kind::Node | Kind::Lease | Kind::ServiceAccount => {}
     }
 }
 
@@ -189,6 +191,37 @@ fn endpoint_slice(object: &mut Value) {
     for port in items(object, "ports") {
         ensure(port, "name", "".into());
         ensure(port, "protocol", "TCP".into());
+    }
+}
+
+/// The API group of roles, and of the subjects of bindings that are users and groups.
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// Adds the rules that Go writes even when there are none.
+fn role(object: &mut Value) {
+    let rules = object.get("rules").and_then(Value::as_array);
+    let none = rules.is_none_or(Vec::is_empty);
+    if let Some(members) = object.as_object_mut().filter(|_| none) {
+        members.insert("rules".to_owned(), Value::Null);
+    }
+}
+
+fn binding(object: &mut Value) {
+    let role = ensure(object, "roleRef", json!({}));
+    for (member, default) in [("apiGroup", RBAC), ("kind", ""), ("name", "")] {
+        if ensure(role, member, default.into()) == "" {
+            role[member] = default.into();
+        }
+    }
+
+    for subject in items(object, "subjects") {
+        ensure(subject, "name", "".into());
+        let has_group = subject["apiGroup"]
+            .as_str()
+            .is_some_and(|group| !group.is_empty());
+        if !has_group && (subject["kind"] == "User" || subject["kind"] == "Group") {
+            subject["apiGroup"] = RBAC.into();
+        }
     }
 }
 

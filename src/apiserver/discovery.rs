@@ -12,6 +12,7 @@ use super::{
     openapi,
     registry::{READ_VERBS, RESOURCES, Resource},
     response::{self, Body},
+    reviews::{CREATED, Created},
     status::ApiError,
 };
 use crate::util::hex;
@@ -31,6 +32,8 @@ struct Entry {
     namespaced: bool,
     verbs: &'static [&'static str],
     subresources: &'static [(&'static str, &'static [&'static str])],
+    /// The subresource that is only created.
+    created: Option<&'static Created>,
 }
 
 impl From<&'static Resource> for Entry {
@@ -46,6 +49,7 @@ impl From<&'static Resource> for Entry {
             namespaced: resource.namespaced,
             verbs: resource.verbs(),
             subresources: resource.subresources(),
+            created: created_of(resource),
         }
     }
 }
@@ -63,6 +67,25 @@ impl From<&'static Absent> for Entry {
             namespaced: absent.namespaced,
             verbs: READ_VERBS,
             subresources: &[],
+            created: None,
+        }
+    }
+}
+
+impl From<&'static Created> for Entry {
+    fn from(created: &'static Created) -> Self {
+        Self {
+            group: created.group,
+            version: "v1",
+            kind: created.kind,
+            plural: created.plural,
+            singular: created.singular,
+            short: &[],
+            categories: &[],
+            namespaced: created.namespaced,
+            verbs: &["create"],
+            subresources: &[],
+            created: None,
         }
     }
 }
@@ -70,7 +93,11 @@ impl From<&'static Absent> for Entry {
 /// Returns the entries of all kinds.
 fn entries() -> impl Iterator<Item = Entry> {
     let absent = ABSENT.iter().map(Entry::from);
-    RESOURCES.iter().map(Entry::from).chain(absent)
+    let created = CREATED
+        .iter()
+        .filter(|created| !created.plural.contains('/'));
+    let served = RESOURCES.iter().map(Entry::from);
+    served.chain(absent).chain(created.map(Entry::from))
 }
 
 /// Returns the entries of a group and version, in the order of their plurals.
@@ -169,6 +196,35 @@ fn group(name: &str) -> Value {
     json!({ "name": name, "versions": versions, "preferredVersion": preferred })
 }
 
+/// Returns the entry of a subresource that is only created in an `APIResourceList`.
+fn created_entry(created: &Created) -> Value {
+    json!({
+        "name": created.plural,
+        "singularName": created.singular,
+        "namespaced": created.namespaced,
+        "kind": created.kind,
+        "group": created.kind_group,
+        "version": "v1",
+        "verbs": ["create"],
+    })
+}
+
+/// Returns the entry of a subresource that is only created in aggregated discovery.
+fn created_discovery(created: &Created) -> Value {
+    let kind = json!({ "group": created.kind_group, "version": "v1", "kind": created.kind });
+    let (_plural, name) = created.plural.split_once('/').unwrap_or_default();
+    json!({ "subresource": name, "responseKind": kind, "verbs": ["create"] })
+}
+
+/// Returns the subresource of a resource that is only created.
+fn created_of(resource: &Resource) -> Option<&'static Created> {
+    CREATED.iter().find(|created| {
+        let parts = created.plural.split_once('/');
+        let of = parts.is_some_and(|(plural, _subresource)| plural == resource.plural);
+        of && created.group == resource.group
+    })
+}
+
 /// Returns the `APIResourceList` of a group.
 fn resource_list(group: &str, version: &str) -> Value {
     let mut resources = Vec::new();
@@ -197,6 +253,7 @@ fn resource_list(group: &str, version: &str) -> Value {
                 "verbs": verbs,
             }));
         }
+        resources.extend(resource.created.map(created_entry));
     }
 
     let group_version = if group.is_empty() {
@@ -313,8 +370,10 @@ fn discovery_entry(entry: &Entry) -> Value {
         let response_kind = &kind;
         json!({ "subresource": name, "responseKind": response_kind, "verbs": verbs })
     };
-    if !entry.subresources.is_empty() {
-        shown["subresources"] = entry.subresources.iter().map(subresource).collect();
+    let known = entry.subresources.iter().map(subresource);
+    let all: Vec<Value> = known.chain(entry.created.map(created_discovery)).collect();
+    if !all.is_empty() {
+        shown["subresources"] = all.into();
     }
     shown
 }

@@ -1,5 +1,6 @@
 //! The identity of the API server and of its administrator: a CA, a server certificate, a client
-//! certificate and a token, which are generated once and stored by the caller; and the kubeconfig.
+//! certificate, a token, and the key for tokens of ServiceAccounts. They are generated once and
+//! stored by the caller.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -11,13 +12,15 @@ use rustls::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::{
+    authenticate::Auth,
+    kubeconfig::{ADMIN, Kubeconfig},
+};
 use crate::{
+    access::{MASTERS, TokenKey, TokenKeyError, User},
     tls::{self, LocalCa},
     util::{hex, stamp},
 };
-
-/// The name of the administrator in its client certificate, and the group that may do everything.
-const ADMIN: (&str, &str) = ("gatelet-admin", "system:masters");
 
 /// An identity that cannot be loaded, generated or used.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +31,9 @@ pub enum IdentityError {
     /// A certificate cannot be issued.
     #[error("cannot make a certificate for the API server: {0}")]
     Issue(#[from] tls::LocalCaError),
+    /// The key for the tokens of ServiceAccounts cannot be made or read.
+    #[error(transparent)]
+    TokenKey(#[from] TokenKeyError),
     /// TLS does not accept a certificate or key.
     #[error("the identity of the API server is not usable: {0}")]
     Tls(String),
@@ -45,6 +51,10 @@ pub struct Identity {
     client: String,
     client_key: String,
     token: String,
+    /// The key that signs the tokens of ServiceAccounts, as PKCS#8 in base64; empty if the identity
+    /// was stored before there were such tokens.
+    #[serde(default)]
+    token_key: String,
 }
 
 impl fmt::Debug for Identity {
@@ -77,8 +87,12 @@ impl Identity {
             return Ok((Self::generate(addresses)?, true));
         };
         let mut identity: Self = serde_json::from_slice(stored)?;
+        let lacks_key = identity.token_key.is_empty();
+        if lacks_key {
+            identity.token_key = STANDARD.encode(TokenKey::generate()?);
+        }
         if identity.addresses == addresses {
-            return Ok((identity, false));
+            return Ok((identity, lacks_key));
         }
 
         // The CA stays the same: kubeconfigs contain its certificate.
@@ -92,7 +106,7 @@ impl Identity {
     fn generate(addresses: Vec<IpAddr>) -> Result<Self, IdentityError> {
         let ca = LocalCa::generate("gatelet API")?;
         let server = issue_server(&ca, &addresses)?;
-        let client = ca.issue_client(ADMIN.0, ADMIN.1)?;
+        let client = ca.issue_client(ADMIN, MASTERS)?;
         let token = hex::encode(&stamp::random::<32>());
         Ok(Self {
             ca: ca.root_pem().to_owned(),
@@ -103,6 +117,7 @@ impl Identity {
             client: client.chain_pem,
             client_key: client.key_pem,
             token,
+            token_key: STANDARD.encode(TokenKey::generate()?),
         })
     }
 
@@ -116,9 +131,14 @@ impl Identity {
         &self.ca
     }
 
-    /// Returns the administrator's bearer token.
-    pub fn token(&self) -> &str {
-        &self.token
+    /// Returns the credentials that the server accepts: the token of the administrator, and those
+    /// of ServiceAccounts.
+    pub fn auth(&self) -> Result<Auth, IdentityError> {
+        let key = STANDARD.decode(&self.token_key);
+        let key = TokenKey::from_pkcs8(&key.map_err(|_damaged| TokenKeyError)?)?;
+        let admin = User::known(ADMIN, [MASTERS.to_owned()]);
+        let ca = (self.ca.clone(), self.ca_key.clone());
+        Ok(Auth::new([(&*self.token, admin)], key, ca))
     }
 
     /// Returns the TLS configuration of the server, which accepts clients with a certificate of the
@@ -152,53 +172,17 @@ impl Identity {
     /// Returns the administrator's kubeconfig for the server at this URL. It contains a key: write
     /// it with mode 0600.
     pub fn kubeconfig(&self, server_url: &str) -> String {
-        kubeconfig(
-            server_url,
-            &self.ca,
-            &self.client,
-            &self.client_key,
-            &self.token,
-        )
+        let kubeconfig = Kubeconfig {
+            server: server_url,
+            ca: &self.ca,
+            user: ADMIN,
+            certificate: &self.client,
+            key: &self.client_key,
+            token: Some(&self.token),
+            namespace: None,
+        };
+        kubeconfig.to_string()
     }
-}
-
-/// Returns a kubeconfig with a client certificate and a bearer token, for clients that support only
-/// one of the two.
-pub fn kubeconfig(
-    server_url: &str,
-    ca_pem: &str,
-    client_pem: &str,
-    client_key_pem: &str,
-    token: &str,
-) -> String {
-    let encode = |pem: &str| STANDARD.encode(pem);
-
-    format!(
-        "apiVersion: v1
-kind: Config
-clusters:
-- name: gatelet
-  cluster:
-    server: {server_url}
-    certificate-authority-data: {ca}
-users:
-- name: {user}
-  user:
-    client-certificate-data: {client}
-    client-key-data: {key}
-    token: {token}
-contexts:
-- name: gatelet
-  context:
-    cluster: gatelet
-    user: {user}
-current-context: gatelet
-",
-        user = ADMIN.0,
-        ca = encode(ca_pem),
-        client = encode(client_pem),
-        key = encode(client_key_pem),
-    )
 }
 
 fn issue_server(ca: &LocalCa, addresses: &[IpAddr]) -> Result<tls::Issued, IdentityError> {

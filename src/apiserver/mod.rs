@@ -6,16 +6,22 @@
 mod absent;
 mod admit;
 mod api;
+mod audit;
+mod authenticate;
+mod authorize;
+mod certificates;
 mod columns;
 pub(crate) mod defaults;
 mod delete;
 mod discovery;
 mod endpoints;
+mod escalate;
 mod events;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod garbage;
 mod identity;
+mod kubeconfig;
 mod manage;
 pub(crate) mod merge;
 mod namespaces;
@@ -27,16 +33,21 @@ mod read;
 mod registry;
 mod request;
 mod response;
+mod reviews;
 pub(crate) mod schema;
 mod selector;
 mod server;
 mod status;
 #[cfg(test)]
 mod tests;
+mod tokens;
 pub(crate) mod validate;
 mod watch;
 mod write;
 
 use api::Api;
-pub use identity::{Identity, IdentityError, kubeconfig};
-pub use server::{Auth, Running, ServeError, Settings, serve};
+pub use authenticate::Auth;
+pub use certificates::{CLIENT_CERTIFICATES, ClientCertificate, ClientCertificateRequest};
+pub use identity::{Identity, IdentityError};
+pub use kubeconfig::Kubeconfig;
+pub use server::{Running, ServeError, Settings, serve};

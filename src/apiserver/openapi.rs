@@ -8,8 +8,16 @@ use serde::Deserialize;
 
 const INDEX: &str = include_str!("data/index.json");
 
-const DOCUMENTS: [(&str, &[u8]); 5] = [
+const DOCUMENTS: [(&str, &[u8]); 8] = [
     ("api/v1", include_bytes!("data/api_v1.json.gz")),
+    (
+        "apis/authentication.k8s.io/v1",
+        include_bytes!("data/apis_authentication.k8s.io_v1.json.gz"),
+    ),
+    (
+        "apis/authorization.k8s.io/v1",
+        include_bytes!("data/apis_authorization.k8s.io_v1.json.gz"),
+    ),
     (
         "apis/coordination.k8s.io/v1",
         include_bytes!("data/apis_coordination.k8s.io_v1.json.gz"),
@@ -25,6 +33,10 @@ const DOCUMENTS: [(&str, &[u8]); 5] = [
     (
         "apis/networking.k8s.io/v1",
         include_bytes!("data/apis_networking.k8s.io_v1.json.gz"),
+    ),
+    (
+        "apis/rbac.authorization.k8s.io/v1",
+        include_bytes!("data/apis_rbac.authorization.k8s.io_v1.json.gz"),
     ),
 ];
 

@@ -172,6 +172,17 @@ fn value(of: &Type, wire: &Wire<'_>, depth: usize) -> Result<Option<Value>, Prot
             Some(fields) => Value::Object(message(fields, bytes, depth + 1)?),
             None => return Ok(None),
         },
+        // The value of a map is a list: a message with the items.
+        (Type::List(of), Wire::Bytes(bytes)) => {
+            let mut items = Vec::new();
+            each(bytes, |number, wire| {
+                if number == 1 {
+                    items.extend(value(of, &wire, depth)?);
+                }
+                Ok(())
+            })?;
+            items.into()
+        }
         (Type::Any, _) => return Ok(None),
         _ => return Err(Damaged),
     }))

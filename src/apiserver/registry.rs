@@ -147,7 +147,7 @@ const EVENT_FIELDS: &[(&str, &str)] = &[
 ];
 
 /// Every resource, in the order of discovery. Events are served twice from one store.
-pub(crate) static RESOURCES: [Resource; 12] = [
+pub(crate) static RESOURCES: [Resource; 17] = [
     Resource {
         kind: Kind::ConfigMap,
         plural: "configmaps",
@@ -211,6 +211,14 @@ pub(crate) static RESOURCES: [Resource; 12] = [
         fields: &[("type", "/type")],
         columns: columns::SECRET,
         cells: columns::secret,
+        ..BASE
+    },
+    Resource {
+        kind: Kind::ServiceAccount,
+        plural: "serviceaccounts",
+        singular: "serviceaccount",
+        short: &["sa"],
+        delete_returns_object: true,
         ..BASE
     },
     Resource {
@@ -284,6 +292,48 @@ pub(crate) static RESOURCES: [Resource; 12] = [
         generation: true,
         columns: columns::INGRESS,
         cells: columns::ingress,
+        ..BASE
+    },
+    Resource {
+        kind: Kind::ClusterRoleBinding,
+        group: "rbac.authorization.k8s.io",
+        plural: "clusterrolebindings",
+        singular: "clusterrolebinding",
+        namespaced: false,
+        create_on_update: true,
+        columns: columns::BINDING,
+        cells: columns::binding,
+        ..BASE
+    },
+    Resource {
+        kind: Kind::ClusterRole,
+        group: "rbac.authorization.k8s.io",
+        plural: "clusterroles",
+        singular: "clusterrole",
+        namespaced: false,
+        create_on_update: true,
+        columns: columns::ROLE,
+        cells: columns::role,
+        ..BASE
+    },
+    Resource {
+        kind: Kind::RoleBinding,
+        group: "rbac.authorization.k8s.io",
+        plural: "rolebindings",
+        singular: "rolebinding",
+        create_on_update: true,
+        columns: columns::BINDING,
+        cells: columns::binding,
+        ..BASE
+    },
+    Resource {
+        kind: Kind::Role,
+        group: "rbac.authorization.k8s.io",
+        plural: "roles",
+        singular: "role",
+        create_on_update: true,
+        columns: columns::ROLE,
+        cells: columns::role,
         ..BASE
     },
 ];

@@ -7,7 +7,10 @@ use super::{
     schema::ContentType,
     status::ApiError,
 };
-use crate::util::percent;
+use crate::{access::User, util::percent};
+
+/// The size limit of a request body and of a stored object in bytes, the same as etcd's.
+pub(super) const MAX_BODY: usize = 3 << 19;
 
 /// The resource or object that a path names.
 #[derive(Clone, Debug)]
@@ -75,6 +78,7 @@ impl Target {
 #[derive(Clone, Debug)]
 pub(crate) struct ResourceRequest<'r> {
     pub(crate) target: &'r Target,
+    pub(crate) user: &'r User,
     pub(crate) query: Query,
     pub(crate) accept: Accept,
     pub(crate) headers: &'r HeaderMap,

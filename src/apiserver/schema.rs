@@ -63,6 +63,21 @@ pub(crate) fn decode(
     decode_as(expected, content_type, body)
 }
 
+/// Decodes an object of a kind that is not stored.
+pub(crate) fn decode_kind(
+    kind: &'static str,
+    api_version: &'static str,
+    content_type: ContentType,
+    body: &[u8],
+) -> Result<Decoded, DecodeError> {
+    let expected = Expected {
+        kind,
+        message: kind,
+        api_version,
+    };
+    decode_as(expected, content_type, body)
+}
+
 /// Decodes an Event of the group `events.k8s.io`.
 pub(crate) fn decode_event(content_type: ContentType, body: &[u8]) -> Result<Decoded, DecodeError> {
     let expected = Expected {

@@ -1,8 +1,8 @@
 //! The listener: TLS, authentication and limits. It passes requests to [`Api`].
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use http::{Request, Response, header, request::Parts};
+use http::{Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -16,16 +16,18 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     api::Api,
+    audit::Peer,
+    authenticate::{self, Auth, Certified},
+    request::MAX_BODY,
     response::{self, Body},
     status::ApiError,
 };
 use crate::{
+    access,
     objects::{Propose, View},
+    telemetry::AuditLog,
     util::drain::Drain,
 };
-
-/// The size limit of a request body and of a stored object in bytes, the same as etcd's.
-pub(super) const MAX_BODY: usize = 3 << 19;
 
 /// The time limit of a TLS handshake, of a request body, and of an HTTP/2 ping, each.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -50,53 +52,6 @@ impl Settings {
             max_watches: 512,
         }
     }
-}
-
-/// The credentials that are accepted beside client certificates, which TLS checks.
-#[derive(Clone, Default)]
-pub struct Auth {
-    /// The SHA-256 hashes of the bearer tokens.
-    tokens: Vec<[u8; 32]>,
-}
-
-impl fmt::Debug for Auth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Auth")
-            .field("tokens", &self.tokens.len())
-            .finish()
-    }
-}
-
-impl Auth {
-    /// Accepts these bearer tokens, except empty ones.
-    pub fn tokens<'t>(tokens: impl IntoIterator<Item = &'t str>) -> Self {
-        Self {
-            tokens: tokens
-                .into_iter()
-                .filter(|token| !token.is_empty())
-                .map(hash)
-                .collect(),
-        }
-    }
-
-    /// Returns true if the request has a client certificate or an accepted token.
-    fn admits(&self, certified: bool, head: &Parts) -> bool {
-        let header = head
-            .headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok());
-        let token = header
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        // Hashes are compared, so the duration reveals nothing about the tokens.
-        certified || token.is_some_and(|(_scheme, token)| self.tokens.contains(&hash(token.trim())))
-    }
-}
-
-fn hash(token: &str) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, token.as_bytes()).as_ref());
-    out
 }
 
 /// An error that prevents the server from starting.
@@ -124,13 +79,14 @@ pub struct Running {
 /// Starts a server that serves the API until the drain, on the current runtime.
 ///
 /// `tls` verifies client certificates. It must allow clients without one, which authenticate with a
-/// token.
+/// token. `audit` receives a line for each write.
 pub async fn serve(
     settings: Settings,
     propose: Arc<dyn Propose>,
     view: Arc<dyn View>,
     mut tls: ServerConfig,
     auth: Auth,
+    audit: Option<AuditLog>,
     drain: Drain,
 ) -> Result<Running, ServeError> {
     let listen = settings.listen;
@@ -138,18 +94,25 @@ pub async fn serve(
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
     let addr = listener.local_addr().map_err(failed)?;
 
+    // The first client finds the default roles. Without them the administrator still may do
+    // everything.
+    let defaults = access::ensure_defaults(&*propose, &*view).await;
+    let complete = match defaults {
+        Ok(()) => access::aggregate(&*propose, &*view).await,
+        failed => failed,
+    };
+    if let Err(error) = complete {
+        tracing::warn!(%error, "the default roles are not complete");
+    }
+
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let watches = Arc::new(Semaphore::new(settings.max_watches));
-    let api = Arc::new(Api {
-        propose,
-        view,
-        watches,
-        drain: drain.clone(),
-    });
+    let mut api = Api::new(propose, view, auth, watches, drain.clone());
+    api.audit = audit;
+    let api = Arc::new(api);
 
     let acceptor = Arc::new(Acceptor {
         api,
-        auth,
         tls: TlsAcceptor::from(Arc::new(tls)),
         drain,
     });
@@ -161,7 +124,6 @@ pub async fn serve(
 /// Accepts connections and authenticates their requests.
 struct Acceptor {
     api: Arc<Api>,
-    auth: Auth,
     tls: TlsAcceptor,
     drain: Drain,
 }
@@ -179,7 +141,9 @@ async fn accept(listener: TcpListener, acceptor: Arc<Acceptor>, max_connections:
         tokio::join!(
             api.finish_namespaces(),
             api.expire_events(),
-            api.collect_garbage()
+            api.collect_garbage(),
+            access::keep_aggregated(api.propose.clone(), api.view.clone()),
+            access::keep_accounts(api.propose.clone(), api.view.clone()),
         )
     });
 
@@ -193,7 +157,7 @@ async fn accept(listener: TcpListener, acceptor: Arc<Acceptor>, max_connections:
             accepted = listener.accept() => accepted,
         };
         match stream {
-            Ok((stream, _peer)) => {
+            Ok((stream, peer)) => {
                 let acceptor = acceptor.clone();
                 #[allow(
                     clippy::disallowed_methods,
@@ -201,7 +165,7 @@ async fn accept(listener: TcpListener, acceptor: Arc<Acceptor>, max_connections:
                 )]
                 tokio::spawn(async move {
                     let _permit = permit;
-                    acceptor.connection(stream).await;
+                    acceptor.connection(stream, peer).await;
                 });
             }
             Err(error) => {
@@ -221,7 +185,7 @@ async fn accept(listener: TcpListener, acceptor: Arc<Acceptor>, max_connections:
 
 impl Acceptor {
     /// Serves one connection.
-    async fn connection(self: Arc<Self>, stream: TcpStream) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         let _delay_only = stream.set_nodelay(true);
         let stream = match tokio::time::timeout(TIMEOUT, self.tls.accept(stream)).await {
             Ok(Ok(stream)) => stream,
@@ -232,16 +196,19 @@ impl Acceptor {
         };
 
         let session = stream.get_ref().1;
-        let certified = session
-            .peer_certificates()
-            .is_some_and(|chain| !chain.is_empty());
+        let chain = session.peer_certificates().unwrap_or_default();
+        let certified = chain
+            .first()
+            .and_then(authenticate::certified)
+            .map(Arc::new);
         let http2 = session.alpn_protocol() == Some(b"h2");
 
         let acceptor = self.clone();
-        let service = service_fn(move |request| {
-            let acceptor = acceptor.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            let (acceptor, certified) = (acceptor.clone(), certified.clone());
             async move {
-                let response = acceptor.request(certified, request).await;
+                let response = acceptor.request(certified.as_deref(), request).await;
                 Ok::<_, std::convert::Infallible>(response)
             }
         });
@@ -282,15 +249,20 @@ impl Acceptor {
         }
     }
 
-    /// Authenticates a request, reads its body and handles it.
-    async fn request(&self, certified: bool, request: Request<Incoming>) -> Response<Body> {
+    /// Authenticates a request, reads its body and handles it. `certified` is the user of the
+    /// client certificate.
+    async fn request(
+        &self,
+        certified: Option<&Certified>,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
         let (head, body) = request.into_parts();
-        if !self.auth.admits(certified, &head) {
+        let Some(user) = self.api.authenticate(certified, &head.headers) else {
             return response::error(&ApiError::unauthorized());
-        }
+        };
 
         match tokio::time::timeout(TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
-            Ok(Ok(body)) => self.api.handle(&head, body.to_bytes()).await,
+            Ok(Ok(body)) => self.api.handle(user, &head, body.to_bytes()).await,
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 response::error(&ApiError::body_too_large(MAX_BODY))
             }

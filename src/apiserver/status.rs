@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::{manage::Conflict, registry::Resource, validate::FieldError};
-use crate::objects::ProposeError;
+use crate::{access::Action, objects::ProposeError};
 
 /// A refused request.
 #[derive(Clone, Debug)]
@@ -16,8 +16,9 @@ pub(crate) struct ApiError {
     /// `reason`; empty for the few errors that have none.
     reason: &'static str,
     message: String,
-    /// `details`; absent for the errors that have none.
-    details: Option<Map<String, Value>>,
+    details: Map<String, Value>,
+    /// True if the `Status` has details even though they are empty.
+    has_details: bool,
     /// True for plain text instead of a `Status`, which a real API server sends for unknown paths.
     plain: bool,
     /// Texts of `Warning` headers.
@@ -36,22 +37,22 @@ impl ApiError {
             code,
             reason,
             message: message.into(),
-            details: None,
+            details: Map::new(),
+            has_details: false,
             plain: false,
             warnings: Vec::new(),
         }
     }
 
     fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        let details = self.details.get_or_insert_default();
-        details.insert(name.to_owned(), value.into());
+        self.details.insert(name.to_owned(), value.into());
         self
     }
 
     /// Returns the error with `details` that are empty, as a real API server sends for requests
     /// that no handler takes.
     fn with_no_details(mut self) -> Self {
-        self.details = Some(Map::new());
+        self.has_details = true;
         self
     }
 
@@ -185,8 +186,46 @@ impl ApiError {
     }
 
     pub(crate) fn forbidden(resource: &Resource, name: &str, why: &str) -> Self {
-        let message = format!("{} \"{name}\" is forbidden: {why}", resource.qualified());
+        let message = forbidden(&resource.qualified(), name, why);
         Self::new(StatusCode::FORBIDDEN, "Forbidden", message).about(resource, name)
+    }
+
+    /// Returns the error for an action that no rule allows to a user.
+    pub(crate) fn denied(user: &str, action: &Action, reason: &str) -> Self {
+        let why = format!("User {} cannot {action}", Value::from(user));
+        // A real API server guards messages against being read as HTML.
+        let mut why = why
+            .replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;");
+        if !reason.is_empty() {
+            why = format!("{why}: {reason}");
+        }
+
+        let Action::Resource(action) = action else {
+            let message = format!("forbidden: {why}");
+            return Self {
+                has_details: true,
+                ..Self::new(StatusCode::FORBIDDEN, "Forbidden", message)
+            };
+        };
+        let qualified = match &*action.group {
+            "" => action.resource.clone(),
+            group => format!("{}.{group}", action.resource),
+        };
+        let message = forbidden(&qualified, &action.name, &why);
+        let mut error = Self::new(StatusCode::FORBIDDEN, "Forbidden", message);
+        let details = [
+            ("name", &action.name),
+            ("group", &action.group),
+            ("kind", &action.resource),
+        ];
+        for (member, value) in details {
+            if !value.is_empty() {
+                error = error.with(member, value.as_str());
+            }
+        }
+        error
     }
 
     /// Returns the error for a new object in a namespace that is being deleted.
@@ -263,6 +302,23 @@ impl ApiError {
         };
         let error = Self::invalid_fields(&format!("{kind}.meta.k8s.io \"\""), &[error]);
         error.with("group", "meta.k8s.io").with("kind", kind)
+    }
+
+    /// Returns the error for a review with invalid fields. A real API server names no kind in it.
+    pub(crate) fn invalid_review(errors: &[FieldError]) -> Self {
+        let group = "authorization.k8s.io";
+        Self::invalid_fields(&format!(".{group} \"\""), errors).with("group", group)
+    }
+
+    /// Returns the error for an invalid request for a token.
+    pub(crate) fn invalid_token(name: &str, problem: FieldError) -> Self {
+        let (group, kind) = ("authentication.k8s.io", "TokenRequest");
+        let error = Self::invalid_fields(&format!("{kind}.{group} \"{name}\""), &[problem]);
+        let error = match name {
+            "" => error,
+            name => error.with("name", name),
+        };
+        error.with("group", group).with("kind", kind)
     }
 
     fn invalid_fields(what: &str, errors: &[FieldError]) -> Self {
@@ -401,8 +457,8 @@ impl ApiError {
         if !self.reason.is_empty() {
             status["reason"] = self.reason.into();
         }
-        if let Some(details) = &self.details {
-            status["details"] = details.clone().into();
+        if !self.details.is_empty() || self.has_details {
+            status["details"] = self.details.clone().into();
         }
         status
     }
@@ -417,5 +473,13 @@ impl ApiError {
         } else {
             ("application/json", Bytes::from(self.to_value().to_string()))
         }
+    }
+}
+
+/// Returns the message of a refusal: about an object, or about all of a resource.
+fn forbidden(qualified: &str, name: &str, why: &str) -> String {
+    match name {
+        "" => format!("{qualified} is forbidden: {why}"),
+        name => format!("{qualified} {} is forbidden: {why}", Value::from(name)),
     }
 }

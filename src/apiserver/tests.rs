@@ -8,15 +8,20 @@ use tokio::sync::Semaphore;
 
 use super::{response::Body, *};
 use crate::{
+    access::{MASTERS, User},
     cluster::Local,
     util::drain::{self, Signal},
 };
 
 mod absent;
+mod access;
+mod audit;
+mod certificates;
 mod deletions;
 mod garbage;
 mod listener;
 mod reads;
+mod reviews;
 mod units;
 mod watches;
 mod writes;
@@ -24,6 +29,8 @@ mod writes;
 /// The API over a cluster in memory, without a network.
 struct Server {
     api: Arc<Api>,
+    /// The user that requests come from.
+    user: User,
     _signal: Signal,
 }
 
@@ -39,14 +46,12 @@ impl Server {
         let cluster = Arc::new(Local::in_memory().unwrap());
         let (signal, drain) = drain::channel();
         let watches = Arc::new(Semaphore::new(4));
-        let api = Arc::new(Api {
-            propose: cluster.clone(),
-            view: cluster,
-            watches,
-            drain,
-        });
+        let (identity, _new) = Identity::load(None, &[]).unwrap();
+        let auth = identity.auth().unwrap();
+        let api = Arc::new(Api::new(cluster.clone(), cluster, auth, watches, drain));
         Self {
             api,
+            user: User::known("admin", [MASTERS.to_owned()]),
             _signal: signal,
         }
     }
@@ -63,7 +68,8 @@ impl Server {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        self.api.handle(&head, Bytes::from(body.to_owned())).await
+        let body = Bytes::from(body.to_owned());
+        self.api.handle(self.user.clone(), &head, body).await
     }
 
     async fn send(

@@ -6,6 +6,7 @@ mod endpoints;
 mod names;
 mod networking;
 mod problems;
+mod rbac;
 #[cfg(test)]
 mod tests;
 
@@ -36,12 +37,18 @@ pub(crate) fn update(kind: Kind, new: &Value, old: &Value) -> Vec<FieldError> {
         }
         Kind::EndpointSlice => immutable(new, old, "addressType", &mut problems),
         Kind::IngressClass => immutable(&new["spec"], &old["spec"], "controller", &mut problems),
+        Kind::RoleBinding | Kind::ClusterRoleBinding => {
+            rbac::binding_update(new, old, &mut problems);
+        }
         Kind::Namespace
         | Kind::Endpoints
         | Kind::Ingress
         | Kind::Node
         | Kind::Event
-        | Kind::Lease => {}
+        | Kind::Lease
+        | Kind::ServiceAccount
+        | Kind::ClusterRole
+        | Kind::Role => {}
     }
 
     metadata(kind, new, &mut problems);
@@ -91,7 +98,11 @@ fn content(kind: Kind, object: &Value, problems: &mut Problems) {
         Kind::Ingress => networking::ingress(object, problems),
         Kind::IngressClass => networking::ingress_class(object, problems),
         Kind::Lease => core::lease(object, problems),
-        Kind::Namespace | Kind::Node | Kind::Event => {}
+        Kind::Role => rbac::role(object, problems),
+        Kind::ClusterRole => rbac::cluster_role(object, problems),
+        Kind::RoleBinding => rbac::binding(object, &["Role", "ClusterRole"], problems),
+        Kind::ClusterRoleBinding => rbac::binding(object, &["ClusterRole"], problems),
+        Kind::Namespace | Kind::Node | Kind::Event | Kind::ServiceAccount => {}
     }
 }
 
@@ -101,6 +112,9 @@ fn metadata(kind: Kind, object: &Value, problems: &mut Problems) {
     let name = text(object, "/metadata/name");
     let check = match kind {
         Kind::Service | Kind::Namespace => names::label,
+        Kind::ClusterRole | Kind::ClusterRoleBinding | Kind::Role | Kind::RoleBinding => {
+            names::path_segment
+        }
         _ => names::subdomain,
     };
 

@@ -10,14 +10,14 @@ use super::{
     defaults, events,
     manage::{self, Origin},
     registry::{self, Resource},
-    request::{Query, ResourceRequest, Target, content_type},
+    request::{MAX_BODY, Query, ResourceRequest, Target, content_type},
     response::{self, Body},
     schema::{self, Decoded},
-    server::MAX_BODY,
     status::ApiError,
     validate,
 };
 use crate::{
+    access::{Action, ResourceAction},
     objects::{Committed, Key, Kind, Op, Proposal, ProposeError, RawObject, Revision},
     util::stamp,
 };
@@ -102,6 +102,9 @@ impl Api {
     ) -> Result<Response<Body>, ApiError> {
         let ResourceRequest { target, accept, .. } = *request;
         let resource = target.resource;
+        if let Some(name) = name {
+            self.authorize(request.user, &creation(target, name))?;
+        }
         admit::identity(target, name, &mut object)?;
         let generated = admit::text(&object, "/metadata/name").is_empty();
         let prefix = admit::text(&object, "/metadata/generateName").to_owned();
@@ -120,6 +123,7 @@ impl Api {
                 }
                 admit::allocate(resource, &mut object);
                 self.default_class(resource.kind, &mut object);
+                self.check_escalation(request, &object, None)?;
             }
 
             let problems = validate::create(resource.kind, &object);
@@ -237,6 +241,7 @@ impl Api {
                 origin.update(Some(&old), &mut new);
             }
             let change = admit::change(resource, target.subresource.as_deref(), &mut new, &old)?;
+            self.check_escalation(request, &new, Some(&old))?;
             let problems = validate::update(resource.kind, &new, &old);
             if !problems.is_empty() {
                 return Err(admit::refused(resource, name, problems).warned(&warnings));
@@ -445,6 +450,18 @@ pub(crate) fn origin<'r>(
         },
         resource: request.target.resource,
         subresource: request.target.subresource.as_deref(),
+    })
+}
+
+/// Returns the action of a replacement or patch that creates its object.
+fn creation(target: &Target, name: &str) -> Action {
+    Action::Resource(ResourceAction {
+        verb: "create".to_owned(),
+        group: target.resource.group.to_owned(),
+        resource: target.resource.plural.to_owned(),
+        namespace: target.namespace.clone().unwrap_or_default(),
+        name: name.to_owned(),
+        ..ResourceAction::default()
     })
 }
 

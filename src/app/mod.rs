@@ -16,7 +16,7 @@ mod write_queue;
 pub use certificates::{IssuersError, check_issuers};
 pub use commands::{
     CheckFinding, CheckReason, CheckReport, Device, ExposeError, ExposeTls, Exposure, KindReport,
-    ReadError, Written, check, device, expose,
+    NewUser, NewUserError, ReadError, Written, check, device, expose, new_user,
 };
 pub use files::{kubeconfig_path, root_path};
 pub use start::{RunError, run};

@@ -8,6 +8,7 @@
 mod client;
 mod columns;
 mod expose;
+mod kubeconfig;
 mod render;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -95,9 +96,9 @@ enum Command {
         #[command(flatten)]
         list: CertsFlags,
     },
-    /// Print the kubeconfig of the mini cluster
-    #[command(after_help = "Example: gatelet kubeconfig > ~/.kube/config")]
-    Kubeconfig(StateFlags),
+    /// Print the kubeconfig of the mini cluster: of its administrator, or a new one for a user
+    #[command(after_help = kubeconfig::EXAMPLES)]
+    Kubeconfig(kubeconfig::KubeconfigArguments),
     /// Configuration
     Config {
         #[command(subcommand)]
@@ -301,7 +302,7 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
         }
 
         Command::Certs { command, list } => certs(command.unwrap_or(CertsCommand::List(list))),
-        Command::Kubeconfig(flags) => file(&flags, app::kubeconfig_path),
+        Command::Kubeconfig(arguments) => kubeconfig::run(arguments),
         Command::Config {
             command: ConfigCommand::Check(flags),
         } => {

@@ -184,7 +184,12 @@ impl Objects {
             | Kind::Endpoints
             | Kind::Node
             | Kind::Event
-            | Kind::Lease => {}
+            | Kind::Lease
+            | Kind::ServiceAccount
+            | Kind::ClusterRole
+            | Kind::ClusterRoleBinding
+            | Kind::Role
+            | Kind::RoleBinding => {}
         }
 
         Ok(())
@@ -219,7 +224,12 @@ impl Objects {
             | Kind::Endpoints
             | Kind::Node
             | Kind::Event
-            | Kind::Lease => {}
+            | Kind::Lease
+            | Kind::ServiceAccount
+            | Kind::ClusterRole
+            | Kind::ClusterRoleBinding
+            | Kind::Role
+            | Kind::RoleBinding => {}
         }
     }
 
@@ -280,7 +290,12 @@ impl Objects {
             | Kind::Endpoints
             | Kind::Node
             | Kind::Event
-            | Kind::Lease => Vec::new(),
+            | Kind::Lease
+            | Kind::ServiceAccount
+            | Kind::ClusterRole
+            | Kind::ClusterRoleBinding
+            | Kind::Role
+            | Kind::RoleBinding => Vec::new(),
         };
 
         names.into_iter().chain(undecodable).collect()

@@ -114,6 +114,11 @@ impl Objects {
         self.send(Method::DELETE, &url, JSON, &Value::Null).await
     }
 
+    /// Sends JSON to a path of the API that is no resource.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value, WriteError> {
+        self.send(Method::POST, path, JSON, body).await
+    }
+
     /// Sends a request to any URL of the API. `Null` as `body` is an empty body.
     pub(super) async fn send(
         &self,

@@ -28,11 +28,21 @@ pub enum Kind {
     Event,
     /// `coordination.k8s.io/v1` Lease.
     Lease,
+    /// `v1` ServiceAccount.
+    ServiceAccount,
+    /// `rbac.authorization.k8s.io/v1` ClusterRole.
+    ClusterRole,
+    /// `rbac.authorization.k8s.io/v1` ClusterRoleBinding.
+    ClusterRoleBinding,
+    /// `rbac.authorization.k8s.io/v1` Role.
+    Role,
+    /// `rbac.authorization.k8s.io/v1` RoleBinding.
+    RoleBinding,
 }
 
 impl Kind {
     /// Every kind, in order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 16] = [
         Self::Namespace,
         Self::IngressClass,
         Self::ConfigMap,
@@ -44,6 +54,11 @@ impl Kind {
         Self::Node,
         Self::Event,
         Self::Lease,
+        Self::ServiceAccount,
+        Self::ClusterRole,
+        Self::ClusterRoleBinding,
+        Self::Role,
+        Self::RoleBinding,
     ];
 
     /// The kinds that are followed. Of ConfigMaps only those with [`ISSUER_LABEL`].
@@ -70,6 +85,11 @@ impl Kind {
             Self::Node => "Node",
             Self::Event => "Event",
             Self::Lease => "Lease",
+            Self::ServiceAccount => "ServiceAccount",
+            Self::ClusterRole => "ClusterRole",
+            Self::ClusterRoleBinding => "ClusterRoleBinding",
+            Self::Role => "Role",
+            Self::RoleBinding => "RoleBinding",
         }
     }
 
@@ -82,10 +102,14 @@ impl Kind {
             | Self::Service
             | Self::Endpoints
             | Self::Node
-            | Self::Event => "v1",
+            | Self::Event
+            | Self::ServiceAccount => "v1",
             Self::IngressClass | Self::Ingress => "networking.k8s.io/v1",
             Self::EndpointSlice => "discovery.k8s.io/v1",
             Self::Lease => "coordination.k8s.io/v1",
+            Self::ClusterRole | Self::ClusterRoleBinding | Self::Role | Self::RoleBinding => {
+                "rbac.authorization.k8s.io/v1"
+            }
         }
     }
 
@@ -110,12 +134,24 @@ impl Kind {
             Self::Node => "nodes",
             Self::Event => "events",
             Self::Lease => "leases",
+            Self::ServiceAccount => "serviceaccounts",
+            Self::ClusterRole => "clusterroles",
+            Self::ClusterRoleBinding => "clusterrolebindings",
+            Self::Role => "roles",
+            Self::RoleBinding => "rolebindings",
         }
     }
 
     /// Reports whether objects of this kind live in a namespace.
     pub fn namespaced(self) -> bool {
-        !matches!(self, Self::Namespace | Self::IngressClass | Self::Node)
+        !matches!(
+            self,
+            Self::Namespace
+                | Self::IngressClass
+                | Self::Node
+                | Self::ClusterRole
+                | Self::ClusterRoleBinding
+        )
     }
 
     /// The kind with these manifest fields.

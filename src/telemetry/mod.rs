@@ -1,5 +1,6 @@
-//! Logging set-up and the metrics registry.
+//! Logging set-up, the audit log and the metrics registry.
 
+mod audit;
 pub mod families;
 mod lines;
 mod settings;
@@ -21,6 +22,7 @@ use tracing_subscriber::{
 use lines::Lines;
 
 use crate::util::sync::lock;
+pub use audit::AuditLog;
 pub use lines::flush;
 pub use settings::{Format, Settings};
 

@@ -1,5 +1,7 @@
 //! Settings of logs.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::util::setting::InvalidSetting;
@@ -17,6 +19,8 @@ pub struct Settings {
     pub format: Format,
     /// Share of requests in the access log, 0 to 1; `None` for no access log.
     pub access: Option<f64>,
+    /// The file of the audit log of the mini cluster's API; `None` for no audit log.
+    pub audit: Option<PathBuf>,
 }
 
 /// The form of log lines.
@@ -36,6 +40,7 @@ impl Default for Settings {
             level: "info".to_owned(),
             format: Format::Text,
             access: None,
+            audit: None,
         }
     }
 }

@@ -11,8 +11,8 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls::{
     RootCertStore,
@@ -183,6 +183,28 @@ impl LocalCa {
             .push(DnType::OrganizationName, group);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.issue(params)
+    }
+
+    /// Certifies the key of a signing request (PEM) for a client: `user` is the common name.
+    /// Nothing else of the request counts. Returns the certificate and the root as PEM.
+    ///
+    /// # Errors
+    ///
+    /// The request cannot be read, or was not signed with its key.
+    pub fn sign_client(
+        &self,
+        request: &str,
+        user: &str,
+        life: Duration,
+    ) -> Result<String, LocalCaError> {
+        let key = CertificateSigningRequestParams::from_pem(request)?.public_key;
+        let mut params = CertificateParams::default();
+        params.distinguished_name = distinguished(user);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.not_before = rcgen::date_time_ymd(NOT_BEFORE.0, NOT_BEFORE.1, NOT_BEFORE.2);
+        params.not_after = (SystemTime::now() + life).into();
+        let signed = params.signed_by(&key, &self.issuer)?;
+        Ok(format!("{}{}", signed.pem(), self.root_pem))
     }
 
     /// Returns the certificate for a host that has no other; signs it at the first call.

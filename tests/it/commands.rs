@@ -8,6 +8,7 @@ mod inspect;
 mod reasons;
 mod settings;
 mod trouble;
+mod users;
 
 use std::process::Output;
 

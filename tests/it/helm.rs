@@ -128,6 +128,10 @@ fn helm_installs_upgrades_rolls_back_and_uninstalls() {
             .contains("http://web.example.com/")
     );
 
+    let account = "--as=system:serviceaccount:default:web";
+    let may = ["auth", "can-i", "list", "ingresses", account];
+    assert_eq!(helm.gatelet.kubectl(&may).trim(), "yes");
+
     helm.run(&["rollback", "web", "5", "--wait", "--timeout=60s"]);
     assert_eq!(helm.words(), "number 5");
     assert_eq!(helm.revisions().len(), KEPT);
@@ -136,7 +140,7 @@ fn helm_installs_upgrades_rolls_back_and_uninstalls() {
     helm.run(&["uninstall", "web", "--wait", "--timeout=60s"]);
     let left = [
         "get",
-        "service,endpointslice,ingress,secret,configmap",
+        "service,endpointslice,ingress,secret,configmap,role,rolebinding",
         "-o",
         "name",
     ];

@@ -46,6 +46,11 @@ fn the_newest_kubectl_receives_errors() {
 }
 
 #[test]
+fn the_newest_kubectl_sees_roles_and_refusals() {
+    plays(&peers::kubectl(), &["access", "rights"]);
+}
+
+#[test]
 fn the_oldest_kubectl_works_the_same() {
     let Some(kubectl) = peers::oldest_kubectl() else {
         return;
@@ -70,6 +75,8 @@ fn a_real_server_gives_the_same_output() {
         &["change"][..]
     } else {
         &[
+            "access",
+            "rights",
             "apply",
             "change",
             "empty",

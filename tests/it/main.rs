@@ -13,6 +13,7 @@
 
 mod support;
 
+mod access;
 mod acme;
 mod acme_client;
 mod acme_dns;

@@ -27,9 +27,9 @@ async fn listener() -> Listener {
     let cluster = Arc::new(Local::in_memory().unwrap());
     let (signal, drain) = drain::channel();
     let settings = Settings::new("127.0.0.1:0".parse().unwrap());
-    let auth = Auth::tokens([identity.token()]);
+    let auth = identity.auth().unwrap();
     let tls = identity.server_config().unwrap();
-    let running = serve(settings, cluster.clone(), cluster, tls, auth, drain)
+    let running = serve(settings, cluster.clone(), cluster, tls, auth, None, drain)
         .await
         .unwrap();
     Listener {
@@ -37,6 +37,16 @@ async fn listener() -> Listener {
         running,
         signal,
     }
+}
+
+/// Returns the token of the administrator.
+fn token(identity: &Identity) -> String {
+    let kubeconfig = identity.kubeconfig("https://127.0.0.1:1");
+    let line = kubeconfig
+        .lines()
+        .find(|line| line.contains("token: "))
+        .unwrap();
+    line.rsplit(' ').next().unwrap().to_owned()
 }
 
 /// Requests a namespace with the client certificate or a token, and returns the code and body.
@@ -103,7 +113,7 @@ async fn only_a_certificate_or_a_token_gives_access() {
     let listener = listener().await;
     assert_eq!(request(&listener, true, None).await.0, StatusCode::OK);
 
-    let token = listener.identity.token().to_owned();
+    let token = token(&listener.identity);
     assert_eq!(
         request(&listener, false, Some(&token)).await.0,
         StatusCode::OK

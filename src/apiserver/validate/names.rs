@@ -162,6 +162,19 @@ pub(super) fn label_value(text: &str) -> Vec<String> {
     wrong
 }
 
+/// Checks a name that may be any part of a path: that of a role or a binding.
+pub(super) fn path_segment(text: &str) -> Vec<String> {
+    if text == "." || text == ".." {
+        return vec![format!("may not be '{text}'")];
+    }
+
+    ["/", "%"]
+        .into_iter()
+        .filter(|illegal| text.contains(illegal))
+        .map(|illegal| format!("may not contain '{illegal}'"))
+        .collect()
+}
+
 /// Checks a key of the data of a Secret or ConfigMap.
 pub(super) fn data_key(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();

@@ -14,6 +14,7 @@ use crate::{
     proxy::{self, Shared, StartError},
     routing::{Listener, ListenerProtocol},
     store::{Batch, Store},
+    telemetry::AuditLog,
     tls,
     util::drain::Drain,
 };
@@ -106,9 +107,15 @@ pub(super) async fn start_api(
         .server_config()
         .map_err(RunError::start("the API's identity"))?;
 
-    let auth = apiserver::Auth::tokens([identity.token()]);
+    let auth = identity
+        .auth()
+        .map_err(RunError::start("the API's identity"))?;
+    let audit = match &config.log.audit {
+        Some(path) => Some(AuditLog::open(path).map_err(RunError::start("the audit log"))?),
+        None => None,
+    };
     let settings = apiserver::Settings::new(addr);
-    let running = apiserver::serve(settings, propose, view, server, auth, drain.clone())
+    let running = apiserver::serve(settings, propose, view, server, auth, audit, drain.clone())
         .await
         .map_err(
             |apiserver::ServeError::Listen { listen, source }| RunError::Api {
