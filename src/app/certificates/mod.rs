@@ -226,6 +226,9 @@ impl Certificates {
                 issuer: stored.issuer.into(),
                 hosts: desired.hosts.clone(),
                 common_name: desired.terms.common_name.clone().unwrap_or_default(),
+                replaces: existing
+                    .filter(|existing| existing.is_written)
+                    .map(|existing| existing.chain.clone()),
             }));
         }
 

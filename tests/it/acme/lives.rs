@@ -411,13 +411,14 @@ fn a_secret_comes_back_however_often_it_is_changed() {
     let delete: &[&str] = &["delete", "secret", "web-tls"];
     let edit = r#"{"data": {"tls.key": "bm8ga2V5"}}"#;
     let empty = r#"{"data": {"tls.crt": "", "tls.key": ""}}"#;
+    let pruned = r#"{"metadata": {"labels": null, "annotations": null}}"#;
     for change in [
         delete,
         delete,
         &["patch", "secret", "web-tls", "-p", edit],
         &["patch", "secret", "web-tls", "-p", empty],
         &["label", "secret", "web-tls", "gatelet.dev/managed-"],
-        delete,
+        &["patch", "secret", "web-tls", "-p", pruned],
     ] {
         site.gatelet.kubectl(change);
         eventually(&format!("it is back after {change:?}"), || {
