@@ -282,6 +282,10 @@ fn foreign_secrets_are_served_and_never_written() {
     assert!(site.certificate("default/web-tls").is_none());
     let before = site.served("a.gatelet.test");
     assert_eq!(site.issuances(), 1);
+    let (_, metrics) = site.gatelet.admin_page("/metrics");
+    let end = "gatelet_secret_certificate_not_after_timestamp_seconds{secret=\"default/web-tls\"} ";
+    assert!(metrics.contains(end), "{metrics}");
+
     // Once it is handed over, it is replaced: it is self-signed, so the issuer that it names has
     // not issued it. (It was adopted, and kept until its end.)
     site.gatelet.kubectl(&[
