@@ -257,7 +257,7 @@ impl Parts<'_> {
         let is_stored = {
             let acme = acme.clone();
             Box::new(move |secret: &Key, chain: &[u8]| {
-                let stored = acme.pem(&format!("{}/{}", secret.namespace, secret.name));
+                let stored = acme.stored(&format!("{}/{}", secret.namespace, secret.name));
                 stored.is_some_and(|stored| stored.chain.as_bytes() == chain)
             })
         };
