@@ -59,10 +59,10 @@ impl CaPool {
     /// The issuer is not an ACME CA, or a mistake in its configuration prevents its use.
     pub(crate) fn get<'i>(&self, issuer: &'i Issuer) -> Result<(Arc<Ca>, &'i AcmeIssuer), Failure> {
         let config = |error: &dyn fmt::Display| Failure::new(Class::Config, error.to_string());
-        let acme = issuer.acme();
-        let acme = acme.ok_or_else(|| config(&"the issuer is not an ACME CA"))?;
+        let (name, acme) = (&issuer.name, issuer.acme());
+        let acme = acme.ok_or_else(|| config(&format_args!("issuer {name} is not an ACME CA")))?;
         if let Some(problem) = &acme.problem {
-            return Err(config(&format_args!("issuer {}: {problem}", issuer.name)));
+            return Err(config(&format_args!("issuer {name}: {problem}")));
         }
         let account = issuer.account_id().unwrap_or_default();
 
