@@ -176,13 +176,8 @@ impl Issuer {
         let eab = acme.eab.as_ref().map_or(0, |eab| {
             fnv1a(format!("{} {:?}", eab.kid(), eab.fingerprint()).as_bytes())
         });
-        let roots = fnv1a(
-            &acme
-                .roots
-                .iter()
-                .flat_map(|root| root.iter().copied())
-                .collect::<Vec<u8>>(),
-        );
+        let roots: Vec<u8> = acme.roots.iter().flat_map(|root| root.to_vec()).collect();
+        let roots = fnv1a(&roots);
         format!(
             "{:?} {eab:x} {:?} {roots:x} {:?} {:x}",
             acme.contacts, acme.challenges, acme.dns, acme.environment

@@ -88,13 +88,6 @@ impl CertificateSpec {
             .any(|name| other.names.iter().any(|one| one.base() == name.base()))
     }
 
-    /// Returns true if one of the names needs a DNS challenge (RFC 8555 section 7.1.3).
-    pub fn has_wildcard(&self) -> bool {
-        self.names
-            .iter()
-            .any(|name| matches!(name, CertificateName::Wildcard(_)))
-    }
-
     /// Returns the key type that applies with this issuer.
     pub fn key_type(&self, issuer: &Issuer) -> KeyType {
         self.terms.key_type.unwrap_or_else(|| issuer.key_type())

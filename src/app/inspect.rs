@@ -92,7 +92,7 @@ impl Inspect for Inspector {
 
         Box::pin(async move {
             match operation {
-                Operation::Renew(name) => Ok(engine.renew(&name).await?.to_string()),
+                Operation::Renew(name) => Ok(engine.renew(&name).await?),
                 Operation::Revoke(name, reason) => {
                     let id = engine.revoke(&name, reason).await?;
                     Ok(format!(
@@ -379,5 +379,20 @@ mod tests {
             served("web/a", &[&a, &local]),
             "lab for a.example; local CA for c.example"
         );
+
+        let revoked = CertificateReport { revoked: true, ..a };
+        assert_eq!(served("web/a", &[&revoked]), "lab (revoked)");
+    }
+
+    #[test]
+    fn a_host_that_another_ingress_serves_is_named_with_it() {
+        let a = report("a.example", "web/a", "issued", "lab");
+        let second = Report {
+            name: "web/a2".to_owned(),
+            hosts: vec!["a.example".to_owned()],
+            ..Report::default()
+        };
+        let report = issuance_report(second, &[], &[a]);
+        assert_eq!(report.served, "lab (certificate web/a)");
     }
 }

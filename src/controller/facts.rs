@@ -8,7 +8,7 @@ use super::{
     regex,
 };
 use crate::objects::{
-    ObjectError, ObjectRef, RawObject,
+    Key, ObjectError, ObjectRef, RawObject,
     secret::{self, ISSUER_NAME, MANAGED, Owner, WRITTEN},
     slim::{EndpointSlice, Ingress, IngressClass, IngressSpec, Secret, Service, ServicePort},
 };
@@ -19,6 +19,10 @@ const DEFAULT_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
 const CONNECT: &str = "gatelet.dev/connect";
 /// Label of a slice with the name of its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// Returns true if a chain (PEM) is that of the certificate which gatelet stores for a Secret. The
+/// caller provides it, because this module does not know what was issued.
+pub type IsStored = Box<dyn Fn(&Key, &[u8]) -> bool + Send>;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ClassFact {
@@ -215,7 +219,8 @@ impl SliceFact {
 }
 
 impl SecretFact {
-    pub(super) fn read(object: &RawObject) -> Result<Self, ObjectError> {
+    /// Reads a Secret. `is_stored` shows whether a chain is the one that gatelet keeps for it.
+    pub(super) fn read(object: &RawObject, is_stored: &IsStored) -> Result<Self, ObjectError> {
         let secret: Secret<'_> = object.view()?;
 
         let holds = match (
@@ -239,13 +244,10 @@ impl SecretFact {
         };
         let label = object.meta.labels.get(MANAGED).map(|value| &**value);
         let written = object.meta.annotations.get(WRITTEN).map(|value| &**value);
-        let (owner, is_written) = (
-            secret::owner(label, written, chain),
-            written.is_some_and(|written| secret::is_written(written, chain)),
-        );
+        let is_written = secret::is_written(written, chain) || is_stored(&object.key, chain);
 
         Ok(Self {
-            owner,
+            owner: secret::owner(label, is_written),
             is_written,
             holds,
             ..Self::unreadable(object)
@@ -256,7 +258,7 @@ impl SecretFact {
     pub(super) fn unreadable(object: &RawObject) -> Self {
         let label = object.meta.labels.get(MANAGED).map(|value| &**value);
         Self {
-            owner: secret::owner(label, None, &[]),
+            owner: secret::owner(label, false),
             issuer: object.meta.annotations.get(ISSUER_NAME).cloned(),
             is_written: false,
             holds: Err("it cannot be decoded"),

@@ -15,7 +15,9 @@ use super::{
     classes,
     compiled::{Compiled, CompiledIngresses},
     dependencies::Dependencies,
-    endpoints, hosts, ingress,
+    endpoints,
+    facts::IsStored,
+    hosts, ingress,
     objects::{Changes, Inspect, Name, Objects},
 };
 use crate::{
@@ -77,6 +79,14 @@ impl Index {
             service_findings: BTreeMap::new(),
             reported_classes: None,
         }
+    }
+
+    /// Recognizes Secrets of ours by the chains that gatelet stores for them, even if neither a
+    /// label nor an annotation marks them.
+    #[must_use]
+    pub fn recognizing(mut self, is_stored: IsStored) -> Self {
+        self.objects.is_stored = is_stored;
+        self
     }
 
     /// Takes in a change.

@@ -32,6 +32,7 @@ mod regex;
 mod resolve;
 
 pub use annotations::{ANNOTATIONS, Annotation};
+pub use facts::IsStored;
 pub use finding::{Finding, Message, Missing, Reason};
 pub use index::Index;
 pub use objects::{Inspect, InspectError};

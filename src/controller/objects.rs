@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Finding, Reason, Settings,
-    facts::{ClassFact, IngressFact, SecretFact, ServiceFact, SliceFact},
+    facts::{ClassFact, IngressFact, IsStored, SecretFact, ServiceFact, SliceFact},
 };
 use crate::{
     objects::{Event, EventType, Key, Kind, ObjectError, RawObject},
@@ -38,6 +38,7 @@ pub enum InspectError {
 pub(super) struct Objects {
     pub(super) settings: Settings,
     pub(super) inspect: Inspect,
+    pub(super) is_stored: IsStored,
     pub(super) classes: HashMap<Arc<str>, ClassFact>,
     /// True if the source does not show IngressClasses.
     pub(super) classes_refused: bool,
@@ -73,6 +74,7 @@ impl Objects {
         Self {
             settings,
             inspect,
+            is_stored: Box::new(|_secret, _chain| false),
             classes: HashMap::new(),
             classes_refused: false,
             ingresses: BTreeMap::new(),
@@ -175,7 +177,7 @@ impl Objects {
                 self.put_slice(&name, fact, changes);
             }
             Kind::Secret => {
-                let fact = SecretFact::read(object)?;
+                let fact = SecretFact::read(object, &self.is_stored)?;
                 self.secrets.insert(name.clone(), fact);
                 changes.secrets.insert(name);
             }

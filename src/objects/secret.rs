@@ -28,20 +28,19 @@ pub enum Owner {
     Other,
 }
 
-/// Returns the owner of a Secret by its label [`MANAGED`], its annotation [`WRITTEN`] and its
-/// `tls.crt`. Programs that prune labels also remove ours; the annotation shows that the content is
-/// still the one that gatelet wrote.
-pub fn owner(label: Option<&str>, written: Option<&str>, chain: &[u8]) -> Owner {
-    match (label, written) {
-        (Some("true"), _) => Owner::Gatelet,
-        (None, Some(written)) if is_written(written, chain) => Owner::Unlabelled,
+/// Returns the owner of a Secret by its label [`MANAGED`]. Programs that prune labels also remove
+/// ours: a Secret without it is still gatelet's if its `tls.crt` is the one that gatelet wrote.
+pub fn owner(label: Option<&str>, is_written: bool) -> Owner {
+    match label {
+        Some("true") => Owner::Gatelet,
+        None if is_written => Owner::Unlabelled,
         _ => Owner::Other,
     }
 }
 
 /// Returns true if the annotation [`WRITTEN`] is that of this `tls.crt`.
-pub fn is_written(written: &str, chain: &[u8]) -> bool {
-    written == sha256(chain)
+pub fn is_written(annotation: Option<&str>, chain: &[u8]) -> bool {
+    annotation.is_some_and(|written| written == sha256(chain))
 }
 
 /// A certificate to be written into a Secret of type `kubernetes.io/tls`.
@@ -61,6 +60,9 @@ pub struct SecretPatch {
     pub hosts: Vec<Box<str>>,
     /// Its common name; may be empty.
     pub common_name: Box<str>,
+    /// The chain in the Secret until now, if gatelet wrote it: the Secret may be overwritten even
+    /// if both its label and its annotation are gone.
+    pub replaces: Option<Arc<[u8]>>,
 }
 
 impl fmt::Debug for SecretPatch {
@@ -119,13 +121,12 @@ impl SecretPatch {
         let metadata = &object["metadata"];
         let chain = object["data"]["tls.crt"].as_str().unwrap_or_default();
         let chain = STANDARD.decode(chain).unwrap_or_default();
-        let (label, written) = (
-            metadata["labels"].get(MANAGED),
-            metadata["annotations"][WRITTEN].as_str(),
-        );
         // A label that is no text counts as one with another value.
+        let label = metadata["labels"].get(MANAGED);
         let label = label.map(|label| label.as_str().unwrap_or_default());
-        if owner(label, written, &chain) == Owner::Other {
+        let is_written = is_written(metadata["annotations"][WRITTEN].as_str(), &chain)
+            || self.replaces.as_deref() == Some(&*chain);
+        if owner(label, is_written) == Owner::Other {
             return None;
         }
 
@@ -161,6 +162,7 @@ mod tests {
             issuer: "letsencrypt".into(),
             hosts: vec!["a.example".into(), "192.0.2.1".into()],
             common_name: "".into(),
+            replaces: None,
         }
     }
 
@@ -222,6 +224,29 @@ mod tests {
         pruned["metadata"]["labels"] = json!({});
         pruned["data"]["tls.crt"] = "b2xk".into();
         assert_eq!(patch().put_into(&pruned), None);
+    }
+
+    #[test]
+    fn a_chain_of_ours_is_replaced_without_label_and_annotation() {
+        let mut pruned = patch().body();
+        pruned["metadata"] = json!({ "name": "web-tls" });
+        assert_eq!(patch().put_into(&pruned), None);
+
+        let renewed = SecretPatch {
+            chain: "newer".into(),
+            replaces: Some((*b"chain").into()),
+            ..patch()
+        };
+        let changed = renewed.put_into(&pruned).expect("a change");
+        assert_eq!(changed["metadata"]["labels"], json!({ MANAGED: "true" }));
+        assert_eq!(changed["data"], renewed.body()["data"]);
+
+        // Somebody else may have written it in the meantime, or have given it away.
+        pruned["data"]["tls.crt"] = "b2xk".into();
+        assert_eq!(renewed.put_into(&pruned), None);
+        pruned["data"] = patch().body()["data"].clone();
+        pruned["metadata"]["labels"] = json!({ MANAGED: "false" });
+        assert_eq!(renewed.put_into(&pruned), None);
     }
 
     #[test]

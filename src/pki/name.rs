@@ -49,6 +49,17 @@ impl CertificateName {
         }
     }
 
+    /// Returns the host that clients connect to. `None` for a wildcard.
+    pub fn host(&self) -> Option<Host> {
+        let text = match self {
+            Self::Dns(name) => name.to_string(),
+            Self::Ip(IpAddr::V6(v6)) => format!("[{v6}]"),
+            Self::Ip(v4) => v4.to_string(),
+            Self::Wildcard(_) => return None,
+        };
+        Host::parse(&text).ok()
+    }
+
     /// Returns the identifier of its authorization: the name itself, or the part behind `*.`.
     pub fn base(&self) -> String {
         match self {

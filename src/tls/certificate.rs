@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use rustls::{
-    pki_types::{CertificateDer, PrivateKeyDer},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     sign::{CertifiedKey, SigningKey},
 };
 use x509_parser::{
@@ -193,6 +193,18 @@ impl Certificate {
             }),
         }
     }
+}
+
+/// Returns true if a certificate of a chain (PEM) names this common name as its issuer.
+pub fn chain_has_issuer(chain: &str, common_name: &str) -> bool {
+    let names_it = |der: &CertificateDer<'_>| {
+        X509Certificate::from_der(der).is_ok_and(|(_, certificate)| {
+            let mut names = certificate.issuer().iter_common_name();
+            names.any(|name| name.as_str() == Ok(common_name))
+        })
+    };
+    let mut chain = CertificateDer::pem_slice_iter(chain.as_bytes()).flatten();
+    chain.any(|der| names_it(&der))
 }
 
 impl fmt::Debug for Certificate {

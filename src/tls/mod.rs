@@ -19,7 +19,7 @@ use rustls::{
     server::WantsServerCert,
 };
 
-pub use certificate::{Certificate, CertificateError};
+pub use certificate::{Certificate, CertificateError, chain_has_issuer};
 pub use challenge::{
     ChallengeError, ChallengeKind, ChallengeMap, Challenges, Hits, challenge_certificate,
 };

@@ -13,6 +13,7 @@ pub mod setting;
 pub mod stamp;
 pub mod sync;
 pub mod terminal;
+pub mod text;
 pub mod time;
 pub mod units;
 pub mod yaml;

@@ -4,7 +4,11 @@
 mod apis;
 mod services;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use gatelet::acme::{
     ca::http::{Http, HttpSettings},
@@ -354,18 +358,8 @@ fn advice_has_addresses_and_the_relevant_caa_records() {
     let server = DnsServer::start(&[ZONE]);
     let facts = run(advice("*.alias.example.test", &lookup(&server)));
     assert_eq!(facts.problems, []);
-    assert_eq!(
-        facts.ipv4,
-        ["192.0.2.1"
-            .parse::<std::net::Ipv4Addr>()
-            .expect("an address")]
-    );
-    assert_eq!(
-        facts.ipv6,
-        ["2001:db8::1"
-            .parse::<std::net::Ipv6Addr>()
-            .expect("an address")]
-    );
+    let addresses = ["2001:db8::1", "192.0.2.1"].map(|text| text.parse::<IpAddr>().unwrap());
+    assert_eq!(facts.addresses, addresses);
     assert_eq!(facts.caa_at.as_deref(), Some("example.test"));
     assert!(caa_allows(
         &facts.caa,
@@ -390,7 +384,7 @@ fn advice_has_addresses_and_the_relevant_caa_records() {
     ));
 
     let facts = run(advice("nothing.example.test", &lookup(&server)));
-    assert!(facts.ipv4.is_empty() && facts.ipv6.is_empty() && facts.problems.is_empty());
+    assert!(facts.addresses.is_empty() && facts.problems.is_empty());
     let nobody = Lookup {
         resolvers: vec![SocketAddr::from(([127, 0, 0, 1], free_port()))],
         ..Lookup::default()
@@ -405,9 +399,9 @@ fn a_dns_persist_01_record_is_found() {
         account_uri: "https://ca.example/acct/1",
         wildcard: true,
     };
-    let record = persist_record("*.www.example.test", &policy, Some(2_000_000_000));
+    let record = persist_record("*.www.example.test", &policy);
     let zone = format!(
-        "www A 192.0.2.1\n_validation-persist.www TXT \"{}\"",
+        "www A 192.0.2.1\n_validation-persist.www TXT \"{}; persistUntil=2000000000\"",
         record.value
     );
     let server = DnsServer::start(&[("example.test", &zone)]);

@@ -21,7 +21,7 @@ use super::{
     types::certificate_id,
     wire::{Wire, exchange},
 };
-use crate::util::sync::lock;
+use crate::util::{sync::lock, time::UnixSeconds};
 
 /// The number of times that a request is sent again with another nonce: enough for a CA with
 /// several servers that know only half of each other's nonces.
@@ -63,6 +63,21 @@ pub(super) const REVOKE_CERT: Resource =
 pub(super) const KEY_CHANGE: Resource = ("keyChange", |directory| directory.key_change.as_deref());
 const RENEWAL_INFO: Resource = ("renewalInfo", |directory| directory.renewal_info.as_deref());
 
+/// Sends a request to the place of a resource, once more if that has moved.
+macro_rules! at_place {
+    ($client:expr, $resource:expr, |$url:ident| $request:expr) => {{
+        let mut place = $client.place($resource).await?;
+        loop {
+            let $url = &*place.url;
+            let response = $request;
+            if !place.has_moved(&response).await? {
+                break response;
+            }
+        }
+    }};
+}
+pub(super) use at_place;
+
 impl Client {
     /// Creates a client of the CA with this directory URL, without connecting to it.
     ///
@@ -95,11 +110,11 @@ impl Client {
         Ok(directory)
     }
 
-    /// Returns the CA's time from the head of a response, in seconds since 1970.
+    /// Returns the CA's time from the head of a response.
     ///
     /// # Errors
     /// The CA does not respond.
-    pub async fn time(&self) -> Result<Option<i64>, ClientError> {
+    pub async fn time(&self) -> Result<Option<UnixSeconds>, ClientError> {
         Ok(header::date(&self.get(&self.0.url).await?.headers))
     }
 
@@ -120,23 +135,15 @@ impl Client {
         // binding.
         let ours = !only_existing && (external.is_some() || !contacts.is_empty());
 
-        let mut place = self.place(NEW_ACCOUNT).await?;
-        let reply = loop {
-            let response = if ours {
-                let mut payload = json!({"termsOfServiceAgreed": true, "contact": contacts});
-                if let Some(external) = external {
-                    payload["externalAccountBinding"] = external.binding(key, &place.url);
-                }
-                self.post(key, Signer::Key, &place.url, &payload.to_string())
-                    .await
-            } else {
-                exchange!(self.by_key(key, only_existing)).map(|(_, reply)| reply)
-            };
-
-            if !place.has_moved(&response).await? {
-                break response?;
+        let reply = at_place!(self, NEW_ACCOUNT, |url| if ours {
+            let mut payload = json!({"termsOfServiceAgreed": true, "contact": contacts});
+            if let Some(external) = external {
+                payload["externalAccountBinding"] = external.binding(key, url);
             }
-        };
+            self.post(key, Signer::Key, url, &payload.to_string()).await
+        } else {
+            exchange!(self.by_key(key, only_existing)).map(|(_, reply)| reply)
+        })?;
 
         let url = location(&reply)?;
         let mut account = parsed::<Account>(&reply, "no account")?;

@@ -11,30 +11,32 @@ use super::{
     http::{HttpError, Reply},
     identifier::{Identifier, document},
 };
+use crate::util::{text::one_line, time::UnixSeconds};
 
-/// The largest number of characters kept of a CA's text.
+/// The largest number of bytes kept of a CA's text.
 const WORDS: usize = 2000;
-/// The largest number of characters kept of an unexpected body.
+/// The largest number of bytes kept of an unexpected body.
 const HEAD: usize = 200;
 /// The largest number of subproblems kept.
 const SUBPROBLEMS: usize = 100;
 
 /// A failed request to a CA, with the information from the response's headers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{kind}")]
 pub struct ClientError {
     /// The kind of error.
     pub kind: ErrorKind,
     /// The CA's `Retry-After`.
     pub retry_after: Option<Duration>,
-    /// The CA's time, in seconds since 1970.
-    pub date: Option<i64>,
+    /// The CA's time.
+    pub date: Option<UnixSeconds>,
 }
 
 /// The kinds of [`ClientError`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ErrorKind {
     /// The CA refused, in its own words.
-    #[error(transparent)]
+    #[error("{0}")]
     Problem(Box<Problem>),
     /// There is no response.
     #[error(transparent)]
@@ -59,6 +61,8 @@ pub enum ErrorKind {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "Raw")]
 pub struct Problem {
+    /// The identifier that it is about, where the CA names one.
+    pub identifier: Option<Identifier>,
     /// The error type without `urn:ietf:params:acme:error:`, such as `rateLimited`. Empty if the CA
     /// sends no type.
     pub kind: String,
@@ -69,56 +73,23 @@ pub struct Problem {
     /// The URL of a page about this occurrence, such as the one that ends a pause.
     pub instance: Option<String>,
     /// The problems of single identifiers.
-    pub subproblems: Vec<Subproblem>,
+    pub subproblems: Vec<Self>,
 }
-
-/// The problem of one identifier.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subproblem {
-    /// The identifier, where the CA names one.
-    pub identifier: Option<Identifier>,
-    /// As in [`Problem`].
-    pub kind: String,
-    /// As in [`Problem`].
-    pub detail: String,
-}
-
-impl fmt::Display for ClientError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.kind.fmt(f)
-    }
-}
-
-impl std::error::Error for ClientError {}
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(identifier) = &self.identifier {
+            write!(f, "{identifier}: ")?;
+        }
         f.write_str(&self.detail)?;
         if !self.kind.is_empty() {
             write!(f, " ({})", self.kind)?;
         }
 
-        for Subproblem {
-            identifier,
-            kind,
-            detail,
-        } in &self.subproblems
-        {
-            f.write_str("; ")?;
-            if let Some(identifier) = identifier {
-                write!(f, "{identifier}: ")?;
-            }
-            f.write_str(detail)?;
-            if !kind.is_empty() {
-                write!(f, " ({kind})")?;
-            }
-        }
-
-        Ok(())
+        let mut subproblems = self.subproblems.iter();
+        subproblems.try_for_each(|problem| write!(f, "; {problem}"))
     }
 }
-
-impl std::error::Error for Problem {}
 
 impl ClientError {
     /// Returns the problem, if the CA refused.
@@ -144,7 +115,7 @@ impl ClientError {
     }
 
     pub(super) fn nonsense(reply: &Reply, why: &'static str) -> Self {
-        let head = line(&String::from_utf8_lossy(&reply.body), HEAD);
+        let head = one_line(String::from_utf8_lossy(&reply.body), HEAD);
         Self::with(
             &reply.headers,
             ErrorKind::Nonsense {
@@ -216,46 +187,26 @@ struct Raw {
     detail: String,
     status: Value,
     instance: Option<String>,
-    subproblems: Vec<Self>,
+    subproblems: Vec<Problem>,
 }
 
 impl From<Raw> for Problem {
     fn from(raw: Raw) -> Self {
-        let subproblem = |Raw {
-                              identifier,
-                              kind,
-                              detail,
-                              ..
-                          }| Subproblem {
-            identifier,
-            kind: short(&kind),
-            detail: line(&detail, WORDS),
+        let detail = if raw.detail.is_empty() {
+            &raw.title
+        } else {
+            &raw.detail
         };
+        // Some CAs put the number in quotes.
+        let status = raw.status.to_string();
 
         Self {
+            identifier: raw.identifier,
             kind: short(&raw.kind),
-            detail: line(
-                if raw.detail.is_empty() {
-                    &raw.title
-                } else {
-                    &raw.detail
-                },
-                WORDS,
-            ),
-            // Some CAs put the number in quotes.
-            status: raw
-                .status
-                .to_string()
-                .trim_matches('"')
-                .parse()
-                .unwrap_or(0),
-            instance: raw.instance.map(|instance| line(&instance, WORDS)),
-            subproblems: raw
-                .subproblems
-                .into_iter()
-                .take(SUBPROBLEMS)
-                .map(subproblem)
-                .collect(),
+            detail: one_line(detail, WORDS),
+            status: status.trim_matches('"').parse().unwrap_or(0),
+            instance: raw.instance.map(|instance| one_line(instance, WORDS)),
+            subproblems: raw.subproblems.into_iter().take(SUBPROBLEMS).collect(),
         }
     }
 }
@@ -269,15 +220,8 @@ fn short(kind: &str) -> String {
     if own == "about:blank" {
         String::new()
     } else {
-        line(own, HEAD)
+        one_line(own, HEAD)
     }
-}
-
-/// Returns at most `limit` characters, printable and on one line.
-fn line(text: &str, limit: usize) -> String {
-    let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    let words: String = printable.take(limit).collect();
-    words.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

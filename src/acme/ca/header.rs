@@ -1,10 +1,11 @@
 //! Headers of a CA's responses: times and links.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use http::{HeaderMap, Uri, header};
 
 use super::http::relative_to;
+use crate::util::time::UnixSeconds;
 
 /// The longest wait in seconds. Longer ones are cut, so that sums of times stay in range.
 const LONGEST_WAIT: u64 = 366 * 86_400;
@@ -16,8 +17,8 @@ pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Parses `Date`, in seconds since 1970 (RFC 9110 section 6.6.1).
-pub(super) fn date(headers: &HeaderMap) -> Option<i64> {
+/// Parses `Date` (RFC 9110 section 6.6.1).
+pub(super) fn date(headers: &HeaderMap) -> Option<UnixSeconds> {
     text(headers, "date").and_then(http_date)
 }
 
@@ -29,14 +30,14 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         // A number that is out of range means a long time.
         value.parse().unwrap_or(LONGEST_WAIT)
     } else {
-        u64::try_from(http_date(value)? - date(headers)?).unwrap_or(0)
+        let wait = http_date(value)?.saturating_since(date(headers)?);
+        wait.as_secs()
     };
     Some(Duration::from_secs(seconds.min(LONGEST_WAIT)))
 }
 
-fn http_date(text: &str) -> Option<i64> {
-    let time = httpdate::parse_http_date(text.trim()).ok()?;
-    i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()
+fn http_date(text: &str) -> Option<UnixSeconds> {
+    httpdate::parse_http_date(text.trim()).ok().map(Into::into)
 }
 
 /// Returns the targets of `Link` headers of a relation (RFC 8288), as absolute URLs.

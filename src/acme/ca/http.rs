@@ -335,7 +335,7 @@ fn roots(extra: Vec<CertificateDer<'static>>) -> Result<RootCertStore, HttpError
     for root in extra {
         system
             .add(root)
-            .map_err(|error| HttpError::Roots(error::one_line(error)))?;
+            .map_err(|error| HttpError::Roots(error.to_string()))?;
     }
 
     // Most of the system's roots are built in as well: don't keep them twice.

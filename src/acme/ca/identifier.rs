@@ -5,6 +5,8 @@ use std::{fmt, net::IpAddr};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::pki::CertificateName;
+
 /// A name or address in an order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 #[serde(tag = "type", content = "value", rename_all = "lowercase")]
@@ -34,13 +36,11 @@ impl fmt::Display for Identifier {
     }
 }
 
-impl From<&Identifier> for instant_acme::Identifier {
-    fn from(identifier: &Identifier) -> Self {
-        match identifier {
-            Identifier::Dns(name) => Self::Dns(name.clone()),
-            Identifier::Ip(address) => Self::Ip(*address),
-            // The only other type that CAs use.
-            Identifier::Other { value, .. } => Self::PermanentIdentifier(value.clone()),
+impl From<&CertificateName> for instant_acme::Identifier {
+    fn from(name: &CertificateName) -> Self {
+        match name {
+            CertificateName::Ip(address) => Self::Ip(*address),
+            dns => Self::Dns(dns.to_string()),
         }
     }
 }

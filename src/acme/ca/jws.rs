@@ -82,19 +82,18 @@ impl AccountKey {
         &self.pkcs8
     }
 
-    /// Returns the public key (RFC 7517).
+    /// Returns the public key (RFC 7517), with its members in alphabetical order.
     pub fn jwk(&self) -> Value {
-        let (x, y) = self.coordinates();
+        // The first byte marks the uncompressed form (SEC 1 section 2.3.3).
+        let (x, y) = self.pair.public_key().as_ref()[1..].split_at(32);
+        let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
         json!({"crv": "P-256", "kty": "EC", "x": x, "y": y})
     }
 
     /// Returns the thumbprint of the key, which responses to challenges contain (RFC 7638, RFC 8555
     /// section 8.1).
     pub fn thumbprint(&self) -> String {
-        let (x, y) = self.coordinates();
-        thumbprint(&format!(
-            r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#
-        ))
+        thumbprint(&self.jwk().to_string())
     }
 
     /// Returns the body of a request to `url`: a flattened JWS. `payload` is JSON, or empty for
@@ -126,12 +125,6 @@ impl AccountKey {
                 .sign(&SystemRandom::new(), input)
                 .expect("the operating system has random numbers")
         })
-    }
-
-    fn coordinates(&self) -> (String, String) {
-        // The first byte marks the uncompressed form (SEC 1 section 2.3.3).
-        let (x, y) = self.pair.public_key().as_ref()[1..].split_at(32);
-        (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y))
     }
 }
 

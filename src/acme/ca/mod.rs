@@ -15,7 +15,7 @@ mod types;
 mod wire;
 
 pub use client::Client;
-pub use error::{ClientError, ErrorKind, Problem, Subproblem};
+pub use error::{ClientError, ErrorKind, Problem};
 pub use identifier::Identifier;
 pub use session::Session;
 pub use types::{

@@ -15,15 +15,15 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde_json::json;
 
 use super::{
-    Account, Authorization, Chain, Challenge, Client, ClientError, Identifier, Order, Replied,
-    client::{KEY_CHANGE, NEW_ORDER, REVOKE_CERT, location, parsed},
+    Authorization, Chain, Client, ClientError, Order, Replied,
+    client::{KEY_CHANGE, NEW_ORDER, REVOKE_CERT, at_place, location, parsed},
     header,
     http::{HttpError, Reply},
     jws::{AccountKey, Signer},
     types::certificate_id,
     wire::{Wire, exchange},
 };
-use crate::util::sync::lock;
+use crate::{pki::CertificateName, util::sync::lock};
 
 /// The number of orders that are kept: more than are open at once.
 const MOST_ORDERS: usize = 8;
@@ -39,6 +39,21 @@ pub struct Session {
     /// The orders that were read last, in instant-acme's form, the newest at the end. Each is taken
     /// out while a request for it is under way.
     orders: Arc<Mutex<Vec<Handle>>>,
+}
+
+/// Sends a request by the order that `$is` finds, in instant-acme's form, or else `$otherwise`: a
+/// new session has no orders, and the crate cannot read every one.
+macro_rules! by_order {
+    ($session:expr, $is:expr, |$order:ident| $call:expr, $otherwise:expr) => {
+        match $session.take($is) {
+            None => $otherwise.await?,
+            Some(mut $order) => {
+                let response = exchange!($call);
+                $session.keep($order);
+                response?.1
+            }
+        }
+    };
 }
 
 impl fmt::Debug for Session {
@@ -66,16 +81,10 @@ impl Session {
     ///
     /// # Errors
     /// See [`Session`].
-    pub async fn update_account(
-        &self,
-        contacts: &[String],
-    ) -> Result<Replied<Account>, ClientError> {
+    pub async fn update_contacts(&self, contacts: &[String]) -> Result<(), ClientError> {
         let account = self.crate_account().await?;
         let contacts: Vec<&str> = contacts.iter().map(String::as_str).collect();
-        let (_, reply) = exchange!(account.update_contacts(&contacts))?;
-        let mut updated = parsed::<Account>(&reply, "no account")?;
-        updated.value.url = self.url.to_string();
-        Ok(updated)
+        exchange!(account.update_contacts(&contacts)).map(drop)
     }
 
     /// Changes the account's key (RFC 8555 section 7.3.5). The new key must be stored before: once
@@ -84,19 +93,12 @@ impl Session {
     ///
     /// # Errors
     /// See [`Session`]. The key of another account is a conflict, with that account's URL.
-    pub async fn change_key(&self, new: &AccountKey) -> Result<Replied<()>, ClientError> {
-        let mut place = self.client.place(KEY_CHANGE).await?;
-        loop {
-            let response = self
-                .post(
-                    &place.url,
-                    &new.takes_over(&self.key, &self.url, &place.url),
-                )
-                .await;
-            if !place.has_moved(&response).await? {
-                return Ok(Replied::of((), &response?));
-            }
-        }
+    pub async fn change_key(&self, new: &AccountKey) -> Result<(), ClientError> {
+        at_place!(self.client, KEY_CHANGE, |url| {
+            let change = new.takes_over(&self.key, &self.url, url);
+            self.post(url, &change).await
+        })
+        .map(drop)
     }
 
     /// Creates an order (RFC 8555 section 7.4). `replaces` is the [`super::ari_id`] of the
@@ -106,11 +108,11 @@ impl Session {
     /// See [`Session`]. The order tells whether the CA has accepted the profile and `replaces`.
     pub async fn new_order(
         &self,
-        identifiers: &[Identifier],
+        names: impl IntoIterator<Item = &CertificateName>,
         profile: Option<&str>,
         replaces: Option<&str>,
     ) -> Result<Replied<Order>, ClientError> {
-        let identifiers: Vec<_> = identifiers.iter().map(Into::into).collect();
+        let identifiers: Vec<_> = names.into_iter().map(Into::into).collect();
         let knows_replaces = self.client.directory().await?.renewal_info.is_some();
         let mut new = NewOrder::new(&identifiers);
         if let Some(profile) = profile {
@@ -120,14 +122,10 @@ impl Session {
             new = new.replaces(certificate_id(id));
         }
 
-        let mut place = self.client.place(NEW_ORDER).await?;
-        let (handle, reply) = loop {
+        let (handle, reply) = at_place!(self.client, NEW_ORDER, |_url| {
             let account = self.crate_account().await?;
-            let response = exchange!(account.new_order(&new));
-            if !place.has_moved(&response).await? {
-                break response?;
-            }
-        };
+            exchange!(account.new_order(&new))
+        })?;
         self.keep(handle);
         order(&reply, &location(&reply)?)
     }
@@ -155,14 +153,7 @@ impl Session {
                 .iter()
                 .any(|one| one.url == url)
         };
-        let reply = match self.take(has) {
-            None => self.post(url, "").await?,
-            Some(mut handle) => {
-                let response = exchange!(read(&mut handle, url));
-                self.keep(handle);
-                response?.1
-            }
-        };
+        let reply = by_order!(self, has, |order| read(&mut order, url), self.post(url, ""));
         parsed(&reply, "no authorization")
     }
 
@@ -170,7 +161,7 @@ impl Session {
     ///
     /// # Errors
     /// See [`Session`].
-    pub async fn respond(&self, challenge_url: &str) -> Result<Replied<Challenge>, ClientError> {
+    pub async fn respond(&self, challenge_url: &str) -> Result<(), ClientError> {
         let has = |handle: &mut Handle| {
             let read = handle
                 .state()
@@ -180,15 +171,13 @@ impl Session {
             read.flat_map(|state| &state.challenges)
                 .any(|one| one.url == challenge_url)
         };
-        let reply = match self.take(has) {
-            None => self.post(challenge_url, "{}").await?,
-            Some(mut handle) => {
-                let response = exchange!(trigger(&mut handle, challenge_url));
-                self.keep(handle);
-                response?.1
-            }
-        };
-        parsed(&reply, "no challenge")
+        by_order!(
+            self,
+            has,
+            |order| trigger(&mut order, challenge_url),
+            self.post(challenge_url, "{}")
+        );
+        Ok(())
     }
 
     /// Finalizes an order that is ready (RFC 8555 section 7.4). `csr` is DER.
@@ -201,17 +190,13 @@ impl Session {
         csr: &[u8],
     ) -> Result<Replied<Order>, ClientError> {
         let Order { url, finalize, .. } = unfinished;
-        let reply = match self.take(|handle| handle.url() == url) {
-            None => {
-                let payload = json!({"csr": URL_SAFE_NO_PAD.encode(csr)});
-                self.post(finalize, &payload.to_string()).await?
-            }
-            Some(mut handle) => {
-                let response = exchange!(handle.finalize_csr(csr));
-                self.keep(handle);
-                response?.1
-            }
-        };
+        let payload = json!({"csr": URL_SAFE_NO_PAD.encode(csr)}).to_string();
+        let reply = by_order!(
+            self,
+            |order| order.url() == url,
+            |order| order.finalize_csr(csr),
+            self.post(finalize, &payload)
+        );
         order(&reply, url)
     }
 
@@ -228,14 +213,7 @@ impl Session {
                 state.certificate.as_deref(),
             ) == (OrderStatus::Valid, true, Some(url))
         };
-        let reply = match self.take(is) {
-            None => self.post(url, "").await?,
-            Some(mut handle) => {
-                let response = exchange!(handle.certificate());
-                self.keep(handle);
-                response?.1
-            }
-        };
+        let reply = by_order!(self, is, |order| order.certificate(), self.post(url, ""));
 
         let pem = std::str::from_utf8(&reply.body)
             .ok()
@@ -263,22 +241,18 @@ impl Session {
             certificate: &certificate.into(),
             reason: known.clone().flatten(),
         };
-        let mut place = self.client.place(REVOKE_CERT).await?;
-        let response = loop {
-            let account = self.crate_account().await?;
-            let response = match known {
-                // The CA decides about a reason that the crate does not know.
-                Some(None) => {
-                    let certificate = URL_SAFE_NO_PAD.encode(certificate);
-                    let payload = json!({"certificate": certificate, "reason": reason});
-                    self.post(&place.url, &payload.to_string()).await.map(drop)
-                }
-                _ => exchange!(account.revoke(&request)).map(drop),
-            };
-            if !place.has_moved(&response).await? {
-                break response;
+        let response = at_place!(self.client, REVOKE_CERT, |url| match known {
+            // The CA decides about a reason that the crate does not know.
+            Some(None) => {
+                let certificate = URL_SAFE_NO_PAD.encode(certificate);
+                let payload = json!({"certificate": certificate, "reason": reason});
+                self.post(url, &payload.to_string()).await.map(drop)
             }
-        };
+            _ => {
+                let account = self.crate_account().await?;
+                exchange!(account.revoke(&request)).map(drop)
+            }
+        });
 
         match response {
             Err(error) if !error.is("alreadyRevoked") => Err(error),
@@ -299,8 +273,7 @@ impl Session {
         made.map_err(|_no_directory| HttpError::Url.into())
     }
 
-    /// Takes the order that is the right one. The caller has to keep it again. There is none in a
-    /// new session, or if the crate cannot read it: then the session sends the request by itself.
+    /// Takes the order that is the right one. The caller has to keep it again.
     fn take(&self, is_it: impl FnMut(&mut Handle) -> bool) -> Option<Handle> {
         let mut orders = lock(&self.orders);
         let at = orders.iter_mut().position(is_it)?;

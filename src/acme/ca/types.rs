@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{error::Problem, identifier::Identifier};
+use crate::util::time::UnixSeconds;
 
 /// A resource with the information from the response's headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +18,8 @@ pub struct Replied<T> {
     pub value: T,
     /// The CA's `Retry-After`.
     pub retry_after: Option<Duration>,
-    /// The CA's time, in seconds since 1970.
-    pub date: Option<i64>,
+    /// The CA's time.
+    pub date: Option<UnixSeconds>,
 }
 
 /// The URLs of a CA's resources (RFC 8555 section 7.1.1).
@@ -175,10 +176,10 @@ pub struct Chain {
 /// The renewal window of a certificate (RFC 9773 section 4.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenewalInfo {
-    /// Start of the window, in seconds since 1970.
-    pub start: i64,
+    /// Start of the window.
+    pub start: UnixSeconds,
     /// End of the window, later than the start.
-    pub end: i64,
+    pub end: UnixSeconds,
     /// The URL of an explanation.
     pub explanation_url: Option<String>,
 }
@@ -187,7 +188,7 @@ impl RenewalInfo {
     /// Converts the crate's form. Returns `None` if the window ends before it starts.
     pub(super) fn of(read: instant_acme::RenewalInfo) -> Option<Self> {
         let [start, end] = [read.suggested_window.start, read.suggested_window.end]
-            .map(|time| time.unix_timestamp());
+            .map(|time| UnixSeconds(time.unix_timestamp()));
         (start < end).then_some(Self {
             start,
             end,

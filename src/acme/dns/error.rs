@@ -1,6 +1,8 @@
 //! Errors of publishing, removing and looking up records.
 
-/// The largest number of characters kept of a reason, which may contain the output of a program or
+use crate::util::text::one_line;
+
+/// The largest number of bytes kept of a reason, which may contain the output of a program or
 /// the response of a server.
 const LONGEST: usize = 1000;
 
@@ -58,7 +60,7 @@ impl Failure {
     /// Creates a failure that repeats until a setting is changed.
     pub(super) fn permanent(reason: impl std::fmt::Display) -> Self {
         Self {
-            reason: one_line(reason),
+            reason: one_line(reason, LONGEST),
             permanent: true,
             retry_after: None,
         }
@@ -67,7 +69,7 @@ impl Failure {
     /// Creates a failure that may pass by itself.
     pub(super) fn passing(reason: impl std::fmt::Display) -> Self {
         Self {
-            reason: one_line(reason),
+            reason: one_line(reason, LONGEST),
             permanent: false,
             retry_after: None,
         }
@@ -89,7 +91,7 @@ impl Failure {
     /// Puts a sentence before the reason.
     pub(super) fn after(self, sentence: &str) -> Self {
         Self {
-            reason: one_line(format!("{sentence}: {}", self.reason)),
+            reason: one_line(format!("{sentence}: {}", self.reason), LONGEST),
             ..self
         }
     }
@@ -116,21 +118,6 @@ impl Failure {
     }
 }
 
-/// Formats foreign text on one line of bounded length.
-fn one_line(text: impl std::fmt::Display) -> String {
-    let text = text.to_string();
-    let words: Vec<_> = text
-        .split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|w| !w.is_empty())
-        .collect();
-    let mut line = words.join(" ");
-    if let Some((end, _)) = line.char_indices().nth(LONGEST) {
-        line.truncate(end);
-        line.push_str("...");
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,9 +137,7 @@ mod tests {
             "{line}"
         );
         assert!(
-            line.ends_with("é...")
-                && line.chars().count() < 1100
-                && !line.contains(char::is_control)
+            line.ends_with("é…") && line.chars().count() < 1100 && !line.contains(char::is_control)
         );
         assert!(error.is_permanent());
     }

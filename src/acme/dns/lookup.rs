@@ -1,7 +1,7 @@
 //! DNS lookups, through resolvers and at the name servers of a zone, which have new records first.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
@@ -151,10 +151,8 @@ pub(super) async fn texts(fqdn: &str, lookup: &Lookup) -> Result<Vec<String>, Dn
 /// The facts about a name in DNS.
 #[derive(Clone, Debug, Default)]
 pub struct Advice {
-    /// Its IPv4 addresses.
-    pub ipv4: Vec<Ipv4Addr>,
-    /// Its IPv6 addresses, which CAs prefer.
-    pub ipv6: Vec<Ipv6Addr>,
+    /// Its addresses: first those of IPv6, which CAs prefer.
+    pub addresses: Vec<IpAddr>,
     /// True if both lookups of addresses succeeded.
     pub addresses_known: bool,
     /// The CAA records that apply to it: those of the closest name that has any (RFC 8659 section
@@ -177,26 +175,23 @@ pub async fn advice(name: &str, lookup: &Lookup) -> Advice {
             return advice;
         }
     };
-    let (ipv4, ipv6, caa) = Box::pin(async {
+    let (ipv6, ipv4, caa) = Box::pin(async {
         tokio::join!(
-            in_time(ADVICE, records(&resolver, &name, RecordType::A)),
             in_time(ADVICE, records(&resolver, &name, RecordType::AAAA)),
+            in_time(ADVICE, records(&resolver, &name, RecordType::A)),
             in_time(ADVICE, climb(&resolver, &name)),
         )
     })
     .await;
+
     advice.addresses_known = ipv4.is_ok() && ipv6.is_ok();
-    let mut known = |found: Result<Vec<Record>, Failure>| {
-        found.unwrap_or_else(|failure| {
-            advice.problems.push(lookup.error(bare, failure));
-            Vec::new()
-        })
-    };
-    for record in known(ipv4).into_iter().chain(known(ipv6)) {
-        match record.data {
-            RData::A(address) => advice.ipv4.push(address.0),
-            RData::AAAA(address) => advice.ipv6.push(address.0),
-            _ => {}
+    for found in [ipv6, ipv4] {
+        match found {
+            Ok(records) => {
+                let addresses = records.iter().filter_map(|record| record.data.ip_addr());
+                advice.addresses.extend(addresses);
+            }
+            Err(failure) => advice.problems.push(lookup.error(bare, failure)),
         }
     }
 
@@ -301,30 +296,15 @@ async fn at_servers(
 /// know the zone, which CAs skip as well.
 async fn query_one(addresses: &[IpAddr], port: u16, name: &Name) -> Option<Message> {
     for address in addresses {
-        match wire::query(SocketAddr::new(*address, port), name, RecordType::TXT).await {
-            Ok(answer)
-                if matches!(
-                    answer.response_code,
-                    ResponseCode::NoError | ResponseCode::NXDomain
-                ) =>
-            {
-                return Some(answer);
-            }
-            Ok(answer) => {
-                tracing::debug!(
-                    %address,
-                    %name,
-                    code = %answer.response_code,
-                    "skipping a name server that returned an error"
-                );
-            }
-            Err(error) => tracing::debug!(
-                %address,
-                %name,
-                %error,
-                "skipping a name server that does not respond"
-            ),
-        }
+        let reply = wire::query(SocketAddr::new(*address, port), name, RecordType::TXT).await;
+        let reason = match reply {
+            Ok(answer) => match answer.response_code {
+                ResponseCode::NoError | ResponseCode::NXDomain => return Some(answer),
+                code => code.to_string(),
+            },
+            Err(error) => error.to_string(),
+        };
+        tracing::debug!(%address, %name, reason, "skipping a name server");
     }
 
     None

@@ -15,15 +15,12 @@ pub struct PersistPolicy<'a> {
 }
 
 /// Returns the record that the operator has to create for a name, without `*.` in front. It is
-/// valid until a Unix time in seconds, or for as long as it exists.
-pub fn persist_record(name: &str, policy: &PersistPolicy<'_>, until: Option<u64>) -> TxtRecord {
+/// valid for as long as it exists.
+pub fn persist_record(name: &str, policy: &PersistPolicy<'_>) -> TxtRecord {
     let issuer = policy.issuer_domains.first().copied().unwrap_or_default();
     let mut value = format!("{issuer}; accounturi={}", policy.account_uri);
     if policy.wildcard {
         value.push_str("; policy=wildcard");
-    }
-    if let Some(until) = until {
-        value.push_str(&format!("; persistUntil={until}"));
     }
     TxtRecord {
         fqdn: fqdn(name),

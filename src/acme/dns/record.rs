@@ -1,6 +1,7 @@
 //! Names and values of records.
 
 use hickory_proto::rr::Name;
+use serde::{Deserialize, Serialize};
 
 use super::error::Failure;
 
@@ -9,8 +10,9 @@ pub(super) const TTL: u32 = 60;
 /// The largest number of CNAMEs that are followed in a row.
 pub(super) const HOPS: usize = 8;
 
-/// A TXT record with one value.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// A TXT record with one value. It is stored as a pair of name and value.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "(String, String)", into = "(String, String)")]
 pub struct TxtRecord {
     /// The full name, such as `_acme-challenge.example.org`; a dot at the end is allowed.
     pub fqdn: String,
@@ -39,6 +41,18 @@ impl TxtRecord {
             ));
         }
         Ok(name)
+    }
+}
+
+impl From<(String, String)> for TxtRecord {
+    fn from((fqdn, value): (String, String)) -> Self {
+        Self { fqdn, value }
+    }
+}
+
+impl From<TxtRecord> for (String, String) {
+    fn from(TxtRecord { fqdn, value }: TxtRecord) -> Self {
+        (fqdn, value)
     }
 }
 

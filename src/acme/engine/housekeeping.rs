@@ -76,27 +76,25 @@ async fn remove_orphaned_records(ledger: &Ledger, issuers: &BTreeMap<String, Arc
     for (id, OrphanedDnsRecords { records }) in orphaned_records {
         let mut gone = Vec::new();
 
-        for (issuer, fqdn, value) in records {
-            let provider = issuers
-                .get(&issuer)
-                .and_then(|issuer| issuer.acme()?.dns.as_ref());
+        for record in records {
+            let (issuer, fqdn, value) = &record;
             // A CA may reuse a token, so a pending order may need the same record.
-            let needed = ledger
-                .state()
-                .pending_orders
-                .values()
-                .any(|pending| pending.dns.iter().any(|(_, used)| *used == value));
-
-            let Some(provider) = provider.filter(|_| !needed) else {
+            let is_needed = {
+                let state = ledger.state();
+                let mut used = state.pending_orders.values().flat_map(|order| &order.dns);
+                used.any(|used| used.value == *value)
+            };
+            let issuer = issuers.get(issuer).filter(|_| !is_needed);
+            let Some(provider) = issuer.and_then(|issuer| issuer.acme()?.dns.as_ref()) else {
                 continue;
             };
 
-            let record = TxtRecord {
+            let txt = TxtRecord {
                 fqdn: fqdn.clone(),
                 value: value.clone(),
             };
-            if remove_record(provider, &record).await {
-                gone.push((issuer, fqdn, value));
+            if remove_record(provider, &txt).await {
+                gone.push(record);
             }
         }
 

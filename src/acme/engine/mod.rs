@@ -11,11 +11,11 @@ mod suggestions;
 mod time_check;
 
 pub use super::state::{active, notice};
-pub use operate::{OperateError, RenewalTime, RequestedRenewal};
+pub use operate::OperateError;
 pub use run::LoopError;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, atomic::AtomicU64},
 };
@@ -25,22 +25,12 @@ use tokio::sync::watch;
 use self::active::ActiveCertificates;
 use crate::{
     acme::{
-        plan::Plan,
+        plan::{Plan, StoredCertificate},
         spec::CertificateSpec,
         state::{Context, Parts},
     },
     store::StoreError,
 };
-
-/// A certificate and its key, PEM.
-pub struct Pem {
-    /// The chain.
-    pub chain: String,
-    /// The private key.
-    pub key: String,
-    /// The issuer's name.
-    pub issuer: String,
-}
 
 /// Obtains, renews and publishes certificates; see the module's documentation.
 pub struct Engine {
@@ -48,8 +38,8 @@ pub struct Engine {
     plan: Mutex<Plan>,
     /// The number of turns that the loop has made.
     turns: AtomicU64,
-    /// IDs of revocations with a request under way.
-    revoking: Mutex<HashSet<String>>,
+    /// Locked while a CA revokes a certificate, so that one request is sent at a time.
+    revoking: tokio::sync::Mutex<()>,
 }
 
 impl fmt::Debug for Engine {
@@ -68,7 +58,7 @@ impl Engine {
             context: Context::load(parts)?,
             plan: Mutex::default(),
             turns: AtomicU64::new(0),
-            revoking: Mutex::default(),
+            revoking: tokio::sync::Mutex::default(),
         })
     }
 
@@ -104,13 +94,9 @@ impl Engine {
         self.context.ledger.active()
     }
 
-    /// Returns the certificate of a spec in the form of a Secret.
-    pub fn pem(&self, id: &str) -> Option<Pem> {
-        self.context.ledger.stored(id).map(|stored| Pem {
-            chain: stored.chain,
-            key: stored.key,
-            issuer: stored.issuer,
-        })
+    /// Returns the stored certificate of a spec.
+    pub fn stored(&self, id: &str) -> Option<StoredCertificate> {
+        self.context.ledger.stored(id)
     }
 
     /// Returns the accounts by ID, in the form that [`Engine::adopt_account`] takes. They contain

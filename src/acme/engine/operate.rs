@@ -1,21 +1,20 @@
 //! Requests from outside: renewals, new accounts and account key changes by the operator
 //! (revocations are in `revoke`), and the adoption of certificates that another replica obtained.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{Engine, run::has_room};
 use crate::{
     acme::{
-        ca::jws::AccountKey,
-        issuer::{AcmeIssuer, Issuer},
-        order::{Attempt, account, classify, keys},
+        ca::{ClientError, jws::AccountKey},
+        issuer::Issuer,
+        order::{Attempt, account, keys},
         plan::{Failure, FailureState, Step, StoredCertificate, plan, record},
         spec::CertificateSpec,
     },
     store::Batch,
-    util::time::UnixSeconds,
 };
 
 /// A request of the operator that cannot be carried out.
@@ -41,48 +40,9 @@ pub enum OperateError {
     Failed(String),
 }
 
-/// A renewal that the operator requested, and when it happens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestedRenewal {
-    /// ID of the spec.
-    pub certificate: Arc<str>,
-    /// The time.
-    pub when: RenewalTime,
-}
-
-/// The time of a renewal that the operator requested.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RenewalTime {
-    /// At once.
-    Now,
-    /// An order is under way, and its certificate is the renewal.
-    UnderWay,
-    /// After other orders of the account.
-    AfterOthers,
-    /// At a time, for a reason.
-    At(UnixSeconds, String),
-    /// Once the operator has acted, for a reason.
-    Blocked(String),
-    /// Once the time is known.
-    ClockUnknown,
-}
-
-impl fmt::Display for RequestedRenewal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = &self.certificate;
-        match &self.when {
-            RenewalTime::Now => write!(f, "{id} is being renewed now"),
-            RenewalTime::UnderWay => write!(
-                f,
-                "an order of {id} is already under way; its certificate is the renewal"
-            ),
-            RenewalTime::AfterOthers => {
-                write!(f, "{id} is renewed after the running orders of its account")
-            }
-            RenewalTime::At(time, why) => write!(f, "{id} is renewed at {time}: {why}"),
-            RenewalTime::Blocked(why) => write!(f, "{id} cannot be renewed: {why}"),
-            RenewalTime::ClockUnknown => write!(f, "{id} is renewed once the time is known"),
-        }
+impl From<ClientError> for OperateError {
+    fn from(error: ClientError) -> Self {
+        Failure::from(error).into()
     }
 }
 
@@ -93,14 +53,13 @@ impl From<Failure> for OperateError {
 }
 
 impl Engine {
-    /// Renews a certificate now, whatever is left of its lifetime, or tells when it can. `name` is
-    /// the ID of a spec or one of its hosts. Earlier failures are forgotten, because the operator
-    /// has acted.
+    /// Renews a certificate now, whatever is left of its lifetime. Returns a sentence about when
+    /// that happens. `name` is the ID of a spec or one of its hosts. Earlier failures are
+    /// forgotten, because the operator has acted.
     ///
     /// # Errors
     /// [`OperateError::Unknown`], [`OperateError::Follows`].
-    pub async fn renew(&self, name: &str) -> Result<RequestedRenewal, OperateError> {
-        self.check_lead()?;
+    pub async fn renew(&self, name: &str) -> Result<String, OperateError> {
         let spec = self.find(name)?;
         let names = spec.names_as_text();
 
@@ -121,16 +80,15 @@ impl Engine {
         }
         let when = self.time_of_renewal(&spec);
         self.look_again();
-        Ok(RequestedRenewal {
-            certificate: spec.id.clone(),
-            when,
-        })
+        Ok(when)
     }
 
-    fn time_of_renewal(&self, spec: &Arc<CertificateSpec>) -> RenewalTime {
-        let context = &self.context;
-        if context.progress.is_running(&spec.id) {
-            return RenewalTime::UnderWay;
+    fn time_of_renewal(&self, spec: &Arc<CertificateSpec>) -> String {
+        let (context, id) = (&self.context, &spec.id);
+        if context.progress.is_running(id) {
+            return format!(
+                "an order of {id} is already under way; its certificate is the renewal"
+            );
         }
 
         let plan = {
@@ -139,9 +97,9 @@ impl Engine {
         };
         let step = plan.decisions.into_iter().map(|decision| decision.step);
         match step.last() {
-            Some(Step::Wait { until, why }) => RenewalTime::At(until, why),
-            Some(Step::Blocked { why }) => RenewalTime::Blocked(why),
-            Some(Step::ClockUnknown) | None => RenewalTime::ClockUnknown,
+            Some(Step::Wait { until, why }) => format!("{id} is renewed at {until}: {why}"),
+            Some(Step::Blocked { why }) => format!("{id} cannot be renewed: {why}"),
+            Some(Step::ClockUnknown) | None => format!("{id} is renewed once the time is known"),
             Some(Step::Obtain { issuer, .. }) => {
                 let account = issuer.account_id().unwrap_or_default();
                 let specs = context.assignment.specs();
@@ -150,9 +108,9 @@ impl Engine {
                 let running = specs.iter().filter(is_running);
                 let beside: Vec<_> = running.filter(|other| other.uses(&account)).collect();
                 if has_room(context, spec, &account, &beside) {
-                    RenewalTime::Now
+                    format!("{id} is being renewed now")
                 } else {
-                    RenewalTime::AfterOthers
+                    format!("{id} is renewed after the running orders of its account")
                 }
             }
         }
@@ -165,9 +123,8 @@ impl Engine {
     /// The CA refuses, or the store fails.
     pub async fn change_key(&self, issuer: &Issuer) -> Result<(), OperateError> {
         self.check_lead()?;
-        let acme = acme_of(issuer)?;
         let context = &self.context;
-        let ca = context.cas.get(issuer)?;
+        let (ca, acme) = context.cas.get(issuer)?;
         let _alone = ca.registering.lock().await;
         let session = account::session(context, &ca, acme).await?;
 
@@ -177,11 +134,7 @@ impl Engine {
         context.accounts.put(&ca.account, account.clone()).await?;
         context.accounts.share(&ca.account, &account).await?;
 
-        session
-            .change_key(&next)
-            .await
-            .map_err(|error| OperateError::from(classify::failure(&error)))?;
-
+        session.change_key(&next).await?;
         account::settle(context, &ca, account, true).await?;
         Ok(())
     }
@@ -193,25 +146,17 @@ impl Engine {
     /// The CA refuses, or the store fails. Then the old account stays.
     pub async fn new_account(&self, issuer: &Issuer) -> Result<(), OperateError> {
         self.check_lead()?;
-        let acme = acme_of(issuer)?;
         let context = &self.context;
-        let ca = context.cas.get(issuer)?;
+        let account = issuer.account_id().unwrap_or_default();
         let specs = context.assignment.specs();
-        let using: Vec<_> = specs.iter().filter(|spec| spec.uses(&ca.account)).collect();
+        let using: Vec<_> = specs.iter().filter(|spec| spec.uses(&account)).collect();
         let Some(spec) = using.first() else {
             return Err(OperateError::Unknown(issuer.name.to_string()));
         };
 
-        let attempt = Attempt {
-            context,
-            spec,
-            issuer,
-            acme,
-            ca: &ca,
-            failed: Vec::new(),
-        };
+        let attempt = Attempt::new(context, spec, issuer)?;
         {
-            let _alone = ca.registering.lock().await;
+            let _alone = attempt.ca.registering.lock().await;
             let made = attempt.new_account(context.time.now_or_failure()?).await;
             self.look_again();
             made?;
@@ -261,7 +206,7 @@ impl Engine {
     }
 
     /// Fails on replicas that do not lead, because they would never carry out the request.
-    pub(super) fn check_lead(&self) -> Result<(), OperateError> {
+    fn check_lead(&self) -> Result<(), OperateError> {
         if self.leads() {
             Ok(())
         } else {
@@ -269,15 +214,10 @@ impl Engine {
         }
     }
 
-    /// Finds a spec by its ID or one of its names.
+    /// Finds a spec by its ID or one of its names, to do something with its certificate.
     pub(super) fn find(&self, name: &str) -> Result<Arc<CertificateSpec>, OperateError> {
+        self.check_lead()?;
         let found = self.context.assignment.find(name);
         found.ok_or_else(|| OperateError::Unknown(name.to_owned()))
     }
-}
-
-/// Returns the settings of an issuer that is an ACME CA.
-fn acme_of(issuer: &Issuer) -> Result<&AcmeIssuer, OperateError> {
-    let local = || OperateError::Local(issuer.name.to_string());
-    issuer.acme().ok_or_else(local)
 }

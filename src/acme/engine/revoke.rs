@@ -5,7 +5,6 @@
 use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use ring::digest;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::time::Instant;
 
@@ -17,40 +16,17 @@ use super::{
 use crate::{
     acme::{
         issuer::Issuer,
-        order::{
-            account,
-            classify::{self, is_verdict},
-        },
+        order::{account, classify::is_verdict},
         plan::{Failure, Revocation, StoredCertificate, record},
         spec::CertificateSpec,
         state::NoticeReason,
     },
     store::Batch,
-    util::{hex, sync::lock},
+    util::hash::sha256,
 };
 
 /// The shortest pause between two requests for the same revocation.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// Marks a revocation request as under way, so that there is only one at a time.
-struct RequestGuard<'a> {
-    engine: &'a Engine,
-    id: &'a str,
-}
-
-impl<'a> RequestGuard<'a> {
-    fn begin(engine: &'a Engine, id: &'a str) -> Option<Self> {
-        lock(&engine.revoking)
-            .insert(id.to_owned())
-            .then_some(Self { engine, id })
-    }
-}
-
-impl Drop for RequestGuard<'_> {
-    fn drop(&mut self) {
-        lock(&self.engine.revoking).remove(self.id);
-    }
-}
 
 impl Engine {
     /// Revokes the certificate of a spec for a reason of RFC 5280 section 5.3.1, and obtains
@@ -60,7 +36,6 @@ impl Engine {
     /// There is no certificate, the CA refuses, or it cannot be reached. In the last case the
     /// request is repeated later.
     pub async fn revoke(&self, name: &str, reason: Option<u8>) -> Result<Arc<str>, OperateError> {
-        self.check_lead()?;
         let spec = self.find(name)?;
         let ledger = &self.context.ledger;
         let nothing = || OperateError::Nothing(spec.id.to_string());
@@ -79,11 +54,7 @@ impl Engine {
         };
 
         let id = id_of(&leaf);
-        let Some(_guard) = RequestGuard::begin(self, &id) else {
-            let problem = format!("a revocation of {} is already under way", spec.id);
-            return Err(OperateError::Failed(problem));
-        };
-
+        let _alone = self.revoking.lock().await;
         let batch = record::put(Batch::new(), &id, &revocation);
         ledger.commit(batch).await?;
         ledger
@@ -101,14 +72,12 @@ impl Engine {
         revocation: &Revocation,
         issuer: &Issuer,
     ) -> Result<(), OperateError> {
-        let local = || OperateError::Local(revocation.want.clone());
-        let acme = issuer.acme().ok_or_else(local)?;
         let later = |Failure { problem, .. }| {
             let problem = format!("{problem}; the request is repeated until the CA responds");
             OperateError::Failed(problem)
         };
 
-        let ca = self.context.cas.get(issuer).map_err(later)?;
+        let (ca, acme) = self.context.cas.get(issuer).map_err(later)?;
         let session = account::session(&self.context, &ca, acme).await;
         let session = session.map_err(later)?;
 
@@ -119,7 +88,7 @@ impl Engine {
         if let Err(error) = &revoked
             && !is_verdict(error)
         {
-            return Err(later(classify::failure(error)));
+            return Err(later(error.into()));
         }
 
         // A renewal may have replaced the certificate during the request.
@@ -139,7 +108,7 @@ impl Engine {
         };
 
         self.context.ledger.commit(batch).await?;
-        revoked.map_err(|error| classify::failure(&error))?;
+        revoked?;
 
         self.context.ledger.publish();
         let spec: Arc<str> = revocation.want.as_str().into();
@@ -152,11 +121,12 @@ impl Engine {
 
     /// Repeats a revocation request, or drops it if the certificate has expired.
     async fn revoke_again(&self, id: &str, revocation: &Revocation, issuer: &Issuer) {
-        let Some(_guard) = RequestGuard::begin(self, id) else {
-            return;
-        };
-
+        let _alone = self.revoking.lock().await;
         let (ledger, now) = (&self.context.ledger, self.context.time.now());
+        if !ledger.state().revocations.contains_key(id) {
+            return;
+        }
+
         if now.is_some_and(|now| now > revocation.not_after) {
             ledger.state().revocations.remove(id);
             let batch = record::remove::<Revocation>(Batch::new(), id);
@@ -181,8 +151,7 @@ impl Loop {
             let issuer = specs
                 .iter()
                 .find_map(|spec| spec.ca_at(&revocation.directory));
-            let in_flight = lock(&self.engine.revoking).contains(&id);
-            let Some(issuer) = issuer.filter(|_| !in_flight).cloned() else {
+            let Some(issuer) = issuer.cloned() else {
                 continue;
             };
 
@@ -206,6 +175,5 @@ fn leaf(stored: &StoredCertificate) -> Option<CertificateDer<'static>> {
 
 /// Returns the key of the revocation's record: a hash of the certificate.
 fn id_of(leaf: &[u8]) -> String {
-    let fingerprint = digest::digest(&digest::SHA256, leaf);
-    hex::encode(&fingerprint.as_ref()[..16])
+    sha256(leaf)[..32].to_owned()
 }

@@ -34,16 +34,10 @@ pub struct LoopError(JoinError);
 /// The result of a task that runs beside the loop.
 #[derive(Debug)]
 pub(super) enum Done {
-    Attempt {
-        spec: Arc<CertificateSpec>,
-        issuer: Arc<Issuer>,
-        result: Result<(), Failure>,
-    },
-    Suggestion {
-        account: String,
-        spec: Arc<CertificateSpec>,
-        ask_again: Duration,
-    },
+    /// The attempt for a spec, by its ID.
+    Attempt(Arc<str>),
+    /// The request of an account for the renewal window of a spec, and the time until the next.
+    Suggestion(String, Arc<str>, Duration),
     /// A task whose result changes nothing in the loop.
     Other,
 }
@@ -134,7 +128,7 @@ impl Loop {
             tokio::select! {
                 Some(done) = self.running.join_next(), if !self.running.is_empty() => {
                     match done {
-                        Ok(done) => self.done(done).await,
+                        Ok(done) => self.done(done),
                         Err(error) => return Err(LoopError(error)),
                     }
                 }
@@ -227,41 +221,26 @@ impl Loop {
 
         let engine = self.engine.clone();
         self.running.spawn(async move {
-            let result = attempt(&engine.context, &spec, &issuer).await;
-            Done::Attempt {
-                spec,
-                issuer,
-                result,
+            let context = &engine.context;
+            if let Err(failure) = attempt(context, &spec, &issuer).await {
+                attempt_failed(context, &spec, &issuer, &failure).await;
             }
+            context.progress.clear(&spec.id);
+            Done::Attempt(spec.id.clone())
         });
     }
 
     /// Takes in the result of a task.
-    async fn done(&mut self, done: Done) {
+    fn done(&mut self, done: Done) {
         match done {
-            Done::Attempt {
-                spec,
-                issuer,
-                result,
-            } => {
-                self.context().progress.clear(&spec.id);
-                self.attempting.remove(&spec.id);
-
+            Done::Attempt(id) => {
+                self.attempting.remove(&id);
                 // A new certificate has its own renewal window.
-                self.next_suggestions.remove(&spec.id);
-
-                if let Err(failure) = result {
-                    attempt_failed(self.context(), &spec, &issuer, &failure).await;
-                }
+                self.next_suggestions.remove(&id);
             }
-            Done::Suggestion {
-                account,
-                spec,
-                ask_again,
-            } => {
+            Done::Suggestion(account, id, ask_again) => {
                 self.asking.remove(&account);
-                let next = Instant::now() + ask_again;
-                self.next_suggestions.insert(spec.id.clone(), next);
+                self.next_suggestions.insert(id, Instant::now() + ask_again);
             }
             Done::Other => {}
         }
@@ -291,20 +270,8 @@ async fn attempt(
     spec: &CertificateSpec,
     issuer: &Issuer,
 ) -> Result<(), Failure> {
-    let Some(acme) = issuer.acme() else {
-        return local::issue(context, spec, issuer).await;
-    };
     context.progress.set(&spec.id, "starting");
-    let ca = context.cas.get(issuer)?;
-
-    let attempt = Attempt {
-        context,
-        spec,
-        issuer,
-        acme,
-        ca: &ca,
-        failed: context.ledger.failed_challenges(spec, issuer),
-    };
+    let attempt = Attempt::new(context, spec, issuer)?;
     Box::pin(attempt.run()).await
 }
 
@@ -316,6 +283,7 @@ async fn attempt_failed(
     issuer: &Issuer,
     failure: &Failure,
 ) {
+    context.time.witness(failure.date);
     if failure.class == Class::Changed {
         return context.ledger.abandon_order(&spec.id).await;
     }
@@ -331,10 +299,7 @@ async fn attempt_failed(
 
 /// Describes a failed attempt with its advice and the time of the next attempt.
 fn describe(issuer: &Issuer, failure_state: &FailureState) -> String {
-    let mut message = format!("{}: {}", issuer.name, failure_state.problem);
-    if !failure_state.advice.is_empty() {
-        message.push_str(&format!("; {}", failure_state.advice));
-    }
+    let mut message = format!("{}: {}", issuer.name, failure_state.describe());
     if let Some(next) = failure_state.not_before {
         message.push_str(&format!("; next attempt at {next}"));
     }

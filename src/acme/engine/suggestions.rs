@@ -14,7 +14,7 @@ use crate::{
         state::{Context, NoticeReason},
     },
     store::Batch,
-    util::{hash::fnv1a, stamp, time::UnixSeconds},
+    util::{hash::fnv1a, stamp},
 };
 
 impl Loop {
@@ -54,12 +54,11 @@ impl Loop {
             } else if self.asking.insert(account.clone()) {
                 let (engine, spec) = (engine.clone(), spec.clone());
                 self.running.spawn(async move {
-                    let ask_again = ask(&engine.context, &spec, &issuer, &stored).await;
-                    Done::Suggestion {
-                        account,
-                        spec,
-                        ask_again,
-                    }
+                    let context = &engine.context;
+                    let usual = context.timing.renewal_info;
+                    let wait = ask(context, &spec, &issuer, &stored).await;
+                    let wait = wait.map_or(usual, |wait| wait.clamp(usual / 6, usual * 2));
+                    Done::Suggestion(account, spec.id.clone(), wait)
                 });
             }
         }
@@ -68,37 +67,26 @@ impl Loop {
     }
 }
 
-/// Asks for the renewal window of one certificate. Returns the time until the next request.
+/// Asks for the renewal window of one certificate. Returns the time until the next request, if the
+/// CA sets one.
 async fn ask(
     context: &Context,
     spec: &Arc<CertificateSpec>,
     issuer: &Issuer,
     stored: &StoredCertificate,
-) -> Duration {
-    let usual = context.timing.renewal_info;
-    let Ok(ca) = context.cas.get(issuer) else {
-        return usual;
-    };
-
-    let info = match ca.client.renewal_info(&stored.ari).await {
-        Ok(info) => info,
-        Err(error) => {
-            tracing::debug!(
-                certificate = &*spec.id,
-                %error,
-                "the CA's renewal information is unavailable"
-            );
-            return usual;
-        }
-    };
-
+) -> Option<Duration> {
+    let (ca, _) = context.cas.get(issuer).ok()?;
+    let info = ca.client.renewal_info(&stored.ari).await;
+    let info = info.inspect_err(|error| {
+        let certificate = &*spec.id;
+        tracing::debug!(certificate, %error, "the CA's renewal information is unavailable");
+    });
+    let info = info.ok()?;
     context.time.witness(info.date);
 
     // Another certificate may have been stored during the request.
     let current = context.ledger.stored(&spec.id);
-    if current.is_none_or(|current| current.ari != stored.ari) {
-        return usual;
-    }
+    current.filter(|current| current.ari == stored.ari)?;
 
     let before = context.ledger.state().suggestions.get(&*spec.id).cloned();
     let random = u64::from_le_bytes(stamp::random());
@@ -107,13 +95,7 @@ async fn ask(
         end,
         explanation_url: page,
     } = info.value;
-    let now = Suggestion::take(
-        before.as_ref(),
-        UnixSeconds(start),
-        UnixSeconds(end),
-        page,
-        random,
-    );
+    let now = Suggestion::take(before.as_ref(), start, end, page, random);
     if let Some(now) = now.filter(|now| before.as_ref() != Some(now)) {
         // A failed write does no harm: the window is requested again.
         let batch = record::put(Batch::new(), &spec.id, &now);
@@ -133,5 +115,4 @@ async fn ask(
     }
 
     info.retry_after
-        .map_or(usual, |wait| wait.clamp(usual / 6, usual * 2))
 }

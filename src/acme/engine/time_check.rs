@@ -58,7 +58,7 @@ impl Loop {
             let engine = self.engine.clone();
             self.running.spawn(async move {
                 let context = &engine.context;
-                if let Ok(ca) = context.cas.get(&issuer) {
+                if let Ok((ca, _)) = context.cas.get(&issuer) {
                     match ca.client.time().await {
                         Ok(date) => context.time.witness(date),
                         Err(error) => {

@@ -3,10 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    attempt::Attempt,
-    classify::{self, is_verdict},
-};
+use super::{attempt::Attempt, classify::is_verdict};
 use crate::{
     acme::{
         ca::{ClientError, Session, Status},
@@ -33,28 +30,23 @@ impl Attempt<'_> {
     pub(super) async fn account(&self) -> Result<(), Failure> {
         let _alone = self.ca.registering.lock().await;
         let contacts = &self.acme.contacts;
-        let account = self.known_account().await?;
-        let mut account = settled(self.context, self.ca, account).await?;
+        let mut account = current(self.context, &self.ca, self.acme).await?;
 
-        if let Some(url) = &account.url {
-            let key = Arc::new(account_key(&account)?);
-            let session = self.ca.session().unwrap_or_else(|| self.ca.enter(key, url));
-            // A renewal that the operator requested agrees to new terms of service.
-            let agrees = self.context.ledger.is_forced(&self.spec.id);
-            if !agrees && account.contacts == *contacts {
+        // A renewal that the operator requested agrees to new terms of service.
+        let agrees = self.context.ledger.is_forced(&self.spec.id);
+        if account.url.is_some() && !agrees {
+            if account.contacts == *contacts {
                 return Ok(());
             }
 
-            if !agrees {
-                self.set_progress("updating the contacts at the CA");
-                match session.update_account(contacts).await {
-                    Ok(_) => {
-                        account.contacts.clone_from(contacts);
-                        return self.context.accounts.put(&self.ca.account, account).await;
-                    }
-                    Err(error) if error.is(UNKNOWN_ACCOUNT) => {}
-                    Err(error) => return Err(self.failed(&error)),
+            self.set_progress("updating the contacts at the CA");
+            match self.ca.session()?.update_contacts(contacts).await {
+                Ok(()) => {
+                    account.contacts.clone_from(contacts);
+                    return self.context.accounts.put(&self.ca.account, account).await;
                 }
+                Err(error) if error.is(UNKNOWN_ACCOUNT) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         self.register_or_replace(account).await
@@ -155,7 +147,7 @@ impl Attempt<'_> {
             if let Err(error) = &made
                 && (error.is("malformed") || error.is("unauthorized"))
             {
-                let problem = self.failed(error).problem;
+                let Failure { problem, .. } = error.into();
                 made = new(None, true).await;
                 if made.is_err() {
                     let failure = Failure::new(Class::Config, problem);
@@ -167,9 +159,9 @@ impl Attempt<'_> {
         let made = match made {
             Ok(made) => made,
             Err(error) if has_ended(&error) => {
-                return Ok(Registered::Ended(self.failed(&error).problem));
+                return Ok(Registered::Ended(Failure::from(error).problem));
             }
-            Err(error) => return Err(self.failed(&error)),
+            Err(error) => return Err(error.into()),
         };
         self.context.time.witness(made.date);
         if matches!(made.value.status, Status::Deactivated | Status::Revoked) {
@@ -200,23 +192,24 @@ pub(crate) async fn session(
     ca: &Ca,
     acme: &AcmeIssuer,
 ) -> Result<Session, Failure> {
+    current(context, ca, acme).await?;
+    ca.session()
+}
+
+/// Returns the account with one key, and opens its session if the CA knows it.
+async fn current(context: &Context, ca: &Ca, acme: &AcmeIssuer) -> Result<Account, Failure> {
     let account = context.accounts.get(&ca.account, acme).await?;
     let account = settled(context, ca, account).await?;
     if let Some(url) = &account.url
-        && ca.session().is_none()
+        && ca.session().is_err()
     {
         ca.enter(Arc::new(account_key(&account)?), url);
     }
-    ca.session()
-        .ok_or_else(|| Failure::new(Class::Account, "there is no account at the CA"))
+    Ok(account)
 }
 
 /// Returns the account with one key. If a crash left two keys, asks the CA which one is valid.
-pub(crate) async fn settled(
-    context: &Context,
-    ca: &Ca,
-    account: Account,
-) -> Result<Account, Failure> {
+async fn settled(context: &Context, ca: &Ca, account: Account) -> Result<Account, Failure> {
     let Some(next) = &account.next_key else {
         return Ok(account);
     };
@@ -228,7 +221,7 @@ pub(crate) async fn settled(
     match ca.client.new_account(&key, &[], None, true).await {
         Ok(_) => settle(context, ca, account, true).await,
         Err(error) if error.is(UNKNOWN_ACCOUNT) => settle(context, ca, account, false).await,
-        Err(error) => Err(classify::failure(&error)),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -1,14 +1,13 @@
 //! An attempt to obtain one certificate from one CA, and what all of its parts need.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-use super::classify;
 use crate::acme::{
-    ca::{Authorization, ClientError, Order, Replied, Session},
+    ca::{Authorization, Order, Replied},
     dns::{Lookup, Provider},
-    issuer::{AcmeIssuer, Issuer},
+    issuer::{AcmeIssuer, ChallengeType, Issuer},
     plan::{Class, Failure, PendingOrder},
     spec::CertificateSpec,
     state::{Ca, Context, Timing},
@@ -23,17 +22,27 @@ pub(crate) struct Attempt<'a> {
     pub(crate) spec: &'a CertificateSpec,
     pub(crate) issuer: &'a Issuer,
     pub(crate) acme: &'a AcmeIssuer,
-    pub(crate) ca: &'a Ca,
+    pub(crate) ca: Arc<Ca>,
     /// Challenge types that failed in earlier attempts.
-    pub(crate) failed: Vec<String>,
+    pub(crate) failed: Vec<ChallengeType>,
 }
 
-impl Attempt<'_> {
-    /// Returns the session of the account.
-    pub(crate) fn session(&self) -> Result<Session, Failure> {
-        self.ca
-            .session()
-            .ok_or_else(|| Failure::new(Class::Account, "no account is registered yet"))
+impl<'a> Attempt<'a> {
+    /// Prepares an attempt with an issuer that is an ACME CA.
+    pub(crate) fn new(
+        context: &'a Context,
+        spec: &'a CertificateSpec,
+        issuer: &'a Issuer,
+    ) -> Result<Self, Failure> {
+        let (ca, acme) = context.cas.get(issuer)?;
+        Ok(Self {
+            context,
+            spec,
+            issuer,
+            acme,
+            ca,
+            failed: context.ledger.failed_challenges(spec, issuer),
+        })
     }
 
     pub(crate) fn set_progress(&self, what: &str) {
@@ -53,17 +62,10 @@ impl Attempt<'_> {
     /// Returns the failure for a CA that takes longer than this attempt waits. The order stays
     /// stored and the next attempt resumes it.
     pub(crate) fn timed_out(&self, what: &str, retry_after: Option<Duration>) -> Failure {
-        let retry_after = retry_after.and_then(|wait| i64::try_from(wait.as_secs()).ok());
         Failure {
             retry_after,
             ..Failure::new(Class::Transport, format!("{what}; trying again later"))
         }
-    }
-
-    /// Converts an error into a failure, and passes the CA's time on to the clock.
-    pub(crate) fn failed(&self, error: &ClientError) -> Failure {
-        self.context.time.witness(error.date);
-        classify::failure(error)
     }
 
     pub(crate) async fn put_pending_order(&self, pending: &PendingOrder) -> Result<(), Failure> {
@@ -73,14 +75,12 @@ impl Attempt<'_> {
 
     /// Reads the order.
     pub(super) async fn order(&self, url: &str) -> Result<Replied<Order>, Failure> {
-        let order = self.session()?.order(url).await;
-        order.map_err(|error| self.failed(&error))
+        Ok(self.ca.session()?.order(url).await?)
     }
 
     /// Reads an authorization.
     pub(super) async fn authorization(&self, url: &str) -> Result<Replied<Authorization>, Failure> {
-        let authorization = self.session()?.authorization(url).await;
-        authorization.map_err(|error| self.failed(&error))
+        Ok(self.ca.session()?.authorization(url).await?)
     }
 
     /// Returns the resolvers for public names: those of the DNS provider, if one is configured.

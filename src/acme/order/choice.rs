@@ -18,8 +18,9 @@ pub(super) fn choose<'a>(
 ) -> Result<(ChallengeType, &'a Challenge), Failure> {
     let possible = possible(attempt, authorization);
 
-    let has_failed = |kind: ChallengeType| attempt.failed.iter().any(|one| one == kind.name());
-    let first = possible.iter().find(|(kind, _)| !has_failed(*kind));
+    let first = possible
+        .iter()
+        .find(|(kind, _)| !attempt.failed.contains(kind));
     first.or_else(|| possible.first()).copied().ok_or_else(|| {
         let offered = authorization.challenges.iter();
         let offered: Vec<&str> = offered.map(|one| one.kind.as_str()).collect();

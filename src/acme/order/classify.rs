@@ -6,35 +6,34 @@ use crate::{
         ca::{ClientError, ErrorKind, Problem},
         plan::{Class, Failure},
     },
-    util::time::UnixSeconds,
+    util::{text::one_line, time::UnixSeconds},
 };
 
-/// Converts an error of the client into a failure.
-pub(crate) fn failure(error: &ClientError) -> Failure {
-    let retry_after = error
-        .retry_after
-        .and_then(|wait| i64::try_from(wait.as_secs()).ok());
-    let mut failure = match &error.kind {
-        ErrorKind::Transport(_) | ErrorKind::Nonsense { .. } => {
-            Failure::new(Class::Transport, error.to_string())
+impl From<&ClientError> for Failure {
+    fn from(error: &ClientError) -> Self {
+        let failure = match &error.kind {
+            ErrorKind::Problem(problem) => of_problem(problem, error.date),
+            ErrorKind::NotOffered(_) => Self::new(Class::Config, error.to_string()),
+            ErrorKind::Transport(_) | ErrorKind::Nonsense { .. } => {
+                Self::new(Class::Transport, error.to_string())
+            }
+        };
+        Self {
+            retry_after: error.retry_after.or(failure.retry_after),
+            date: error.date,
+            ..failure
         }
-        ErrorKind::NotOffered(_) => Failure::new(Class::Config, error.to_string()),
-        ErrorKind::Problem(problem) => {
-            of_problem(problem, retry_after, error.date.map(UnixSeconds))
-        }
-    };
-    if failure.retry_after.is_none() {
-        failure.retry_after = retry_after;
     }
-    failure
 }
 
-/// Converts a problem document (RFC 8555 section 6.7) into a failure.
-pub(crate) fn of_problem(
-    problem: &Problem,
-    retry_after: Option<i64>,
-    date: Option<UnixSeconds>,
-) -> Failure {
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::from(&error)
+    }
+}
+
+/// Converts a problem document (RFC 8555 section 6.7) into a failure. `date` is the CA's time.
+pub(crate) fn of_problem(problem: &Problem, date: Option<UnixSeconds>) -> Failure {
     let text = describe(problem);
 
     if let Some(link) = unpause_link(problem) {
@@ -42,46 +41,48 @@ pub(crate) fn of_problem(
         return Failure::new(Class::Paused, text).advise(advice);
     }
 
-    match problem.kind.as_str() {
-        "rateLimited" => {
-            let until = retry_after.or_else(|| Some((date_in(&problem.detail)? - date?).max(0)));
-            Failure {
-                retry_after: until,
-                ..Failure::new(Class::RateLimited, text)
-            }
-        }
-        "userActionRequired" => Failure::new(Class::Paused, text).advise(
+    let (class, advice) = match problem.kind.as_str() {
+        "rateLimited" => (Class::RateLimited, ""),
+        "userActionRequired" => (
+            Class::Paused,
             "do what the CA asks for; if it has new terms of service, `gatelet certs renew` agrees \
             to them",
         ),
-        "rejectedIdentifier" | "unsupportedIdentifier" => Failure::new(Class::Config, text)
-            .advise("use a name that this CA issues for, or another issuer"),
-        "externalAccountRequired" => Failure::new(Class::Config, text)
-            .advise("set `eab` of this issuer to the credentials that the CA gave you"),
+        "rejectedIdentifier" | "unsupportedIdentifier" => (
+            Class::Config,
+            "use a name that this CA issues for, or another issuer",
+        ),
+        "externalAccountRequired" => (
+            Class::Config,
+            "set `eab` of this issuer to the credentials that the CA gave you",
+        ),
         "invalidContact" | "unsupportedContact" => {
-            Failure::new(Class::Config, text).advise("correct the `contacts` of this issuer")
+            (Class::Config, "correct the `contacts` of this issuer")
         }
-        "invalidProfile" => {
-            Failure::new(Class::Config, text).advise("correct the `profile` of this issuer")
-        }
+        "invalidProfile" => (Class::Config, "correct the `profile` of this issuer"),
         "badCSR" | "badPublicKey" | "badSignatureAlgorithm" | "badRevocationReason" => {
-            Failure::new(Class::Config, text).advise("use another key type")
+            (Class::Config, "use another key type")
         }
-        "accountDoesNotExist" => Failure::new(Class::Account, text),
-        "unauthorized" => {
-            Failure::new(Class::Account, text).advise("ask the CA why it refuses the account")
-        }
-        "caa" => Failure::new(Class::Validation, text)
-            .advise("allow this CA in the CAA records of the domain"),
-        "connection" | "dns" | "incorrectResponse" | "tls" => Failure::new(Class::Validation, text),
+        "accountDoesNotExist" => (Class::Account, ""),
+        "unauthorized" => (Class::Account, "ask the CA why it refuses the account"),
+        "caa" => (
+            Class::Validation,
+            "allow this CA in the CAA records of the domain",
+        ),
+        "connection" | "dns" | "incorrectResponse" | "tls" => (Class::Validation, ""),
 
         // Of the error types that are specific to a CA, only a 429 is a refusal. Others count as
         // problems of the CA itself.
-        _ if problem.status == 429 => Failure {
-            retry_after,
-            ..Failure::new(Class::RateLimited, text)
-        },
-        _ => Failure::new(Class::Transport, text),
+        _ if problem.status == 429 => (Class::RateLimited, ""),
+        _ => (Class::Transport, ""),
+    };
+
+    let until = date_in(&problem.detail).filter(|_| class == Class::RateLimited);
+    Failure {
+        retry_after: until
+            .zip(date)
+            .map(|(until, now)| until.saturating_since(now)),
+        ..Failure::new(class, text).advise(advice)
     }
 }
 
@@ -89,16 +90,7 @@ pub(crate) fn of_problem(
 pub(crate) fn describe(problem: &Problem) -> String {
     /// The longest text that is readable in an Event.
     const LONGEST: usize = 600;
-    let mut text = problem.to_string();
-    if text.len() > LONGEST {
-        let end = (0..=LONGEST)
-            .rev()
-            .find(|at| text.is_char_boundary(*at))
-            .unwrap_or(0);
-        text.truncate(end);
-        text.push('…');
-    }
-    text
+    one_line(problem, LONGEST)
 }
 
 /// Returns true if the CA rejected the request itself, rather than its sender or its timing.

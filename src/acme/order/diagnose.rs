@@ -25,12 +25,9 @@ pub(crate) fn sentences(failed: &Failed<'_>, found: &dns::Advice, own: &[IpAddr]
     let mut findings = Vec::new();
 
     if let Some(port) = failed.port {
-        let v6 = found.ipv6.iter().copied().map(IpAddr::V6);
-        let addresses: Vec<IpAddr> = v6
-            .chain(found.ipv4.iter().copied().map(IpAddr::V4))
-            .collect();
+        let addresses = &found.addresses;
         if !addresses.is_empty() || found.addresses_known {
-            findings.push(compare_addresses(failed.name, port, &addresses, own));
+            findings.push(compare_addresses(failed.name, port, addresses, own));
         }
     }
 

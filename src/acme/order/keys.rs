@@ -1,5 +1,6 @@
 //! Keys and signing requests for certificates, and the check of the issued certificates.
 
+mod error;
 mod rsa_key;
 
 use std::time::{Duration, SystemTime};
@@ -10,7 +11,7 @@ use rcgen::{
 };
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use self::rsa_key::RsaError;
+use self::error::KeyError;
 use crate::{
     acme::{
         ca::ari_id,
@@ -27,27 +28,6 @@ use crate::{
 /// plane needs the others.
 static RSA_GENERATION: Semaphore = Semaphore::const_new(1);
 
-/// A key, request or certificate that cannot be made.
-#[derive(Debug, thiserror::Error)]
-enum KeyError {
-    /// rcgen refuses.
-    #[error(transparent)]
-    Rcgen(#[from] rcgen::Error),
-    /// The RSA key cannot be generated.
-    #[error(transparent)]
-    Rsa(#[from] RsaError),
-    /// The thread ended early.
-    #[error("its thread ended early: {0}")]
-    Thread(#[from] tokio::task::JoinError),
-}
-
-impl KeyError {
-    /// Returns the failure of an attempt at making a `thing`.
-    fn failed(&self, thing: &str) -> Failure {
-        Failure::new(Class::Config, format!("creating a {thing} failed: {self}"))
-    }
-}
-
 /// Returns a private key (PKCS#8, PEM) and a signing request for it (DER, base64). The key is new,
 /// or `keep` if the spec keeps its key.
 pub(crate) async fn request(
@@ -55,21 +35,18 @@ pub(crate) async fn request(
     key_type: KeyType,
     keep: Option<&str>,
 ) -> Result<(String, String), Failure> {
-    let made = async {
-        let kept = keep
-            .filter(|_| spec.terms.keep_key)
-            .and_then(|pem| KeyPair::from_pem(pem).ok())
-            .filter(|key| is_of(key, key_type));
-        let key = match kept {
-            Some(key) => key,
-            None => generate(key_type).await?,
-        };
-
-        let request = params(spec)?.serialize_request(&key)?;
-        Ok((key.serialize_pem(), STANDARD.encode(request.der())))
+    let kept = keep
+        .filter(|_| spec.terms.keep_key)
+        .and_then(|pem| KeyPair::from_pem(pem).ok())
+        .filter(|key| is_of(key, key_type));
+    let key = match kept {
+        Some(key) => key,
+        None => generate(key_type).await?,
     };
-    made.await
-        .map_err(|error: KeyError| error.failed("key or signing request"))
+
+    let request = params(spec)?.serialize_request(&key);
+    let request = request.map_err(KeyError::from)?;
+    Ok((key.serialize_pem(), STANDARD.encode(request.der())))
 }
 
 /// Creates a self-signed certificate. Returns chain and key, PEM.
@@ -79,19 +56,15 @@ pub(crate) async fn self_signed(
     not_before: UnixSeconds,
     life: Duration,
 ) -> Result<(String, String), Failure> {
-    let made = async {
-        let key = generate(key_type).await?;
-        let mut params = params(spec)?;
-        let not_after = SystemTime::from(not_before + life);
-        params.not_before = SystemTime::from(not_before).into();
-        params.not_after = not_after.into();
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let key = generate(key_type).await?;
+    let mut params = params(spec)?;
+    let not_after = SystemTime::from(not_before + life);
+    params.not_before = SystemTime::from(not_before).into();
+    params.not_after = not_after.into();
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
 
-        let certificate = params.self_signed(&key)?;
-        Ok((certificate.pem(), key.serialize_pem()))
-    };
-    made.await
-        .map_err(|error: KeyError| error.failed("certificate"))
+    let certificate = params.self_signed(&key).map_err(KeyError::from)?;
+    Ok((certificate.pem(), key.serialize_pem()))
 }
 
 /// Parses an issued chain and checks that it matches the request at the time `now`.
@@ -168,22 +141,17 @@ pub(crate) fn stored(
             .filter(|_| acme.is_some())
             .and_then(|leaf| ari_id(leaf))
             .unwrap_or_default(),
-        revoked: false,
-        adopted: false,
-        unwanted: None,
-        previous: None,
+        ..StoredCertificate::default()
     }
 }
 
 /// Returns a name in the spelling of [`Certificate::names`].
 fn in_certificate(name: &CertificateName) -> String {
-    match name {
-        CertificateName::Ip(std::net::IpAddr::V6(v6)) => format!("[{v6}]"),
-        other => other.to_string(),
-    }
+    let host = name.host();
+    host.map_or_else(|| name.to_string(), |host| host.to_string())
 }
 
-fn params(spec: &CertificateSpec) -> Result<CertificateParams, rcgen::Error> {
+fn params(spec: &CertificateSpec) -> Result<CertificateParams, KeyError> {
     let mut params = CertificateParams::default();
     for name in spec.ordered_names() {
         params.subject_alt_names.push(match name {
@@ -211,7 +179,7 @@ async fn generate(key_type: KeyType) -> Result<KeyPair, KeyError> {
         let _permit = permit;
         rsa_key::generate(bits)
     });
-    Ok(generated.await??)
+    generated.await?
 }
 
 fn is_of(key: &KeyPair, key_type: KeyType) -> bool {

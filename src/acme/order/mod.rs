@@ -18,7 +18,7 @@ mod request;
 pub(crate) use attempt::Attempt;
 pub(crate) use publish::remove_record;
 
-use self::{attempt::Poller, prove::Proof, refused::refused};
+use self::{attempt::Poller, prove::prove, refused::refused};
 use crate::acme::{
     ca::{Order, Replied, Status},
     plan::{Class, Failure},
@@ -44,43 +44,38 @@ impl Attempt<'_> {
         let mut pending = self.pending_order().await?;
         let mut order = self.open(&mut pending).await?;
         let mut poller = Poller::new(&self.context.timing);
+        let mut before = None;
 
         loop {
             self.check_current()?;
-            let retry_after = order.retry_after;
-            match &order.value.status {
+            let status = order.value.status.clone();
+            self.set_progress(match status {
+                Status::Pending => "validating",
+                Status::Ready => "finalizing",
+                Status::Valid => "downloading",
+                _ => "waiting for the CA",
+            });
+            let acts = matches!(
+                status,
+                Status::Pending | Status::Ready | Status::Valid | Status::Invalid
+            );
+            let waits = !acts || before.as_ref() == Some(&status);
+            if waits && !poller.next(order.retry_after).await {
+                let problem = format!("the order is still {status}");
+                return Err(self.timed_out(&problem, order.retry_after));
+            }
+
+            order = match &status {
                 Status::Pending => {
-                    self.set_progress("validating");
-                    Proof { attempt: self }
-                        .prove(&mut pending, &order.value)
-                        .await?;
-                    order = self.order(&order.value.url).await?;
-
-                    if order.value.status == Status::Pending
-                        && !poller.next(order.retry_after).await
-                    {
-                        return Err(self.timed_out("the order is still pending", order.retry_after));
-                    }
+                    prove(self, &mut pending, &order.value).await?;
+                    self.order(&order.value.url).await?
                 }
-                Status::Ready => {
-                    self.set_progress("finalizing");
-                    order = self.finalize(&pending, &order.value).await?;
-
-                    if order.value.status == Status::Ready && !poller.next(order.retry_after).await
-                    {
-                        return Err(self.timed_out("the order is still ready", order.retry_after));
-                    }
-                }
+                Status::Ready => self.finalize(&pending, &order.value).await?,
                 Status::Valid => {
-                    self.set_progress("downloading");
-                    let Some(url) = &order.value.certificate else {
-                        let problem =
-                            "the CA reports the order as valid but gives no certificate URL";
-                        return Err(Failure::new(Class::Transport, problem));
-                    };
-
-                    let (chain, certificate) = self.download(&pending, url).await?;
-                    return self.store_certificate(&pending, chain, &certificate).await;
+                    let problem = "the CA reports the order as valid but gives no certificate URL";
+                    let url = order.value.certificate.as_deref();
+                    let url = url.ok_or_else(|| Failure::new(Class::Transport, problem))?;
+                    return self.download(&pending, url).await;
                 }
                 Status::Invalid => {
                     // The next attempt creates another order.
@@ -88,16 +83,9 @@ impl Attempt<'_> {
                     self.put_pending_order(&pending).await?;
                     return Err(self.invalid_order(&order.value).await);
                 }
-                _ => {
-                    self.set_progress("waiting for the CA");
-                    if !poller.next(retry_after).await {
-                        return Err(
-                            self.timed_out("the CA is still processing the order", retry_after)
-                        );
-                    }
-                    order = self.order(&order.value.url).await?;
-                }
-            }
+                _ => self.order(&order.value.url).await?,
+            };
+            before = Some(status);
         }
     }
 
@@ -116,7 +104,7 @@ impl Attempt<'_> {
 
         match &order.error {
             Some(problem) => {
-                let failure = classify::of_problem(problem, None, None);
+                let failure = classify::of_problem(problem, None);
                 // For an order, `unauthorized` refers to its names, not to the account.
                 let class = if failure.class == Class::Account {
                     Class::Validation

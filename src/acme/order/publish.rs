@@ -37,7 +37,7 @@ pub(super) async fn publish(
     challenge: &Challenge,
 ) -> Result<(), Failure> {
     let Attempt { context, spec, .. } = attempt;
-    let session = attempt.session()?;
+    let session = attempt.ca.session()?;
     if kind == ChallengeType::DnsPersist01 {
         return persisted(attempt, authorization, challenge).await;
     }
@@ -74,9 +74,8 @@ pub(super) async fn publish(
             let record = TxtRecord::challenge(name, &dns_value(&proof));
 
             // Store it before it is published, so that it is removed even after a crash.
-            let noted = (record.fqdn.clone(), record.value.clone());
-            if !pending.dns.contains(&noted) {
-                pending.dns.push(noted);
+            if !pending.dns.contains(&record) {
+                pending.dns.push(record.clone());
                 attempt.put_pending_order(pending).await?;
             }
 
@@ -121,7 +120,7 @@ async fn persisted(
     match dns::persisted(name, &policy, now, attempt.lookup()).await {
         Ok(true) => Ok(()),
         Ok(false) => {
-            let record = dns::persist_record(name, &policy, None);
+            let record = dns::persist_record(name, &policy);
             let problem = format!("{name}: DNS has no record that lets the CA issue");
             let advice = format!(
                 "create the TXT record {} with the value \"{}\", then run \
@@ -159,14 +158,11 @@ pub(super) async fn wait_for_dns(
         ..attempt.context.timing
     });
 
-    for (index, (fqdn, value)) in pending.dns.iter().enumerate() {
-        let record = TxtRecord {
-            fqdn: fqdn.clone(),
-            value: value.clone(),
-        };
+    for (index, record) in pending.dns.iter().enumerate() {
+        let fqdn = &*record.fqdn;
         let mut replaced = 0;
         loop {
-            match visible(&record, lookup).await {
+            match visible(record, lookup).await {
                 Ok(true) => break,
                 Ok(false) => {
                     let later = &pending.dns[index + 1..];
@@ -202,18 +198,14 @@ pub(super) async fn wait_for_dns(
 }
 
 /// Returns true if a hook published a later value of this record that is visible already.
-async fn shows_another(attempt: &Attempt<'_>, fqdn: &str, later: &[(String, String)]) -> bool {
+async fn shows_another(attempt: &Attempt<'_>, fqdn: &str, later: &[TxtRecord]) -> bool {
     if !attempt.acme.dns.as_ref().is_some_and(Provider::is_hook) {
         return false;
     }
-    let Some((_, value)) = later.iter().rev().find(|(other, _)| other == fqdn) else {
-        return false;
-    };
-    let record = TxtRecord {
-        fqdn: fqdn.to_owned(),
-        value: value.clone(),
-    };
-    visible(&record, attempt.lookup()).await == Ok(true)
+    match later.iter().rev().find(|other| other.fqdn == fqdn) {
+        Some(record) => visible(record, attempt.lookup()).await == Ok(true),
+        None => false,
+    }
 }
 
 /// Returns the failure of a hook that replaces values.
@@ -238,10 +230,9 @@ pub(super) async fn remove_records(attempt: &Attempt<'_>, pending: &mut PendingO
     };
 
     let mut left = Vec::new();
-    for (fqdn, value) in pending.dns.drain(..) {
-        let record = TxtRecord { fqdn, value };
+    for record in pending.dns.drain(..) {
         if !remove_record(provider, &record).await {
-            left.push((record.fqdn, record.value));
+            left.push(record);
         }
     }
 
@@ -276,11 +267,8 @@ fn dns_name(authorization: &Authorization) -> Result<&str, Failure> {
 
 /// Returns the failure to publish a record, with the wait that the DNS provider asks for.
 fn unpublished(error: &DnsError) -> Failure {
-    let wait = error
-        .retry_after()
-        .and_then(|wait| i64::try_from(wait).ok());
     Failure {
-        retry_after: wait,
+        retry_after: error.retry_after().map(Duration::from_secs),
         ..Failure::new(Class::Transport, error.to_string())
     }
 }

@@ -53,47 +53,30 @@ pub(super) async fn refused(
     let mut failure = validation_failure(authorization);
     failure.problem = format!("{name}: {}", failure.problem);
 
-    let mut unseen = None;
-    if let Some(&Attempted {
-        kind,
-        before,
-        offered,
-    }) = tried.filter(|_| failure.class == Class::Validation)
-    {
-        failure.challenge = Some(kind.name().to_owned());
+    if let Some(tried) = tried.filter(|_| failure.class == Class::Validation) {
+        failure.challenge = Some(tried.kind);
 
         // A failed authorization lists only the failed challenge, so use the original.
-        let failed = |other: ChallengeType| {
-            other == kind || attempt.failed.iter().any(|failed| failed == other.name())
-        };
-        failure.has_alternative = possible(attempt, offered)
-            .iter()
-            .any(|(other, _)| !failed(*other));
-        if let Some(advice) = not_contacted(attempt, offered, kind, before) {
-            failure.advice.clone_from(&advice);
-            unseen = Some(advice);
-        }
-    }
+        let mut possible = possible(attempt, tried.offered).into_iter();
+        failure.has_alternative =
+            possible.any(|(other, _)| other != tried.kind && !attempt.failed.contains(&other));
 
-    // The notice of the failure has the state of DNS.
-    if let Some(unseen) = unseen {
-        let progress = &attempt.context.progress;
-        progress.notify(&attempt.spec.id, NoticeReason::ChallengeNeverSeen, unseen);
+        // The notice of the failure has the state of DNS.
+        if let Some(unseen) = not_contacted(attempt, tried) {
+            failure.advice.clone_from(&unseen);
+            let progress = &attempt.context.progress;
+            progress.notify(&attempt.spec.id, NoticeReason::ChallengeNeverSeen, unseen);
+        }
     }
     with_dns_advice(attempt, failure, authorization).await
 }
 
 /// Returns the advice for a validation during which no request of the CA reached this device.
-fn not_contacted(
-    attempt: &Attempt<'_>,
-    authorization: &Authorization,
-    kind: ChallengeType,
-    before: Hits,
-) -> Option<String> {
-    let port = port(kind.name())?;
-    let after = hits(attempt, authorization, kind);
-    let host = host(authorization).ok()?;
-    if after.count > before.count {
+fn not_contacted(attempt: &Attempt<'_>, tried: &Attempted<'_>) -> Option<String> {
+    let port = port(tried.kind.name())?;
+    let after = hits(attempt, tried.offered, tried.kind);
+    let host = host(tried.offered).ok()?;
+    if after.count > tried.before.count {
         return None;
     }
     Some(format!(
@@ -121,7 +104,8 @@ async fn with_dns_advice(
         let identities = directory.map(|directory| directory.meta.caa_identities.clone());
         let refused = failed_challenge(authorization).map(|challenge| challenge.kind.as_str());
 
-        let method = failure.challenge.as_deref().or(refused).unwrap_or_default();
+        let method = failure.challenge.map(ChallengeType::name);
+        let method = method.or(refused).unwrap_or_default();
         let failed = Failed {
             name,
             wildcard: authorization.wildcard,
@@ -169,7 +153,7 @@ fn validation_failure(authorization: &Authorization) -> Failure {
         return Failure::new(Class::Validation, problem);
     };
 
-    let failure = classify::of_problem(problem, None, None);
+    let failure = classify::of_problem(problem, None);
     match failure.class {
         // For an authorization, these types mean that validation failed. They say nothing about
         // the account, and the advice does not apply.

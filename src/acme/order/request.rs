@@ -3,12 +3,9 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{ORDER_LIFE, account::UNKNOWN_ACCOUNT, attempt::Attempt, classify::is_verdict, keys};
-use crate::{
-    acme::{
-        ca::{ClientError, Identifier, Order, Problem, Replied},
-        plan::{Class, Failure, PendingOrder},
-    },
-    pki::CertificateName,
+use crate::acme::{
+    ca::{ClientError, Order, Problem, Replied},
+    plan::{Class, Failure, PendingOrder},
 };
 
 impl Attempt<'_> {
@@ -53,7 +50,7 @@ impl Attempt<'_> {
     pub(super) async fn open(&self, pending: &mut PendingOrder) -> Result<Replied<Order>, Failure> {
         if let Some(url) = &pending.order {
             self.set_progress("reading the order");
-            match self.session()?.order(url).await {
+            match self.ca.session()?.order(url).await {
                 Ok(order) => return Ok(order),
                 Err(error) if is_gone(&error) => {
                     tracing::info!(
@@ -61,7 +58,7 @@ impl Attempt<'_> {
                         "the CA no longer has the order; creating a new one"
                     );
                 }
-                Err(error) => return Err(self.failed(&error)),
+                Err(error) => return Err(error.into()),
             }
         }
 
@@ -85,15 +82,15 @@ impl Attempt<'_> {
     }
 
     async fn create_order(&self) -> Result<Replied<Order>, Failure> {
-        let identifiers: Vec<Identifier> = self.spec.ordered_names().map(identifier).collect();
         let mut replaces = self.replaces();
         let mut recovered = false;
 
         loop {
             let profile = self.acme.profile.as_deref();
             match self
+                .ca
                 .session()?
-                .new_order(&identifiers, profile, replaces.as_deref())
+                .new_order(self.spec.ordered_names(), profile, replaces.as_deref())
                 .await
             {
                 Ok(order) => return Ok(order),
@@ -110,7 +107,7 @@ impl Attempt<'_> {
                     );
                     replaces = None;
                 }
-                Err(error) => return Err(self.failed(&error)),
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -135,18 +132,11 @@ impl Attempt<'_> {
         let csr = STANDARD.decode(&pending.csr).map_err(|_bad| {
             Failure::new(Class::Content, "the stored certificate request is damaged")
         })?;
-        match self.session()?.finalize(order, &csr).await {
+        match self.ca.session()?.finalize(order, &csr).await {
             Ok(order) => Ok(order),
             Err(error) if error.is("orderNotReady") => self.order(&order.url).await,
-            Err(error) => Err(self.failed(&error)),
+            Err(error) => Err(error.into()),
         }
-    }
-}
-
-fn identifier(name: &CertificateName) -> Identifier {
-    match name {
-        CertificateName::Ip(address) => Identifier::Ip(*address),
-        dns => Identifier::Dns(dns.to_string()),
     }
 }
 

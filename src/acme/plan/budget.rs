@@ -79,46 +79,32 @@ impl Budget {
                 continue;
             };
             if failures.in_a_row >= FAILURES_IN_A_ROW {
-                let why = format!(
-                    "validation of {name} failed {} times in a row",
-                    failures.in_a_row
-                );
+                let times = failures.in_a_row;
+                let why = format!("validation of {name} failed {times} times in a row");
                 return Err(Refusal { why, until: None });
             }
-
-            if let Some(until) = full(&failures.times, FAILURES_PER_HOUR, HOUR, now) {
-                let why =
-                    format!("validation of {name} failed {FAILURES_PER_HOUR} times within an hour");
-                return Err(Refusal {
-                    why,
-                    until: Some(until),
-                });
-            }
+            check(&failures.times, FAILURES_PER_HOUR, HOUR, now, || {
+                format!("validation of {name} failed {FAILURES_PER_HOUR} times within an hour")
+            })?;
         }
 
-        if purpose == Purpose::New
-            && let Some(times) = self.issued.get(&set(names))
-            && let Some(until) = full(times, CERTIFICATES_PER_WEEK, WEEK, now)
-        {
-            let why =
-                format!("{CERTIFICATES_PER_WEEK} certificates for the same names within a week");
-            return Err(Refusal {
-                why,
-                until: Some(until),
-            });
+        let issued = self.issued.get(&set(names));
+        if let Some(times) = issued.filter(|_| purpose == Purpose::New) {
+            check(times, CERTIFICATES_PER_WEEK, WEEK, now, || {
+                format!("{CERTIFICATES_PER_WEEK} certificates for the same names within a week")
+            })?;
         }
 
-        if purpose != Purpose::Unlimited
-            && let Some(until) = full(&self.orders, ORDERS_PER_THREE_HOURS, ORDERS_COUNT_FOR, now)
-        {
-            let why = format!("{ORDERS_PER_THREE_HOURS} orders within three hours");
-            return Err(Refusal {
-                why,
-                until: Some(until),
-            });
+        if purpose == Purpose::Unlimited {
+            return Ok(());
         }
-
-        Ok(())
+        check(
+            &self.orders,
+            ORDERS_PER_THREE_HOURS,
+            ORDERS_COUNT_FOR,
+            now,
+            || format!("{ORDERS_PER_THREE_HOURS} orders within three hours"),
+        )
     }
 
     /// Counts an order.
@@ -140,16 +126,7 @@ impl Budget {
         failures.times.push(now);
         forget(&mut failures.times, now, HOUR);
         failures.in_a_row = failures.in_a_row.saturating_add(1);
-        while self.failures.len() > REMEMBERED {
-            let oldest = self
-                .failures
-                .iter()
-                .min_by_key(|(_, failures)| failures.times.last().copied());
-            let Some(name) = oldest.map(|(name, _)| name.clone()) else {
-                break;
-            };
-            self.failures.remove(&name);
-        }
+        drop_oldest(&mut self.failures, |failures| &failures.times);
     }
 
     /// Counts a certificate for these names, and forgets their failed validations.
@@ -163,17 +140,7 @@ impl Budget {
             forget(times, now, WEEK);
             !times.is_empty()
         });
-
-        while self.issued.len() > REMEMBERED {
-            let oldest = self
-                .issued
-                .iter()
-                .min_by_key(|(_, times)| times.last().copied());
-            let Some(names) = oldest.map(|(names, _)| names.clone()) else {
-                break;
-            };
-            self.issued.remove(&names);
-        }
+        drop_oldest(&mut self.issued, |times| times);
     }
 
     /// Returns the number of failed validations of a name that are left within this hour.
@@ -225,16 +192,37 @@ fn recent(times: &[UnixSeconds], width: i64, now: UnixSeconds) -> usize {
         .count()
 }
 
-/// Returns the time from which one more is allowed, if the limit is reached now.
-fn full(times: &[UnixSeconds], most: usize, width: i64, now: UnixSeconds) -> Option<UnixSeconds> {
+/// Refuses one more than `most`, until it is allowed again.
+fn check(
+    times: &[UnixSeconds],
+    most: usize,
+    width: i64,
+    now: UnixSeconds,
+    why: impl FnOnce() -> String,
+) -> Result<(), Refusal> {
     let mut counted: Vec<UnixSeconds> = times
         .iter()
         .filter(|time| is_recent(**time, width, now))
         .map(|t| (*t).min(now))
         .collect();
     counted.sort_unstable();
-    let index = counted.len().checked_sub(most)?;
-    counted.get(index).map(|time| *time + width)
+    let index = counted.len().checked_sub(most);
+    let until = index.and_then(|index| Some(*counted.get(index)? + width));
+    match until {
+        Some(_) => Err(Refusal { why: why(), until }),
+        None => Ok(()),
+    }
+}
+
+/// Drops the entries with the oldest times until [`REMEMBERED`] are left.
+fn drop_oldest<T>(entries: &mut BTreeMap<String, T>, times: impl Fn(&T) -> &Vec<UnixSeconds>) {
+    while entries.len() > REMEMBERED {
+        let oldest = entries.iter().min_by_key(|(_, one)| times(one).last());
+        let Some(key) = oldest.map(|(key, _)| key.clone()) else {
+            break;
+        };
+        entries.remove(&key);
+    }
 }
 
 fn forget(times: &mut Vec<UnixSeconds>, now: UnixSeconds, width: i64) {

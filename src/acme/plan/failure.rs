@@ -1,9 +1,12 @@
 //! Failed attempts, and the time of the next one. CAs limit the rate of attempts, so each kind of
 //! failure has its own backoff, and some kinds wait for the operator.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use crate::util::time::UnixSeconds;
+use super::renewal::spread;
+use crate::{acme::issuer::ChallengeType, util::time::UnixSeconds};
 
 /// The longest wait in seconds that a CA's `Retry-After` can cause.
 const LONGEST_WAIT: i64 = 8 * 86_400;
@@ -66,7 +69,7 @@ pub struct FailureState {
     pub print: u64,
     /// Challenge types that failed, so that another one is tried next.
     #[serde(default)]
-    pub failed_challenges: Vec<String>,
+    pub failed_challenges: Vec<ChallengeType>,
 }
 
 /// A failed attempt.
@@ -78,10 +81,12 @@ pub struct Failure {
     pub problem: String,
     /// Advice for the operator; may be empty.
     pub advice: String,
-    /// The wait that the CA asked for, in seconds.
-    pub retry_after: Option<i64>,
+    /// The wait that the CA asked for.
+    pub retry_after: Option<Duration>,
+    /// The CA's time.
+    pub date: Option<UnixSeconds>,
     /// The challenge type that failed, if one did.
-    pub challenge: Option<String>,
+    pub challenge: Option<ChallengeType>,
     /// True if another challenge type can be tried at once.
     pub has_alternative: bool,
 }
@@ -94,6 +99,7 @@ impl Failure {
             problem: problem.into(),
             advice: String::new(),
             retry_after: None,
+            date: None,
             challenge: None,
             has_alternative: false,
         }
@@ -134,8 +140,8 @@ impl FailureState {
         let mut failed_challenges = before
             .map(|before| before.failed_challenges.clone())
             .unwrap_or_default();
-        match &failure.challenge {
-            Some(challenge) if failure.has_alternative => failed_challenges.push(challenge.clone()),
+        match failure.challenge {
+            Some(challenge) if failure.has_alternative => failed_challenges.push(challenge),
             Some(_) => failed_challenges.clear(),
             None => {}
         }
@@ -160,6 +166,14 @@ impl FailureState {
         }
     }
 
+    /// Describes the problem with its advice.
+    pub fn describe(&self) -> String {
+        match &*self.advice {
+            "" => self.problem.clone(),
+            advice => format!("{}; {advice}", self.problem),
+        }
+    }
+
     /// Returns true if the next attempt waits for the operator.
     pub fn is_blocked(&self) -> bool {
         self.not_before.is_none()
@@ -170,7 +184,7 @@ impl FailureState {
 fn wait(failure: &Failure, attempts: u32, failing_for: i64, random: u64) -> Option<i64> {
     let retry_after = failure
         .retry_after
-        .map(|seconds| seconds.clamp(0, LONGEST_WAIT));
+        .map(|wait| i64::try_from(wait.as_secs()).map_or(LONGEST_WAIT, |s| s.min(LONGEST_WAIT)));
 
     let own = match failure.class {
         Class::Transport | Class::Store | Class::Changed => doubling(30, 3_600, attempts),
@@ -178,14 +192,10 @@ fn wait(failure: &Failure, attempts: u32, failing_for: i64, random: u64) -> Opti
         Class::Account => 86_400,
         Class::Content => doubling(3_600, 86_400, attempts),
         Class::Validation if failing_for > GIVE_UP => return None,
-        Class::Validation => VALIDATION
-            .get(
-                usize::try_from(attempts)
-                    .unwrap_or(usize::MAX)
-                    .saturating_sub(1),
-            )
-            .copied()
-            .unwrap_or(86_400),
+        Class::Validation => {
+            let before = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
+            VALIDATION.get(before).copied().unwrap_or(86_400)
+        }
         Class::Config | Class::Paused => return None,
     };
 
@@ -200,19 +210,8 @@ fn wait(failure: &Failure, attempts: u32, failing_for: i64, random: u64) -> Opti
 }
 
 fn doubling(first: i64, most: i64, attempts: u32) -> i64 {
-    first
-        .saturating_mul(
-            1_i64
-                .checked_shl(attempts.saturating_sub(1).min(40))
-                .unwrap_or(i64::MAX),
-        )
-        .min(most)
-}
-
-/// Returns a number from 0 to `width`.
-fn spread(width: i64, random: u64) -> i64 {
-    let width = u64::try_from(width).unwrap_or(0);
-    i64::try_from(random % (width + 1)).unwrap_or(0)
+    let times = 1_i64 << attempts.saturating_sub(1).min(40);
+    first.saturating_mul(times).min(most)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ pub mod record;
 pub mod renewal;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
 };
 
@@ -17,7 +17,7 @@ pub use record::{Account, Floor, OrphanedDnsRecords, PendingOrder, Revocation, S
 pub use renewal::Suggestion;
 
 use self::{
-    budget::Purpose,
+    budget::{Purpose, Refusal},
     renewal::{Life, Why},
 };
 use crate::{
@@ -66,8 +66,6 @@ pub enum Step {
     Obtain {
         /// The issuer to use.
         issuer: Arc<Issuer>,
-        /// The reason to obtain it now.
-        reason: Reason,
     },
     /// Do nothing before a certain time.
     Wait {
@@ -83,21 +81,6 @@ pub enum Step {
     },
     /// Wait until the time is known, which every request to a CA requires.
     ClockUnknown,
-}
-
-/// The reason to obtain a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// There is no certificate yet.
-    New,
-    /// The stored one has other names, another issuer, or another key type.
-    Changed,
-    /// The stored one was revoked.
-    Revoked,
-    /// The operator requested a renewal.
-    Forced,
-    /// It is due for renewal.
-    Due(Why),
 }
 
 /// A spec and its next step.
@@ -129,23 +112,23 @@ pub fn plan(now: Option<UnixSeconds>, specs: &[Arc<CertificateSpec>], state: &St
     let mut plan = Plan::default();
 
     for spec in specs {
-        let (step, urgency) = decide(now, spec, state);
+        let case = Case::new(spec, state);
+        let step = case.step(now);
         if let Step::Wait { until, .. } = &step {
             plan.wake = Some(plan.wake.map_or(*until, |wake| wake.min(*until)));
         }
         plan.decisions.push(Decision {
             spec: spec.clone(),
             step,
-            urgency,
+            urgency: case.urgency(now),
         });
     }
 
     plan.decisions.sort_by_key(|decision| decision.urgency);
 
-    let used: HashMap<&str, &Arc<CertificateSpec>> =
-        specs.iter().map(|spec| (&*spec.id, spec)).collect();
+    let used: HashSet<&str> = specs.iter().map(|spec| &*spec.id).collect();
     for (id, stored) in &state.certificates {
-        match (used.contains_key(id.as_str()), stored.unwanted) {
+        match (used.contains(id.as_str()), stored.unwanted) {
             (true, Some(_)) => plan.unwanted.push((id.clone(), false)),
             (false, None) => plan.unwanted.push((id.clone(), true)),
             (false, Some(since)) if now.is_some_and(|now| now - since > GRACE) => {
@@ -158,249 +141,200 @@ pub fn plan(now: Option<UnixSeconds>, specs: &[Arc<CertificateSpec>], state: &St
     plan
 }
 
-/// Returns the next step for one spec and its urgency.
-fn decide(now: Option<UnixSeconds>, spec: &CertificateSpec, state: &State) -> (Step, i64) {
-    let stored = state.certificates.get(&*spec.id);
-    let life = stored.map(|stored| life(spec, stored, state.suggestions.get(&*spec.id)));
-    let urgency = match (now, stored, &life) {
-        (Some(now), Some(stored), Some(life)) if stored.not_after > now => {
-            // Certificates close to expiry come before those that are merely due.
-            if now >= life.danger() {
-                1
-            } else {
-                stored.not_after.0
-            }
-        }
-        _ => 0,
-    };
-
-    let reason = match reason(now, spec, stored, life.as_ref(), state) {
-        Ok(reason) => reason,
-        Err(step) => return (step, urgency),
-    };
-
-    let Some(now) = now else {
-        // Certificates that are issued on this device do not depend on the time.
-        let local = spec.issuers.iter().all(|issuer| issuer.acme().is_none());
-        let obtain = Step::Obtain {
-            issuer: spec.issuers[0].clone(),
-            reason,
-        };
-        return (if local { obtain } else { Step::ClockUnknown }, urgency);
-    };
-
-    let names = spec.ordered_names_as_text();
-    let step = match choose(now, spec, stored, life.as_ref(), state) {
-        Err(step) => step,
-        Ok(issuer) => match over_budget(&issuer, &names, stored, state, now) {
-            Some(step) => step,
-            None => Step::Obtain { issuer, reason },
-        },
-    };
-    (step, urgency)
-}
-
-fn life<'a>(
+/// A spec, and the stored state that decides about its next step.
+struct Case<'a> {
     spec: &'a CertificateSpec,
-    stored: &StoredCertificate,
-    suggestion: Option<&'a Suggestion>,
-) -> Life<'a> {
-    Life {
-        not_before: stored.not_before,
-        not_after: stored.not_after,
-        stored: stored.stored,
-        suggestion,
-        renew_before: spec.terms.renew_before,
-        spread_by: &spec.id,
-    }
+    state: &'a State,
+    /// The stored certificate and its renewal times.
+    current: Option<(&'a StoredCertificate, Life<'a>)>,
 }
 
-/// Returns the reason to obtain a certificate, or the step to take instead.
-fn reason(
-    now: Option<UnixSeconds>,
-    spec: &CertificateSpec,
-    stored: Option<&StoredCertificate>,
-    life: Option<&Life<'_>>,
-    state: &State,
-) -> Result<Reason, Step> {
-    let (Some(stored), Some(life)) = (stored, life) else {
-        return Ok(Reason::New);
-    };
-
-    if state.forced.contains(&*spec.id) {
-        return Ok(Reason::Forced);
-    }
-    if stored.revoked {
-        return Ok(Reason::Revoked);
-    }
-
-    if !spec
-        .issuers
-        .iter()
-        .any(|issuer| spec.fingerprint(issuer) == stored.print)
-    {
-        return Ok(Reason::Changed);
+impl<'a> Case<'a> {
+    fn new(spec: &'a CertificateSpec, state: &'a State) -> Self {
+        let stored = state.certificates.get(&*spec.id);
+        let life = |stored: &StoredCertificate| Life {
+            not_before: stored.not_before,
+            not_after: stored.not_after,
+            stored: stored.stored,
+            suggestion: state.suggestions.get(&*spec.id),
+            renew_before: spec.terms.renew_before,
+            spread_by: &spec.id,
+        };
+        Self {
+            spec,
+            state,
+            current: stored.map(|stored| (stored, life(stored))),
+        }
     }
 
-    let Some(now) = now else {
-        return Err(Step::ClockUnknown);
-    };
+    /// Returns the rank among the steps that are due. Certificates close to expiry come before
+    /// those that are merely due.
+    fn urgency(&self, now: Option<UnixSeconds>) -> i64 {
+        match (now, &self.current) {
+            (Some(now), Some((stored, life))) if stored.not_after > now => {
+                if now >= life.danger() {
+                    1
+                } else {
+                    stored.not_after.0
+                }
+            }
+            _ => 0,
+        }
+    }
 
-    let (due, why) = life.due();
-    if due > now {
+    fn step(&self, now: Option<UnixSeconds>) -> Step {
+        if let Some(step) = self.rest(now) {
+            return step;
+        }
+
+        let Some(now) = now else {
+            // Certificates that are issued on this device do not depend on the time.
+            let issuers = &self.spec.issuers;
+            let is_local = issuers.iter().all(|issuer| issuer.acme().is_none());
+            let issuer = issuers[0].clone();
+            return if is_local {
+                Step::Obtain { issuer }
+            } else {
+                Step::ClockUnknown
+            };
+        };
+
+        let issuer = match self.choose(now) {
+            Ok(issuer) => issuer,
+            Err(step) => return step,
+        };
+        let over_budget = self.over_budget(&issuer, now);
+        over_budget.unwrap_or(Step::Obtain { issuer })
+    }
+
+    /// Returns the step to take instead of obtaining a certificate, if the stored one will do.
+    fn rest(&self, now: Option<UnixSeconds>) -> Option<Step> {
+        let (stored, life) = self.current.as_ref()?;
+        let is_forced = self.state.forced.contains(&*self.spec.id);
+        if is_forced || stored.revoked || self.issued_by().is_none() {
+            return None;
+        }
+
+        let Some(now) = now else {
+            return Some(Step::ClockUnknown);
+        };
+        let (until, why) = life.due();
         let why = match why {
             Why::Suggested => "the renewal time that the CA suggests",
             Why::Lifetime => "the regular renewal time",
             Why::Danger => "close to expiry, earlier than the CA suggests",
         };
-        return Err(Step::Wait {
-            until: due,
+        (until > now).then(|| Step::Wait {
+            until,
             why: why.to_owned(),
-        });
+        })
     }
 
-    Ok(Reason::Due(why))
-}
+    /// Returns the position of the issuer that issued the stored certificate, as the spec is now.
+    fn issued_by(&self) -> Option<usize> {
+        let (stored, _) = self.current.as_ref()?;
+        let mut issuers = self.spec.issuers.iter();
+        issuers.position(|issuer| self.spec.fingerprint(issuer) == stored.print)
+    }
 
-/// Returns the issuer to use: the one that issued the stored certificate, or the first one, unless
-/// its failures allow the next one to take its place.
-fn choose(
-    now: UnixSeconds,
-    spec: &CertificateSpec,
-    stored: Option<&StoredCertificate>,
-    life: Option<&Life<'_>>,
-    state: &State,
-) -> Result<Arc<Issuer>, Step> {
-    let failures = state.failures.get(&*spec.id).map_or(&[][..], Vec::as_slice);
-    let sticky = stored
-        .and_then(|stored| {
-            spec.issuers
-                .iter()
-                .position(|issuer| spec.fingerprint(issuer) == stored.print)
-        })
-        .unwrap_or(0);
+    /// Returns the issuer to use: the one that issued the stored certificate, or the first one,
+    /// unless its failures allow the next one to take its place.
+    fn choose(&self, now: UnixSeconds) -> Result<Arc<Issuer>, Step> {
+        let issuers = &self.spec.issuers;
+        let sticky = self.issued_by().unwrap_or(0);
+        let others = (0..issuers.len()).filter(|index| *index != sticky);
+        let failures = self.state.failures.get(&*self.spec.id);
 
-    let order =
-        std::iter::once(sticky).chain((0..spec.issuers.len()).filter(|index| *index != sticky));
+        let mut wait: Option<(UnixSeconds, &FailureState)> = None;
+        let mut blocked: Option<&FailureState> = None;
+        let mut unusable: Option<String> = None;
 
-    let mut wait: Option<(UnixSeconds, &FailureState)> = None;
-    let mut blocked: Option<&FailureState> = None;
-    let mut unusable: Option<String> = None;
-
-    for index in order {
-        let issuer = &spec.issuers[index];
-        if let Some(problem) = issuer.problem() {
-            unusable.get_or_insert_with(|| format!("issuer {}: {problem}", issuer.name));
-            continue;
-        }
-        let fingerprint = spec.attempt_fingerprint(issuer);
-        let failure_state = failures.iter().find(|one| one.print == fingerprint);
-        let Some(failure_state) = failure_state else {
-            return Ok(issuer.clone());
-        };
-        match failure_state.not_before {
-            // A failure in the future was recorded by a wrong clock.
-            Some(moment) if moment <= now || failure_state.last > now + CLOCKS_DIFFER => {
-                return Ok(issuer.clone());
+        for issuer in std::iter::once(sticky).chain(others).map(|at| &issuers[at]) {
+            if let Some(problem) = issuer.problem() {
+                unusable.get_or_insert_with(|| format!("issuer {}: {problem}", issuer.name));
+                continue;
             }
-            Some(moment) => {
-                if wait.is_none_or(|(earliest, _)| moment < earliest) {
+            let fingerprint = self.spec.attempt_fingerprint(issuer);
+            let mut failures = failures.into_iter().flatten();
+            let Some(failure_state) = failures.find(|one| one.print == fingerprint) else {
+                return Ok(issuer.clone());
+            };
+            match failure_state.not_before {
+                // A failure in the future was recorded by a wrong clock.
+                Some(moment) if moment <= now || failure_state.last > now + CLOCKS_DIFFER => {
+                    return Ok(issuer.clone());
+                }
+                Some(moment) if wait.is_none_or(|(earliest, _)| moment < earliest) => {
                     wait = Some((moment, failure_state));
                 }
+                Some(_) => {}
+                None => blocked = blocked.or(Some(failure_state)),
             }
-            None => blocked = blocked.or(Some(failure_state)),
+
+            if !self.may_switch(failure_state, now) {
+                break;
+            }
         }
 
-        if !may_switch(failure_state, now, stored, life) {
-            break;
+        if let Some((until, failure_state)) = wait {
+            let why = failure_state.problem.clone();
+            return Err(Step::Wait { until, why });
+        }
+        let why = blocked.map(FailureState::describe).or(unusable);
+        let why = why.unwrap_or_else(|| "no issuer can be used".to_owned());
+        Err(Step::Blocked { why })
+    }
+
+    /// Returns true if the next issuer may be used after this failure.
+    fn may_switch(&self, failure_state: &FailureState, now: UnixSeconds) -> bool {
+        match failure_state.class {
+            Class::Transport | Class::Store | Class::Account => {
+                let is_ending = self.current.as_ref().is_none_or(|(stored, life)| {
+                    let quarter = (stored.not_after - stored.not_before) / 4;
+                    now >= stored.not_after - quarter || now >= life.danger()
+                });
+                is_ending && failure_state.last - failure_state.since >= SWITCH_AFTER
+            }
+            Class::RateLimited => {
+                let until = failure_state.not_before.unwrap_or(UnixSeconds(i64::MAX));
+                let ends = self.current.as_ref().map(|(stored, _)| stored.not_after);
+                ends.map_or(until - now > LONG_WAIT, |end| end <= until)
+            }
+            Class::Content | Class::Config | Class::Paused | Class::Changed => true,
+            // The cause is the name, so another CA would fail as well.
+            Class::Validation => false,
         }
     }
 
-    match (wait, blocked) {
-        (Some((until, failure_state)), _) => Err(Step::Wait {
-            until,
-            why: failure_state.problem.clone(),
-        }),
-        (None, Some(failure_state)) => {
-            let advice = if failure_state.advice.is_empty() {
-                String::new()
-            } else {
-                format!("; {}", failure_state.advice)
-            };
-            Err(Step::Blocked {
-                why: format!("{}{advice}", failure_state.problem),
-            })
-        }
-        (None, None) => Err(Step::Blocked {
-            why: unusable.unwrap_or_else(|| "no issuer can be used".to_owned()),
-        }),
+    /// Returns the step to take instead of an order that would exceed the budget.
+    fn over_budget(&self, issuer: &Issuer, now: UnixSeconds) -> Option<Step> {
+        let purpose = self.purpose(issuer.acme()?, now);
+        let budget = self.state.budgets.get(&issuer.account_id()?)?;
+        let names = self.spec.ordered_names_as_text();
+        let Refusal { why, until } = budget.check(&names, purpose, now).err()?;
+
+        Some(match until {
+            Some(until) => Step::Wait { until, why },
+            None => Step::Blocked {
+                why: format!("{why}; fix the cause, then run `gatelet certs renew`"),
+            },
+        })
     }
-}
 
-/// Returns true if the next issuer may be used after this failure.
-fn may_switch(
-    failure_state: &FailureState,
-    now: UnixSeconds,
-    stored: Option<&StoredCertificate>,
-    life: Option<&Life<'_>>,
-) -> bool {
-    let ending = stored.is_none_or(|stored| {
-        let quarter = (stored.not_after - stored.not_before) / 4;
-        now >= stored.not_after - quarter || life.is_some_and(|life| now >= life.danger())
-    });
-
-    match failure_state.class {
-        Class::Transport | Class::Store | Class::Account | Class::Content => {
-            ending && failure_state.last - failure_state.since >= SWITCH_AFTER
-                || failure_state.class == Class::Content
+    /// Returns the purpose of an order at `now`. In the second half of its lifetime, a certificate
+    /// is renewed regardless of how many were issued before.
+    fn purpose(&self, acme: &AcmeIssuer, now: UnixSeconds) -> Purpose {
+        let is_half_over = |(stored, _): &(&StoredCertificate, Life<'_>)| {
+            now >= stored.not_before + (stored.not_after - stored.not_before) / 2
+        };
+        if !acme.publishes_limits {
+            Purpose::Unlimited
+        } else if self.current.as_ref().is_some_and(is_half_over) {
+            Purpose::Renewal
+        } else {
+            Purpose::New
         }
-        Class::RateLimited => {
-            let until = failure_state.not_before.unwrap_or(UnixSeconds(i64::MAX));
-            stored.map_or(until - now > LONG_WAIT, |stored| stored.not_after <= until)
-        }
-        Class::Config | Class::Paused | Class::Changed => true,
-        // The cause is the name, so another CA would fail as well.
-        Class::Validation => false,
     }
-}
-
-/// Returns the purpose of an order at `now`. In the second half of its lifetime, a certificate is
-/// renewed regardless of how many were issued before.
-fn purpose(acme: &AcmeIssuer, stored: Option<&StoredCertificate>, now: UnixSeconds) -> Purpose {
-    let half =
-        |stored: &StoredCertificate| stored.not_before + (stored.not_after - stored.not_before) / 2;
-    if !acme.publishes_limits {
-        Purpose::Unlimited
-    } else if stored.is_some_and(|stored| now >= half(stored)) {
-        Purpose::Renewal
-    } else {
-        Purpose::New
-    }
-}
-
-fn over_budget(
-    issuer: &Issuer,
-    names: &[String],
-    stored: Option<&StoredCertificate>,
-    state: &State,
-    now: UnixSeconds,
-) -> Option<Step> {
-    let purpose = purpose(issuer.acme()?, stored, now);
-    let budget = state.budgets.get(&issuer.account_id()?)?;
-    let refusal = budget.check(names, purpose, now).err()?;
-
-    Some(match refusal.until {
-        Some(until) => Step::Wait {
-            until,
-            why: refusal.why,
-        },
-        None => Step::Blocked {
-            why: format!(
-                "{}; fix the cause, then run `gatelet certs renew`",
-                refusal.why
-            ),
-        },
-    })
 }
 
 #[cfg(test)]

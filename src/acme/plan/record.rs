@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{budget::Budget, failure::FailureState, renewal::Suggestion};
 use crate::{
+    acme::dns::TxtRecord,
     store::{Area, Batch, Store, StoreError},
     util::time::UnixSeconds,
 };
@@ -56,9 +57,9 @@ pub struct PendingOrder {
     pub created: UnixSeconds,
     /// Fingerprint of the certificate to be issued (see `CertificateSpec::fingerprint`).
     pub print: u64,
-    /// DNS records that were published and not removed yet: name and value.
+    /// DNS records that were published and not removed yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub dns: Vec<(String, String)>,
+    pub dns: Vec<TxtRecord>,
     /// Orders that no stored budget contains yet: account and time. They are counted here so that
     /// only one record has to be written before each order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -91,8 +92,8 @@ pub struct OrphanedDnsRecords {
 impl OrphanedDnsRecords {
     /// Adds the records of a pending order.
     pub fn add(&mut self, pending: &PendingOrder) {
-        for (name, value) in &pending.dns {
-            let record = (pending.issuer.clone(), name.clone(), value.clone());
+        for TxtRecord { fqdn, value } in pending.dns.clone() {
+            let record = (pending.issuer.clone(), fqdn, value);
             if !self.records.contains(&record) {
                 self.records.push(record);
             }
@@ -101,7 +102,7 @@ impl OrphanedDnsRecords {
 }
 
 /// A certificate with its key, in one record so that they are replaced together.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct StoredCertificate {
     /// The chain, PEM, starting with the certificate itself.
     pub chain: String,
@@ -225,14 +226,9 @@ records! {
     Floor: "clock",
 }
 
-#[derive(Serialize)]
-struct Written<'a, T> {
-    version: u32,
-    record: &'a T,
-}
-
-#[derive(Deserialize)]
-struct Read<T> {
+/// A record with the version of its format, as it is stored.
+#[derive(Serialize, Deserialize)]
+struct Versioned<T> {
     version: u32,
     record: T,
 }
@@ -249,7 +245,7 @@ pub fn put<T: Record>(batch: Batch, id: &str, record: &T) -> Batch {
 
 /// Serializes a record as it is stored.
 pub fn to_bytes<T: Record>(record: &T) -> Vec<u8> {
-    serde_json::to_vec(&Written {
+    serde_json::to_vec(&Versioned {
         version: VERSION,
         record,
     })
@@ -259,7 +255,7 @@ pub fn to_bytes<T: Record>(record: &T) -> Vec<u8> {
 /// Parses a record that [`to_bytes`] wrote. Returns `None` if it is unreadable or of another
 /// version.
 pub fn from_bytes<T: Record>(bytes: &[u8]) -> Option<T> {
-    let read: Read<T> = serde_json::from_slice(bytes).ok()?;
+    let read: Versioned<T> = serde_json::from_slice(bytes).ok()?;
     (read.version == VERSION).then_some(read.record)
 }
 
@@ -274,7 +270,7 @@ pub fn all<T: Record>(store: &dyn Store) -> Result<BTreeMap<String, T>, StoreErr
     let mut found = BTreeMap::new();
 
     for (name, bytes) in store.scan(&prefix)? {
-        match serde_json::from_slice::<Read<T>>(&bytes) {
+        match serde_json::from_slice::<Versioned<T>>(&bytes) {
             Ok(read) if read.version == VERSION => {
                 found.insert(name[prefix.len()..].to_owned(), read.record);
             }

@@ -46,12 +46,10 @@ impl Suggestion {
             });
         }
 
-        let width = u64::try_from(end - start).unwrap_or(0);
-        let chosen = start + i64::try_from(random % (width + 1)).unwrap_or(0);
         Some(Self {
             start,
             end,
-            chosen,
+            chosen: start + spread(end - start, random),
             explanation,
         })
     }
@@ -146,10 +144,15 @@ impl Life<'_> {
         } else {
             length / 3
         };
-        let width = u64::try_from(length / 20).unwrap_or(0);
-        let earlier = i64::try_from(fnv1a(self.spread_by.as_bytes()) % (width + 1)).unwrap_or(0);
+        let earlier = spread(length / 20, fnv1a(self.spread_by.as_bytes()));
         self.not_after - left - earlier
     }
+}
+
+/// Returns a number from 0 to `width`.
+pub(super) fn spread(width: i64, random: u64) -> i64 {
+    let width = u64::try_from(width).unwrap_or(0);
+    i64::try_from(random % (width + 1)).unwrap_or(0)
 }
 
 #[cfg(test)]

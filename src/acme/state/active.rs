@@ -36,38 +36,31 @@ impl ActiveCertificates {
         stored: &BTreeMap<String, StoredCertificate>,
         known: &BTreeMap<String, CertificatePair>,
     ) -> Self {
-        let read = |chain: &str, key: &str| {
-            Certificate::from_pem(chain.as_bytes(), key.as_bytes()).map(Arc::new)
+        let read = |id: &str, chain: &str, key: &str| {
+            let read = Certificate::from_pem(chain.as_bytes(), key.as_bytes());
+            let read = read.inspect_err(|error| {
+                tracing::error!(certificate = id, %error, "a stored certificate cannot be used");
+            });
+            read.ok().map(Arc::new)
         };
 
         let mut certificates = BTreeMap::new();
         for (id, stored) in stored {
             let stamp = fnv1a(stored.chain.as_bytes());
-            if let Some(same) = known.get(id).filter(|known| known.stamp == stamp) {
-                let same = CertificatePair {
-                    revoked: stored.revoked,
-                    adopted: stored.adopted,
-                    ..same.clone()
-                };
-                certificates.insert(id.clone(), same);
-                continue;
-            }
-            let live = match read(&stored.chain, &stored.key) {
-                Ok(live) => live,
-                Err(error) => {
-                    tracing::error!(
-                        certificate = id,
-                        %error,
-                        "a stored certificate cannot be used"
-                    );
-                    continue;
+            let same = known.get(id).filter(|known| known.stamp == stamp);
+            let (live, previous) = match same {
+                Some(same) => (same.live.clone(), same.previous.clone()),
+                None => {
+                    let Some(live) = read(id, &stored.chain, &stored.key) else {
+                        continue;
+                    };
+                    let previous = stored.previous.as_ref();
+                    (
+                        live,
+                        previous.and_then(|one| read(id, &one.chain, &one.key)),
+                    )
                 }
             };
-
-            let previous = stored
-                .previous
-                .as_ref()
-                .and_then(|previous| read(&previous.chain, &previous.key).ok());
 
             let pair = CertificatePair {
                 live,

@@ -17,7 +17,7 @@ use crate::{
             http::{Http, HttpSettings, Proxy},
             jws::AccountKey,
         },
-        issuer::Issuer,
+        issuer::{AcmeIssuer, Issuer},
         plan::{Class, Failure},
     },
     util::sync::lock,
@@ -53,23 +53,23 @@ impl CaPool {
         }
     }
 
-    /// Returns the CA of an issuer with our account there.
+    /// Returns the CA of an issuer with our account there, and the settings of the issuer.
     ///
     /// # Errors
     /// The issuer is not an ACME CA, or a mistake in its configuration prevents its use.
-    pub(crate) fn get(&self, issuer: &Issuer) -> Result<Arc<Ca>, Failure> {
+    pub(crate) fn get<'i>(&self, issuer: &'i Issuer) -> Result<(Arc<Ca>, &'i AcmeIssuer), Failure> {
         let config = |error: &dyn fmt::Display| Failure::new(Class::Config, error.to_string());
-        let acme = issuer.acme();
-        let acme = acme.ok_or_else(|| config(&"the issuer is not an ACME CA"))?;
+        let (name, acme) = (&issuer.name, issuer.acme());
+        let acme = acme.ok_or_else(|| config(&format_args!("issuer {name} is not an ACME CA")))?;
         if let Some(problem) = &acme.problem {
-            return Err(config(&format_args!("issuer {}: {problem}", issuer.name)));
+            return Err(config(&format_args!("issuer {name}: {problem}")));
         }
         let account = issuer.account_id().unwrap_or_default();
 
         // Changed roots need a new client.
         let known = lock(&self.cas).get(&account).cloned();
         if let Some(ca) = known.filter(|ca| ca.roots == acme.roots) {
-            return Ok(ca);
+            return Ok((ca, acme));
         }
 
         let proxy = Proxy::from_environment().map_err(|error| config(&error))?;
@@ -93,7 +93,7 @@ impl CaPool {
             registering: tokio::sync::Mutex::default(),
         });
         lock(&self.cas).insert(account, ca.clone());
-        Ok(ca)
+        Ok((ca, acme))
     }
 
     /// Drops the client and the session of an account that was replaced.
@@ -110,8 +110,12 @@ impl Ca {
         session
     }
 
-    /// Returns the session of the account, once there is one.
-    pub(crate) fn session(&self) -> Option<Session> {
-        lock(&self.session).clone()
+    /// Returns the session of the account.
+    ///
+    /// # Errors
+    /// No account is registered yet.
+    pub(crate) fn session(&self) -> Result<Session, Failure> {
+        let session = lock(&self.session).clone();
+        session.ok_or_else(|| Failure::new(Class::Account, "no account is registered yet"))
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::{active::ActiveCertificates, time_source::TimeSource};
 use crate::{
     acme::{
-        issuer::Issuer,
+        issuer::{ChallengeType, Issuer},
         plan::{
             Budget, Class, Failure, FailureState, Floor, PendingOrder, State, StoredCertificate,
             Suggestion, budget::ORDERS_COUNT_FOR, record,
@@ -111,7 +111,11 @@ impl Ledger {
     }
 
     /// Returns the challenge types that failed in earlier attempts with an issuer.
-    pub(crate) fn failed_challenges(&self, spec: &CertificateSpec, issuer: &Issuer) -> Vec<String> {
+    pub(crate) fn failed_challenges(
+        &self,
+        spec: &CertificateSpec,
+        issuer: &Issuer,
+    ) -> Vec<ChallengeType> {
         let fingerprint = spec.attempt_fingerprint(issuer);
         let state = self.state();
         let mut failures = state.failures.get(&*spec.id).into_iter().flatten();

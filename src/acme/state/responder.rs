@@ -4,7 +4,8 @@
 //! any other token has that of the host's.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
+    mem,
     sync::{Arc, Mutex},
 };
 
@@ -26,18 +27,20 @@ const MOST_TOKENS: usize = 200;
 #[derive(Debug, Default)]
 pub(crate) struct ChallengeResponder {
     challenges: Arc<Challenges>,
-    posted: Mutex<Posted>,
+    posted: Mutex<BTreeMap<Arc<str>, Responses>>,
 }
 
+/// The responses for a spec.
 #[derive(Debug, Default)]
-struct Posted {
-    /// Hosts with HTTP-01 responses, by spec.
-    hosts: BTreeMap<Arc<str>, Vec<Host>>,
-    /// Thumbprint of the account that responds for a spec.
-    thumbprints: HashMap<Arc<str>, String>,
+struct Responses {
+    /// The hosts with HTTP-01 responses.
+    hosts: Vec<Host>,
+    /// Thumbprint of the account that responds.
+    thumbprint: Option<String>,
     /// Published HTTP-01 challenges: host, token, and thumbprint of their account.
-    tokens: BTreeMap<Arc<str>, VecDeque<(Host, String, String)>>,
-    handshakes: BTreeMap<Arc<str>, Vec<(Host, Arc<CertifiedKey>)>>,
+    tokens: VecDeque<(Host, String, String)>,
+    /// Published TLS-ALPN-01 challenges.
+    handshakes: Vec<(Host, Arc<CertifiedKey>)>,
 }
 
 impl ChallengeResponder {
@@ -61,29 +64,14 @@ impl ChallengeResponder {
         thumbprint: impl Fn(&CertificateSpec) -> Option<String>,
     ) {
         self.change(|posted| {
-            if others {
-                posted.thumbprints.clear();
-            }
-
-            posted.hosts = specs
-                .iter()
-                .map(|spec| (spec.id.clone(), hosts(spec)))
-                .collect();
-
-            posted
-                .thumbprints
-                .retain(|id, _| posted.hosts.contains_key(id));
-            posted.tokens.retain(|id, _| posted.hosts.contains_key(id));
-            posted
-                .handshakes
-                .retain(|id, _| posted.hosts.contains_key(id));
-
+            let mut before = mem::take(posted);
             for spec in specs {
-                if !posted.thumbprints.contains_key(&spec.id)
-                    && let Some(thumbprint) = thumbprint(spec)
-                {
-                    posted.thumbprints.insert(spec.id.clone(), thumbprint);
+                let mut responses = before.remove(&spec.id).unwrap_or_default();
+                responses.hosts = hosts(spec);
+                if others || responses.thumbprint.is_none() {
+                    responses.thumbprint = thumbprint(spec);
                 }
+                posted.insert(spec.id.clone(), responses);
             }
         });
     }
@@ -93,8 +81,9 @@ impl ChallengeResponder {
     pub(crate) fn answer_http(&self, id: &Arc<str>, host: Host, token: &str, thumbprint: &str) {
         let entry = (host, token.to_owned(), thumbprint.to_owned());
         self.change(|posted| {
-            posted.thumbprints.insert(id.clone(), thumbprint.to_owned());
-            let tokens = posted.tokens.entry(id.clone()).or_default();
+            let responses = posted.entry(id.clone()).or_default();
+            responses.thumbprint = Some(thumbprint.to_owned());
+            let tokens = &mut responses.tokens;
             tokens.retain(|known| *known != entry);
             tokens.push_back(entry);
             if tokens.len() > MOST_TOKENS {
@@ -107,34 +96,37 @@ impl ChallengeResponder {
     pub(crate) fn answer_tls(&self, id: &Arc<str>, host: Host, certificate: CertifiedKey) {
         let entry = (host, Arc::new(certificate));
         self.change(|posted| {
-            posted.handshakes.entry(id.clone()).or_default().push(entry);
+            let responses = posted.entry(id.clone()).or_default();
+            responses.handshakes.push(entry);
         });
     }
 
     /// Removes the handshake certificates of a spec.
     pub(crate) fn withdraw(&self, id: &Arc<str>) {
-        self.change(|posted| drop(posted.handshakes.remove(id)));
+        self.change(|posted| {
+            if let Some(responses) = posted.get_mut(id) {
+                responses.handshakes.clear();
+            }
+        });
     }
 
-    fn change(&self, change: impl FnOnce(&mut Posted)) {
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<Arc<str>, Responses>)) {
         let mut posted = lock(&self.posted);
         change(&mut posted);
+
         let mut map = ChallengeMap::default();
-        for (spec, hosts) in &posted.hosts {
-            let Some(thumbprint) = posted.thumbprints.get(spec) else {
-                continue;
-            };
-            for host in hosts {
-                map.answer_http(host.clone(), thumbprint);
+        for responses in posted.values() {
+            if let Some(thumbprint) = &responses.thumbprint {
+                for host in &responses.hosts {
+                    map.answer_http(host.clone(), thumbprint);
+                }
             }
-        }
-
-        for (host, token, thumbprint) in posted.tokens.values().flatten() {
-            map.answer_token(host.clone(), token, thumbprint);
-        }
-
-        for (host, certificate) in posted.handshakes.values().flatten() {
-            map.answer_tls(host, certificate.clone());
+            for (host, token, thumbprint) in &responses.tokens {
+                map.answer_token(host.clone(), token, thumbprint);
+            }
+            for (host, certificate) in &responses.handshakes {
+                map.answer_tls(host, certificate.clone());
+            }
         }
 
         self.challenges.swap(map);
@@ -143,14 +135,6 @@ impl ChallengeResponder {
 
 /// Returns the hosts of a spec that a CA can request over HTTP.
 fn hosts(spec: &CertificateSpec) -> Vec<Host> {
-    let text = |name: &CertificateName| match name {
-        CertificateName::Dns(name) => Some(name.to_string()),
-        CertificateName::Ip(std::net::IpAddr::V6(v6)) => Some(format!("[{v6}]")),
-        CertificateName::Ip(v4) => Some(v4.to_string()),
-        CertificateName::Wildcard(_) => None,
-    };
-    spec.names
-        .iter()
-        .filter_map(|name| Host::parse(&text(name)?).ok())
-        .collect()
+    let names = spec.names.iter();
+    names.filter_map(CertificateName::host).collect()
 }

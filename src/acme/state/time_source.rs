@@ -78,10 +78,10 @@ impl TimeSource {
         lock(&self.clock).raise_floor(passed);
     }
 
-    /// Passes the `Date` of a CA's response, in seconds since 1970, on to the clock.
-    pub(crate) fn witness(&self, date: Option<i64>) {
+    /// Passes the `Date` of a CA's response on to the clock.
+    pub(crate) fn witness(&self, date: Option<UnixSeconds>) {
         if let Some(date) = date {
-            self.judge(|clock, reading| clock.witness(UnixSeconds(date), reading));
+            self.judge(|clock, reading| clock.witness(date, reading));
         }
     }
 

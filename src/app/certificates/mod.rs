@@ -30,8 +30,9 @@ use crate::{
         self, Parts, SharedAccounts, Timing,
         ca::http::Clock,
         dns::Lookup,
-        engine::{Pem, active::ActiveCertificates, notice::Notice},
+        engine::{active::ActiveCertificates, notice::Notice},
         issuer::Issuer,
+        plan::StoredCertificate,
         spec::CertificateSpec,
     },
     controller::{DesiredCertificate, ExistingSecret},
@@ -204,7 +205,7 @@ impl Certificates {
             let Some(name) = &desired.secret else {
                 continue;
             };
-            let Some(stored) = self.engine.pem(&desired.id) else {
+            let Some(stored) = self.engine.stored(&desired.id) else {
                 continue;
             };
             let existing = desired.existing.as_ref();
@@ -226,6 +227,9 @@ impl Certificates {
                 issuer: stored.issuer.into(),
                 hosts: desired.hosts.clone(),
                 common_name: desired.terms.common_name.clone().unwrap_or_default(),
+                replaces: existing
+                    .filter(|existing| existing.is_written)
+                    .map(|existing| existing.chain.clone()),
             }));
         }
 
@@ -269,7 +273,7 @@ impl Certificates {
         namespace: &str,
         existing: &ExistingSecret,
     ) -> Option<u64> {
-        let stored = self.engine.pem(&spec.id);
+        let stored = self.engine.stored(&spec.id);
         if stored.is_some_and(|stored| *stored.chain.as_bytes() == *existing.chain) {
             return None;
         }
@@ -333,7 +337,7 @@ impl Certificates {
 }
 
 /// Returns true if a Secret has the stored certificate and our label.
-fn has(existing: &ExistingSecret, stored: &Pem) -> bool {
+fn has(existing: &ExistingSecret, stored: &StoredCertificate) -> bool {
     existing.is_labelled
         && *existing.chain == *stored.chain.as_bytes()
         && *existing.private_key.0 == *stored.key.as_bytes()

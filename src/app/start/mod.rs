@@ -46,7 +46,7 @@ use crate::{
     config::{Config, Listen},
     controller::Index,
     k8s::Unread,
-    objects::Write,
+    objects::{Key, Write},
     proxy::{self, Shared},
     routing::ListenerProtocol,
     telemetry::{self, Metrics},
@@ -254,6 +254,14 @@ impl Parts<'_> {
             })
         };
 
+        let is_stored = {
+            let acme = acme.clone();
+            Box::new(move |secret: &Key, chain: &[u8]| {
+                let stored = acme.stored(&format!("{}/{}", secret.namespace, secret.name));
+                stored.is_some_and(|stored| stored.chain.as_bytes() == chain)
+            })
+        };
+
         let live = Arc::new(Mutex::new(Live::default()));
         let ready = Arc::new(AtomicBool::new(false));
 
@@ -261,7 +269,7 @@ impl Parts<'_> {
         let note = class_note.note();
 
         let mut control = ControlLoop::new(control::Parts {
-            index: Index::new(controller_settings, inspect),
+            index: Index::new(controller_settings, inspect).recognizing(is_stored),
             class_note,
             publisher: Publisher::new(
                 self.shared.clone(),

@@ -651,6 +651,36 @@ fn a_secret_without_its_label_stays_ours_and_is_reported() {
 }
 
 #[test]
+fn a_secret_without_any_mark_is_ours_if_its_chain_is_stored() {
+    let is_stored = |secret: &Key, chain: &[u8]| *secret.name == *"cert" && chain == b"a.example";
+    let mut index = serving().recognizing(Box::new(is_stored));
+    index.apply(apply(asking(
+        "web",
+        1,
+        LAB,
+        &[("cert", &["a.example"]), ("other", &["a.example"])],
+    )));
+    for name in ["cert", "other"] {
+        index.apply(apply(secret(name, "a.example")));
+    }
+
+    let output = index.compile();
+    assert_eq!(all(&output), ["default/cert [a.example] lab"]);
+    let existing = desired(&output)[0].existing.as_ref().expect("a Secret");
+    assert!(existing.is_written && !existing.is_labelled);
+    assert_eq!(reasons(&output), [("web".to_owned(), "SecretLabelRemoved")]);
+
+    // The label can give it away, and so can another certificate.
+    let mut given = secret("cert", "a.example");
+    given["metadata"]["labels"] = json!({"gatelet.dev/managed": "false"});
+    for theirs in [given, secret("cert", "b.example")] {
+        index.apply(apply(theirs.clone()));
+        index.compile();
+        assert!(index.desired.all.is_empty(), "{theirs}");
+    }
+}
+
+#[test]
 fn hosts_of_rules_use_the_wildcard_certificate_above_them() {
     let mut index = serving();
     index.apply(apply(asking("wild", 1, LAB, &[("", &["*.example"])])));

@@ -282,6 +282,10 @@ fn foreign_secrets_are_served_and_never_written() {
     assert!(site.certificate("default/web-tls").is_none());
     let before = site.served("a.gatelet.test");
     assert_eq!(site.issuances(), 1);
+    let (_, metrics) = site.gatelet.admin_page("/metrics");
+    let end = "gatelet_secret_certificate_not_after_timestamp_seconds{secret=\"default/web-tls\"} ";
+    assert!(metrics.contains(end), "{metrics}");
+
     // Once it is handed over, it is replaced: it is self-signed, so the issuer that it names has
     // not issued it. (It was adopted, and kept until its end.)
     site.gatelet.kubectl(&[
@@ -411,13 +415,14 @@ fn a_secret_comes_back_however_often_it_is_changed() {
     let delete: &[&str] = &["delete", "secret", "web-tls"];
     let edit = r#"{"data": {"tls.key": "bm8ga2V5"}}"#;
     let empty = r#"{"data": {"tls.crt": "", "tls.key": ""}}"#;
+    let pruned = r#"{"metadata": {"labels": null, "annotations": null}}"#;
     for change in [
         delete,
         delete,
         &["patch", "secret", "web-tls", "-p", edit],
         &["patch", "secret", "web-tls", "-p", empty],
         &["label", "secret", "web-tls", "gatelet.dev/managed-"],
-        delete,
+        &["patch", "secret", "web-tls", "-p", pruned],
     ] {
         site.gatelet.kubectl(change);
         eventually(&format!("it is back after {change:?}"), || {

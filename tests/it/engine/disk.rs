@@ -76,7 +76,13 @@ fn one_renewal_writes_little_and_an_idle_day_nothing() {
     assert_eq!(harness.settle(HOUR), End::Live);
     assert!(written() > 0, "{} is on a disk", folder.display());
     assert!(
-        harness.engine.pem("default/a.example").unwrap().chain.len() > 2_800,
+        harness
+            .engine
+            .stored("default/a.example")
+            .unwrap()
+            .chain
+            .len()
+            > 2_800,
         "as long as a public CA's"
     );
     let renew_when_due = || {

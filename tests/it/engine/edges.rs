@@ -414,8 +414,10 @@ fn a_restart_writes_nothing_before_the_specs_are_known() {
 
 #[test]
 fn an_external_account_is_bound_only_to_a_new_account() {
+    // The CA accepts each binding once.
     let options = Options {
         eab: vec![("kid-1".to_owned(), vec![7; 32])],
+        eab_once: true,
         ..Options::default()
     };
     let harness = Harness::new(options);
@@ -428,9 +430,14 @@ fn an_external_account_is_bound_only_to_a_new_account() {
         .into(),
     );
     assert_eq!(harness.settle(HOUR), End::Live);
-    // The CA accepts each binding once.
     harness.block_on(harness.engine.renew("a.example")).unwrap();
     harness.until("it is renewed", || (harness.issued() == 2).then_some(()));
+    // A binding for an account that exists would have been refused.
+    let log = harness.ca.log();
+    assert!(
+        log.iter()
+            .all(|line| line.problem.as_deref() != Some("malformed"))
+    );
     // It has lost everything, so the account is created again.
     harness.ca.forget();
     harness.pass(DAY * 80);

@@ -359,7 +359,7 @@ fn another_challenge_is_tried_once_if_the_first_fails() {
         validation: Validation::Fail(Problem::new("connection", "closed")),
         ..Options::default()
     };
-    let harness = Harness::new(options);
+    let mut harness = Harness::new(options);
     harness.request(&["a.example"]);
     assert!(matches!(
         harness.settle(Duration::from_secs(30)),
@@ -372,6 +372,10 @@ fn another_challenge_is_tried_once_if_the_first_fails() {
         "{:#?}",
         harness.ca.log()
     );
+    // The owner hears of it once.
+    let failed = harness.notified().iter();
+    let failed = failed.filter(|notice| notice.reason == NoticeReason::Failed);
+    assert_eq!(failed.count(), 1);
     harness.assert_good();
 }
 

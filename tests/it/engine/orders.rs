@@ -300,6 +300,24 @@ fn a_ca_that_ends_every_account_gets_few_new_ones() {
 }
 
 #[test]
+fn several_certificates_replace_an_ended_account_once_a_day() {
+    let mut harness = Harness::new(Options::default());
+    let issuers = [harness.issuer(|_| {})];
+    let names = ["a.example", "b.example", "c.example", "d.example"];
+    let specs: Vec<_> = names.iter().map(|name| spec(&[name], &issuers)).collect();
+    harness.engine.set_specs(specs.into());
+    assert_eq!(harness.settle(HOUR), End::Live);
+
+    let ended = Fault::always(Endpoint::NewOrder, Action::AccountDeactivated);
+    harness.ca.set_faults(vec![ended]);
+    harness.pass(DAY * 80);
+    assert!(matches!(harness.settle(DAY * 5), End::Waiting(_)));
+    let replaced = harness.notified().iter();
+    let replaced = replaced.filter(|notice| notice.reason == NoticeReason::AccountReplaced);
+    assert!((1..=6).contains(&replaced.count()));
+}
+
+#[test]
 fn a_spent_binding_leads_to_the_command_for_an_account() {
     let mut harness = Harness::new(bound_once());
     harness.engine.set_specs([bound(&harness)].into());
@@ -350,7 +368,7 @@ fn the_time_of_a_requested_renewal_is_known() {
     assert_eq!(harness.settle(HOUR), End::Live);
     let renew = || {
         let renewed = harness.engine.renew("a.example");
-        harness.block_on(renewed).unwrap().to_string()
+        harness.block_on(renewed).unwrap()
     };
 
     for issued in 2..=4 {

@@ -214,7 +214,7 @@ fn the_next_issuers_account_responds_on_all_replicas() {
     }
     runtime.block_on(leader.engine.renew(NAME)).unwrap();
     eventually("another one issues", || {
-        (leader.engine.pem(&format!("default/{NAME}"))?.issuer == "first").then_some(())
+        (leader.engine.stored(&format!("default/{NAME}"))?.issuer == "first").then_some(())
     });
     follower.take_in(&runtime, &shelf);
     assert_eq!(follower.answers_by(), leader.answers_by());

@@ -36,7 +36,11 @@ fn a_problem_is_reported_in_the_words_of_the_ca() {
     assert!(error.is("rejectedIdentifier"));
     assert_eq!(
         (error.status(), error.retry_after, error.date),
-        (Some(403), Some(Duration::from_secs(7)), Some(784_111_777))
+        (
+            Some(403),
+            Some(Duration::from_secs(7)),
+            Some(UnixSeconds(784_111_777))
+        )
     );
     assert_eq!(
         error.to_string(),
@@ -74,10 +78,7 @@ fn texts_of_a_ca_are_bounded_and_on_one_line() {
     assert!(text.len() < 2 * WORDS && text.lines().count() == 1);
 
     let page = ClientError::nonsense(&reply(200, vec![0xff; 100_000]), "no JSON");
-    assert_eq!(
-        page.to_string().chars().count(),
-        "no JSON (HTTP 200): ".len() + HEAD
-    );
+    assert!(page.to_string().len() <= "no JSON (HTTP 200): ".len() + HEAD);
 
     let moved = ClientError::refused(&reply(308, ""));
     assert_eq!(

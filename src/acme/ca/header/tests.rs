@@ -23,7 +23,7 @@ fn dates_parse_in_all_three_forms() {
     ] {
         assert_eq!(
             date(&headers(&[("date", text)])),
-            Some(784_111_777),
+            Some(UnixSeconds(784_111_777)),
             "{text}"
         );
     }

@@ -1,7 +1,7 @@
 //! Opens a connection to an origin: DNS, TCP to the address that responds first, the proxy, TLS.
 
 use std::{
-    io,
+    fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -22,10 +22,11 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::{
-    error::{HttpError, one_line},
+    error::{HttpError, LONGEST},
     proxy::{Proxy, Server},
     target::Origin,
 };
+use crate::util::text::one_line;
 
 /// The name of the client in requests.
 pub(super) const USER_AGENT: &str = concat!("gatelet/", env!("CARGO_PKG_VERSION"));
@@ -92,17 +93,13 @@ impl Dialer {
         origin: &Origin,
         stream: impl Stream + 'static,
     ) -> Result<Box<dyn Stream>, HttpError> {
-        let failed = |why: String| HttpError::Tls {
+        let failed = |error: &dyn std::error::Error| HttpError::Tls {
             host: origin.authority(),
-            why,
+            why: one_line(error, LONGEST),
         };
-        let name = ServerName::try_from(origin.host.to_string())
-            .map_err(|error| failed(one_line(error)))?;
-        let stream = TlsConnector::from(self.tls.clone())
-            .connect(name, stream)
-            .await
-            .map_err(|error| failed(one_line(error)))?;
-        Ok(Box::new(stream))
+        let name = ServerName::try_from(origin.host.to_string()).map_err(|error| failed(&error))?;
+        let stream = TlsConnector::from(self.tls.clone()).connect(name, stream);
+        Ok(Box::new(stream.await.map_err(|error| failed(&error))?))
     }
 }
 
@@ -200,15 +197,15 @@ async fn resolve(host: &str) -> Result<Vec<IpAddr>, HttpError> {
     if host == "localhost" {
         return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
     }
-    let failed = |why: String| HttpError::Resolve {
+    let failed = |why: &dyn fmt::Display| HttpError::Resolve {
         host: host.to_owned(),
-        why,
+        why: one_line(why, LONGEST),
     };
 
     // Read resolv.conf for every lookup: on a device that booted without a network it changes.
     let resolver = hickory_resolver::TokioResolver::builder_tokio()
         .and_then(|builder| builder.build())
-        .map_err(|error| failed(one_line(error)))?;
+        .map_err(|error| failed(&error))?;
 
     // A name with a dot is complete: don't send it to the domains of a search list first.
     let absolute = if host.contains('.') {
@@ -219,7 +216,7 @@ async fn resolve(host: &str) -> Result<Vec<IpAddr>, HttpError> {
     let found = resolver
         .lookup_ip(absolute)
         .await
-        .map_err(|error| failed(one_line(error)))?;
+        .map_err(|error| failed(&error))?;
 
     let (v6, v4): (Vec<IpAddr>, Vec<IpAddr>) = found.iter().partition(IpAddr::is_ipv6);
     let mut addresses = Vec::new();
@@ -229,7 +226,7 @@ async fn resolve(host: &str) -> Result<Vec<IpAddr>, HttpError> {
     }
 
     if addresses.is_empty() {
-        Err(failed("no addresses".to_owned()))
+        Err(failed(&"no addresses"))
     } else {
         Ok(addresses)
     }

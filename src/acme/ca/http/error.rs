@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::util::text::one_line;
+
+/// The longest text of a foreign error, in bytes.
+pub(super) const LONGEST: usize = 1000;
+
 /// A request without a usable response. The message names the host but no other part of the URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {
@@ -78,22 +83,14 @@ impl HttpError {
     pub(super) fn broken(host: &str, why: impl std::fmt::Display) -> Self {
         Self::Broken {
             host: host.to_owned(),
-            why: one_line(why),
+            why: one_line(why, LONGEST),
         }
     }
 
     pub(super) fn connect(host: &str, why: impl std::fmt::Display) -> Self {
         Self::Connect {
             host: host.to_owned(),
-            why: one_line(why),
+            why: one_line(why, LONGEST),
         }
     }
-}
-
-/// Formats a foreign error on one line.
-pub(super) fn one_line(why: impl std::fmt::Display) -> String {
-    why.to_string()
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
 }

@@ -125,20 +125,14 @@ impl Server {
         let uri: Uri = text.parse().ok()?;
         let origin = Origin::of(&uri).ok()?;
 
-        let authorization = match uri.authority()?.as_str().rsplit_once('@') {
-            None => None,
-            Some((user, _)) => {
-                let user = if user.contains(':') {
-                    percent::decode(user)
-                } else {
-                    percent::decode(&format!("{user}:"))
-                };
-                let mut value =
-                    HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(user))).ok()?;
-                value.set_sensitive(true);
-                Some(value)
-            }
-        };
+        let user = uri.authority()?.as_str().rsplit_once('@');
+        let authorization = user.and_then(|(user, _)| {
+            let colon = if user.contains(':') { "" } else { ":" };
+            let login = STANDARD.encode(percent::decode(&format!("{user}{colon}")));
+            let mut value = HeaderValue::from_str(&format!("Basic {login}")).ok()?;
+            value.set_sensitive(true);
+            Some(value)
+        });
         Some(Self {
             origin,
             authorization,

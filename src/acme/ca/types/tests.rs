@@ -106,7 +106,11 @@ fn a_renewal_window_must_end_after_it_begins() {
     let read = window(early, late).expect("a window");
     assert_eq!(
         (read.start, read.end, read.explanation_url.as_deref()),
-        (1_785_542_400, 1_785_542_401, Some("e"))
+        (
+            UnixSeconds(1_785_542_400),
+            UnixSeconds(1_785_542_401),
+            Some("e")
+        )
     );
     assert_eq!(window(late, early), None);
     assert_eq!(window(early, early), None);

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 fn problem(kind: &str, detail: &str, status: u16) -> Problem {
@@ -29,7 +31,7 @@ fn each_problem_has_its_class() {
         ("", 502, Class::Transport),
     ] {
         assert_eq!(
-            of_problem(&problem(kind, "words", status), None, None).class,
+            of_problem(&problem(kind, "words", status), None).class,
             class,
             "{kind} {status}"
         );
@@ -40,7 +42,7 @@ fn each_problem_has_its_class() {
 fn the_link_that_ends_a_pause_is_found() {
     let text = "prevented from requesting certificates. Please visit: \
                https://portal.ca.test/sfe/v1/unpause?jwt=abc.";
-    let failure = of_problem(&problem("rateLimited", text, 429), Some(60), None);
+    let failure = of_problem(&problem("rateLimited", text, 429), None);
     assert_eq!(failure.class, Class::Paused);
     assert!(
         failure
@@ -54,11 +56,11 @@ fn the_link_that_ends_a_pause_is_found() {
         instance: Some("https://ca.test/p".to_owned()),
         ..problem("rateLimited", "names paused", 429)
     };
-    assert_eq!(of_problem(&beside, None, None).class, Class::Paused);
+    assert_eq!(of_problem(&beside, None).class, Class::Paused);
 
     let other = "too many certificates, see https://letsencrypt.org/docs/rate-limits/";
     assert_eq!(
-        of_problem(&problem("rateLimited", other, 429), None, None).class,
+        of_problem(&problem("rateLimited", other, 429), None).class,
         Class::RateLimited
     );
 }
@@ -72,25 +74,28 @@ fn times_in_the_text_are_relative_to_the_cas_clock() {
         .expect("a moment");
     let limited = problem("rateLimited", text, 429);
     assert_eq!(
-        of_problem(&limited, None, Some(at_ten)).retry_after,
-        Some(7200)
+        of_problem(&limited, Some(at_ten)).retry_after,
+        Some(Duration::from_secs(7200))
     );
+    let header = Some(Duration::from_secs(30));
+    let error = ClientError {
+        kind: ErrorKind::Problem(Box::new(limited.clone())),
+        retry_after: header,
+        date: Some(at_ten),
+    };
+    assert_eq!(Failure::from(error).retry_after, header);
+    assert_eq!(of_problem(&limited, None).retry_after, None);
     assert_eq!(
-        of_problem(&limited, Some(30), Some(at_ten)).retry_after,
-        Some(30)
-    );
-    assert_eq!(of_problem(&limited, None, None).retry_after, None);
-    assert_eq!(
-        of_problem(&limited, None, Some(at_ten + 100_000)).retry_after,
-        Some(0)
+        of_problem(&limited, Some(at_ten + 100_000)).retry_after,
+        Some(Duration::ZERO)
     );
 
     let garbage = problem("rateLimited", "retry after the war, é", 429);
-    assert_eq!(of_problem(&garbage, None, Some(at_ten)).retry_after, None);
+    assert_eq!(of_problem(&garbage, Some(at_ten)).retry_after, None);
 }
 
 #[test]
 fn long_texts_are_cut_at_a_character() {
-    let failure = of_problem(&problem("dns", &"é".repeat(5_000), 400), None, None);
+    let failure = of_problem(&problem("dns", &"é".repeat(5_000), 400), None);
     assert!(failure.problem.len() < 700 && failure.problem.ends_with('…'));
 }

@@ -6,16 +6,13 @@ fn address(text: &str) -> IpAddr {
 }
 
 fn said(addresses: &[&str], own: &[&str]) -> String {
-    let mut found = dns::Advice {
+    let mut addresses: Vec<IpAddr> = addresses.iter().map(|text| address(text)).collect();
+    addresses.sort_by_key(IpAddr::is_ipv4);
+    let found = dns::Advice {
+        addresses,
         addresses_known: true,
         ..dns::Advice::default()
     };
-    for text in addresses {
-        match address(text) {
-            IpAddr::V4(v4) => found.ipv4.push(v4),
-            IpAddr::V6(v6) => found.ipv6.push(v6),
-        }
-    }
 
     let failed = Failed {
         name: "a.test",

@@ -4,29 +4,20 @@ use rcgen::KeyPair;
 use ring::rand::{SecureRandom, SystemRandom};
 use rsa::{
     PrivateKey,
-    pkcs8::{self, EncodePrivateKey},
+    pkcs8::EncodePrivateKey,
     rand_core::{TryCryptoRng, TryRng},
 };
 use rustls::pki_types::PrivatePkcs8KeyDer;
 
-/// An RSA key that cannot be generated.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum RsaError {
-    #[error("generating an RSA key failed: {0}")]
-    Generate(rsa::Error),
-    #[error("encoding an RSA key failed: {0}")]
-    Encode(pkcs8::Error),
-    #[error("ring refuses the RSA key: {0}")]
-    Refused(rcgen::Error),
-}
+use super::error::KeyError;
 
 /// Generates a key. This takes seconds on a small board.
-pub(super) fn generate(bits: usize) -> Result<KeyPair, RsaError> {
-    let key = PrivateKey::new(&mut RingRandom(SystemRandom::new()), bits);
-    let der = key.map_err(RsaError::Generate)?.to_pkcs8_der();
-    let der = der.map_err(RsaError::Encode)?;
-
-    KeyPair::try_from(&PrivatePkcs8KeyDer::from(der.as_bytes())).map_err(RsaError::Refused)
+pub(super) fn generate(bits: usize) -> Result<KeyPair, KeyError> {
+    let key = PrivateKey::new(&mut RingRandom(SystemRandom::new()), bits)?;
+    let der = key.to_pkcs8_der()?;
+    Ok(KeyPair::try_from(&PrivatePkcs8KeyDer::from(
+        der.as_bytes(),
+    ))?)
 }
 
 /// Returns the number of bits of a key; `None` if it is not an RSA key.

@@ -19,6 +19,7 @@ fn times_in_records_are_plain_numbers() {
     survives::<PendingOrder>(&json!({
         "issuer": "lab", "names": ["a.example"], "key": "key", "csr": "Y3Ny", "order": null,
         "created": 1_800_000_000, "print": 7, "counted": [["account", 1_800_000_001]],
+        "dns": [["_acme-challenge.a.example", "proof"]],
     }));
     survives::<Revocation>(&json!({
         "want": "web/a", "directory": "", "certificate": "", "reason": null,
@@ -32,7 +33,7 @@ fn times_in_records_are_plain_numbers() {
     survives::<Vec<FailureState>>(&json!([{
         "issuer": "lab", "class": "transport", "attempts": 2, "since": 1_800_000_000,
         "last": 1_800_000_001, "not_before": 1_800_000_002, "problem": "down", "advice": "",
-        "print": 7, "failed_challenges": [],
+        "print": 7, "failed_challenges": ["http-01", "tls-alpn-01"],
     }]));
     survives::<Suggestion>(&json!({
         "start": 1_800_000_000, "end": 1_800_000_002, "chosen": 1_800_000_001,
