@@ -246,6 +246,7 @@ impl Check {
 
         let mut value = decoded.value;
         defaults::apply(kind, &mut value);
+        defaults::allocate(kind, &mut value);
         let problems = validate::create(kind, &value);
         let refused = !problems.is_empty();
         for problem in problems {
