@@ -12,8 +12,9 @@ INGRESSES, CERTIFICATES, CONNECTIONS = 5000, 500, 1000
 
 class Board:
     """Prints each figure beside its budget and remembers whether all hold."""
-    def __init__(self):
-        self.budgets = tomllib.loads((HERE / "budgets.toml").read_text())
+    def __init__(self, instructions=False):
+        budgets = tomllib.loads((HERE / "budgets.toml").read_text())
+        self.budgets = {key: budget for key, budget in budgets.items() if key.endswith("_instructions") == instructions}
         self.missing, self.good = set(self.budgets), True
 
     def put(self, key, value, note=""):

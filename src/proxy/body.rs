@@ -18,8 +18,7 @@ use http::{
         CONTENT_TYPE, MAX_FORWARDS, SET_COOKIE, TRAILER,
     },
 };
-use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
+use http_body::{Frame, SizeHint};
 
 use super::{
     access_log::Record,
@@ -30,18 +29,16 @@ use super::{
     exchange::{self, Connection, ResponseBody},
     pool::Lease,
     request::fields::FieldName,
+    upstream::h2,
     worker::Worker,
 };
 
 /// The reason why a body ended early. The other side sees an incomplete message.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
-    /// The peer closed or reset the connection inside the body.
+    /// The peer reset the HTTP/2 stream inside the body, or the body is malformed.
     #[error("the body is incomplete")]
-    Broken(#[source] hyper::Error),
-    /// The client reset the stream inside the request body, or the body is malformed.
-    #[error("the request body is incomplete")]
-    Http2(#[source] h2::Error),
+    Http2(#[source] ::h2::Error),
     /// The client disconnected inside the request body, or its framing is invalid.
     #[error("the request body is incomplete: {}", .0.reason())]
     Client(Kind),
@@ -134,7 +131,7 @@ pub(super) enum Received {
     /// An HTTP/1.1 connection.
     H1(ResponseBody),
     /// A stream of a shared HTTP/2 connection.
-    H2(Incoming),
+    H2(h2::ResponseBody),
     /// No source: the body is complete.
     #[default]
     Over,
@@ -168,6 +165,12 @@ impl RequestBody {
     /// Returns a body without content.
     pub(super) fn empty() -> Self {
         Self(None)
+    }
+
+    /// Returns true once any of it was asked for.
+    pub(super) fn is_started(&self) -> bool {
+        let stream = self.0.as_ref();
+        stream.is_some_and(|stream| stream.state.started.get())
     }
 
     /// Wraps the body of a request, of at most `limit` bytes.
@@ -317,7 +320,7 @@ impl Body {
         // Most bodies arrive with their head; the connection can serve another request at once.
         let whole = match &mut from {
             Received::H1(body) => body.whole(),
-            Received::H2(incoming) => incoming.is_end_stream().then(Bytes::new),
+            Received::H2(body) => body.is_end().then(Bytes::new),
             Received::Over => Some(Bytes::new()),
         };
         if let Some(bytes) = whole {
@@ -397,16 +400,16 @@ impl Received {
                 .poll_frame(cx)
                 .map(|frame| frame.map(|frame| frame.map_err(BodyError::Response))),
             Self::Over => Poll::Ready(None),
-            Self::H2(incoming) => Pin::new(incoming)
+            Self::H2(body) => body
                 .poll_frame(cx)
-                .map(|frame| frame.map(|frame| frame.map_err(BodyError::Broken))),
+                .map(|frame| frame.map(|frame| frame.map_err(BodyError::Http2))),
         }
     }
 
     fn is_end(&self) -> bool {
         match self {
             Self::H1(body) => body.is_end(),
-            Self::H2(incoming) => incoming.is_end_stream(),
+            Self::H2(body) => body.is_end(),
             Self::Over => true,
         }
     }
@@ -414,7 +417,7 @@ impl Received {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::H1(body) => body.size_hint(),
-            Self::H2(incoming) => incoming.size_hint(),
+            Self::H2(body) => body.size_hint(),
             Self::Over => SizeHint::with_exact(0),
         }
     }

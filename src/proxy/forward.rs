@@ -14,7 +14,6 @@ use http::{
     header::{CONTENT_LENGTH, TE},
     uri::{PathAndQuery, Scheme},
 };
-use http_body::Body as _;
 
 use super::{
     body::{Body, Received, RequestBody, RequestBodyState, Switched},
@@ -35,6 +34,7 @@ use super::{
         message::{BodyLength, RequestHead, ResponseHead},
     },
     settings::{BalanceSetting, Settings},
+    upstream::h2,
     worker::Worker,
 };
 use crate::{
@@ -100,9 +100,12 @@ pub(super) async fn forward(
             )))
         }
         Protocol::H2c | Protocol::H2 => {
-            let mut request = Request::new(body);
+            let mut request = Box::new(Request::new(()));
             head_h2(settings, conn, &matched, head, &mut request)?;
-            Sent::H2(Some(Box::new(request)))
+            Sent::H2 {
+                head: request,
+                body: Some(body),
+            }
         }
     };
 
@@ -186,7 +189,7 @@ fn head_h2(
     conn: &ConnInfo,
     matched: &Matched<'_>,
     head: &RequestHead,
-    request: &mut Request<RequestBody>,
+    request: &mut Request<()>,
 ) -> Result<(), Error> {
     let fields = request.headers_mut();
     let client = matched.client(settings, conn);
@@ -240,11 +243,16 @@ impl<'a> Matched<'a> {
     }
 }
 
-/// A request in the form for its endpoints. `None` once it has a response.
+/// A request in the form for its endpoints.
 enum Sent {
+    /// `None` once it has a response.
     H1(Option<RequestWriter>),
     /// Boxed: it is large, and each future that it passes through would reserve space for it.
-    H2(Option<Box<Request<RequestBody>>>),
+    H2 {
+        head: Box<Request<()>>,
+        /// `None` while it is sent, and once a part of it was sent.
+        body: Option<RequestBody>,
+    },
 }
 
 /// The head of a response as it goes to the client, and the source of its body.
@@ -297,7 +305,9 @@ async fn attempts(
                 )
                 .await
             }
-            Sent::H2(request) => once_h2(worker, &upstream, request, body_state).await,
+            Sent::H2 { head, body } => {
+                once_h2(worker, &upstream, downstream, head, body, body_state).await
+            }
         };
         let error = match tried {
             Ok((response, mut lease)) => {
@@ -437,84 +447,75 @@ async fn once_h1(
     ))
 }
 
-/// Makes one attempt at an HTTP/2 endpoint. If it fails and may be repeated, the request is back in
+/// Makes one attempt at an HTTP/2 endpoint. If it fails and may be repeated, the body is back in
 /// its place.
 async fn once_h2(
     worker: &Rc<Worker>,
     upstream: &Rc<Upstream>,
-    request: &mut Option<Box<Request<RequestBody>>>,
+    downstream: &Downstream,
+    head: &Request<()>,
+    body: &mut Option<RequestBody>,
     body_state: Option<&Rc<RequestBodyState>>,
 ) -> Result<(UpstreamResponse, Lease), Error> {
     let acquired = upstream.stream(worker).await;
-    let (mut sender, mut lease, reused) =
+    let (sender, mut lease, reused) =
         acquired.inspect_err(|error| worker.failed(upstream, error))?;
     if !reused {
         worker.counters.connects.add(1);
     }
 
-    let sent = request.take().expect("a request to send");
-    let again = (reused && body_state.is_none() && sent.method().is_idempotent())
-        .then(|| Box::new(head_again(&sent)));
-
+    let sent = body.take().expect("a request to send");
+    let exchange = sender.exchange(head.clone(), sent, |head| downstream.inform(head));
     let limit = worker.settings.response_header_timeout;
-    match in_time(worker, limit, sender.try_send_request(*sent), body_state).await {
+    let failed = match in_time(worker, limit, exchange, body_state).await {
         None => {
             // The endpoint may be down: no further request may wait on this connection.
             lease.retire();
-            Err(late(body_state))
+            return Err(late(body_state));
         }
-        Some(Ok(response)) => {
+        Some(Ok((head, received))) => {
             upstream.succeeded();
-            let (parts, incoming) = response.into_parts();
-            let length = match incoming.size_hint().exact() {
-                _ if incoming.is_end_stream() => BodyLength::None,
-                Some(length) => BodyLength::Known(length),
-                None => BodyLength::Unknown,
+            let response = UpstreamResponse {
+                head,
+                received: Received::H2(received),
+                upgrade: None,
             };
-
-            Ok((
-                UpstreamResponse {
-                    head: ResponseHead::of_http2(parts.status, &parts.headers, length),
-                    received: Received::H2(incoming),
-                    upgrade: None,
-                },
-                lease,
-            ))
+            return Ok((response, lease));
         }
-        Some(Err(mut error)) => {
-            lease.retire();
+        Some(Err(failed)) => failed,
+    };
 
-            if let Some(kind) = body_state.and_then(|body_state| body_state.failed.get()) {
-                return Err(Error::client(kind));
-            }
-
-            let unsent = error.take_message();
-            *request = unsent
-                .map(Box::new)
-                .filter(|_| body_state.is_none_or(|body_state| !body_state.started.get()))
-                .or(again);
-            let retry = if request.is_some() {
-                Retry::IfReused
-            } else {
-                Retry::Never
-            };
-
-            Err(Error::upstream(
-                Kind::BadGateway("the backend closed the connection"),
-                retry,
-            ))
-        }
+    if let Some(kind) = body_state.and_then(|body_state| body_state.failed.get()) {
+        return Err(Error::client(kind));
     }
-}
 
-/// Copies the head of a request that has no body.
-fn head_again(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut again = Request::new(RequestBody::empty());
-    *again.method_mut() = request.method().clone();
-    *again.uri_mut() = request.uri().clone();
-    *again.version_mut() = request.version();
-    *again.headers_mut() = request.headers().clone();
-    again
+    // A request without a body that may be sent twice is sent again if its connection dies (RFC
+    // 9110 section 9.2.2).
+    let repeatable = reused && body_state.is_none() && head.method().is_idempotent();
+    let why = match failed {
+        h2::Failed::Unprocessed(unsent) => {
+            lease.retire();
+            *body = unsent;
+            "the backend did not take the request"
+        }
+        h2::Failed::Refused(unsent) => {
+            *body = unsent;
+            "the backend refused the request"
+        }
+        h2::Failed::Ended => {
+            lease.retire();
+            *body = repeatable.then(RequestBody::empty);
+            "the backend closed the connection"
+        }
+        // Only the stream has ended.
+        h2::Failed::Reset | h2::Failed::Body => "the backend reset the stream",
+    };
+    let retry = if body.is_some() {
+        Retry::IfReused
+    } else {
+        Retry::Never
+    };
+    Err(Error::upstream(Kind::BadGateway(why), retry))
 }
 
 /// Returns the error of a request without a response in time: the failure of its body, or 504.

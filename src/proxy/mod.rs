@@ -4,7 +4,7 @@
 //! One current-thread runtime per core, each with its own listeners (SO_REUSEPORT) and its own
 //! [`worker::Worker`] (pools, endpoint state). A request crosses these files in this order:
 //! `listeners`, `listen`, `serve`, `downstream`, `handle`, `forward`, and `exchange` (HTTP/1.1) or
-//! hyper (HTTP/2). Its response comes back the same way.
+//! `upstream::h2`. Its response comes back the same way.
 
 mod access_log;
 mod body;
@@ -18,10 +18,13 @@ mod dns;
 mod downstream;
 pub mod error;
 mod exchange;
+#[cfg(test)]
+mod executor;
 mod forward;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod h1;
+mod h2;
 mod handle;
 mod handshake;
 mod headers;
@@ -37,14 +40,11 @@ mod run;
 mod serve;
 pub mod settings;
 mod tunnel;
+mod upstream;
 mod worker;
 
 pub use condition::{ConnectFailure, EndpointKey};
 pub use counters::EndpointHealth;
-/// Bytes that may wait to be written on one HTTP/2 stream to an endpoint. hyper's default of 400
-/// KiB is too much for a small board.
-const SEND_BUFFER: usize = 64 * 1024;
-
 pub use listen::StartError;
 pub use listeners::Listeners;
 pub use pulse::Stalled;

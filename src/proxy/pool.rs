@@ -3,47 +3,39 @@
 
 use std::{
     cell::{Cell, RefCell},
-    future::Future,
     net::SocketAddr,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
-use hyper::{client::conn::http2, rt::Executor};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    sync::Notify,
     time::timeout,
 };
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::{
     Settings,
-    body::RequestBody,
     condition::{Condition, ConnectFailure, EndpointKey},
     counters::{Counters, EndpointStats},
     deferred_write_error::DeferredWriteError,
     error::{Error, Kind, Retry},
     exchange::Connection,
     pin::Claim,
+    upstream::h2::{Place, Sender, Shared},
     worker::{self, Worker},
 };
 use crate::{balance::Outlier, routing::Protocol, tls::handshake_failure};
 
-/// Requests on one HTTP/2 connection before another is opened: the number that most servers allow.
+/// The most requests on one HTTP/2 connection before another is opened, even if the endpoint allows
+/// more.
 const STREAMS: usize = 100;
 /// The most HTTP/2 connections to one endpoint; beyond that, requests queue.
 const MAX_SHARED: usize = 8;
-
-/// The bytes of a response that an HTTP/2 backend may send ahead: enough for full speed from a
-/// nearby backend.
-const STREAM_WINDOW: u32 = 256 * 1024;
-/// The same for all responses on a connection: clients may stop reading all but one of them without
-/// blocking that one.
-const CONNECTION_WINDOW: u32 = 128 * STREAM_WINDOW;
 
 /// The identity of an endpoint in the pool: only connections with the same key are shared.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,16 +60,9 @@ pub(super) struct Upstream {
     pub(super) counters: Arc<Counters>,
     idle: RefCell<Vec<Idle>>,
     shared: RefCell<Vec<Shared>>,
-    /// Held while an HTTP/2 connection is opened, so that concurrent requests share it.
-    connecting: tokio::sync::Mutex<()>,
+    /// Set while an HTTP/2 connection is opened, so that concurrent requests share it.
+    connecting: RefCell<Option<Rc<Connecting>>>,
     max_idle: usize,
-}
-
-/// An HTTP/2 connection; its requests are counted by the clones of `streams`.
-#[derive(Clone, Debug)]
-struct Shared {
-    sender: http2::SendRequest<RequestBody>,
-    streams: Rc<()>,
 }
 
 #[derive(Debug)]
@@ -91,7 +76,7 @@ struct Idle {
 pub(super) struct Lease {
     upstream: Rc<Upstream>,
     /// Its place on an HTTP/2 connection.
-    streams: Option<Rc<()>>,
+    place: Option<Place>,
     keeper: Keeper,
 }
 
@@ -106,13 +91,24 @@ pub(super) enum Keeper {
     Close,
 }
 
-/// Runs hyper's tasks on the core that created them.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Local;
+/// The outcome of opening an HTTP/2 connection, shared by all requests that wait for it.
+#[derive(Debug, Default)]
+struct Connecting {
+    /// `None` until it is known, and if the request that opened it was abandoned.
+    outcome: Cell<Option<Result<(), Error>>>,
+    known: Notify,
+}
 
-impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
+/// Ends the wait of the others when the request that opens the connection does, or is abandoned.
+struct Opening<'a> {
+    upstream: &'a Upstream,
+    connecting: Rc<Connecting>,
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        *self.upstream.connecting.borrow_mut() = None;
+        self.connecting.known.notify_waiters();
     }
 }
 
@@ -138,7 +134,7 @@ impl Upstream {
             last_used: Cell::new(Instant::now()),
             idle: RefCell::default(),
             shared: RefCell::default(),
-            connecting: tokio::sync::Mutex::default(),
+            connecting: RefCell::default(),
             max_idle: settings.max_idle_per_endpoint,
         })
     }
@@ -160,29 +156,44 @@ impl Upstream {
         Ok((connection, lease, false))
     }
 
-    /// Returns a stream on an HTTP/2 connection, and true if the connection existed before.
+    /// Returns a place on an HTTP/2 connection, and true if the connection existed before. Requests
+    /// that come while one is opened share its outcome, failure too.
     pub(super) async fn stream(
         self: &Rc<Self>,
         worker: &Worker,
-    ) -> Result<(http2::SendRequest<RequestBody>, Lease, bool), Error> {
+    ) -> Result<(Sender, Lease, bool), Error> {
         let mut lease = Lease::new(self.clone());
-        if let Some(sender) = self.join_shared(&mut lease) {
-            return Ok((sender, lease, true));
-        }
+        loop {
+            if let Some(sender) = self.join_shared(&mut lease) {
+                return Ok((sender, lease, true));
+            }
 
-        let _one_at_a_time = self.connecting.lock().await;
-        if let Some(sender) = self.join_shared(&mut lease) {
-            return Ok((sender, lease, true));
-        }
+            let known = self.connecting.borrow().clone();
+            if let Some(connecting) = known {
+                connecting.known.notified().await;
+                if let Some(Err(error)) = connecting.outcome.get() {
+                    return Err(error);
+                }
+                continue;
+            }
 
-        let sender = Box::pin(self.connect_h2(worker)).await?;
-        let streams = Rc::new(());
-        lease.streams = Some(streams.clone());
-        self.shared.borrow_mut().push(Shared {
-            sender: sender.clone(),
-            streams,
-        });
-        Ok((sender, lease, false))
+            let connecting = Rc::<Connecting>::default();
+            *self.connecting.borrow_mut() = Some(connecting.clone());
+            let opening = Opening {
+                upstream: self,
+                connecting,
+            };
+            let opened = Box::pin(self.connect_h2(worker)).await;
+            let outcome = opened.map(|shared| self.shared.borrow_mut().push(shared));
+            opening.connecting.outcome.set(Some(outcome));
+            drop(opening);
+            outcome?;
+
+            let closed = Kind::BadGateway("the backend closed the connection");
+            let joined = self.join_shared(&mut lease);
+            let sender = joined.ok_or_else(|| Error::upstream(closed, Retry::IfReused))?;
+            return Ok((sender, lease, false));
+        }
     }
 
     /// Takes the most recently used idle connection.
@@ -202,21 +213,21 @@ impl Upstream {
         }
     }
 
-    /// Joins an open HTTP/2 connection that has a free stream.
-    fn join_shared(&self, lease: &mut Lease) -> Option<http2::SendRequest<RequestBody>> {
+    /// Joins an open HTTP/2 connection that has room for a request, or, if there are as many
+    /// connections as allowed, the one with the fewest: the request waits there for its turn.
+    fn join_shared(&self, lease: &mut Lease) -> Option<Sender> {
         let mut shared = self.shared.borrow_mut();
-        shared.retain(|shared| !shared.sender.is_closed());
+        shared.retain(|shared| !shared.is_closed());
 
         let full = shared.len() >= MAX_SHARED;
-        let least = shared
-            .iter()
-            .min_by_key(|shared| Rc::strong_count(&shared.streams))?;
-        if !full && Rc::strong_count(&least.streams) > STREAMS {
+        let least = shared.iter().min_by_key(|shared| shared.requests())?;
+        let room = least.max_requests().min(STREAMS);
+        if !full && least.requests() >= room {
             return None;
         }
 
-        lease.streams = Some(least.streams.clone());
-        Some(least.sender.clone())
+        lease.place = Some(least.join());
+        Some(least.sender())
     }
 
     /// Closes connections that were idle for too long. Returns false if nothing worth keeping is
@@ -244,15 +255,15 @@ impl Upstream {
         })
     }
 
-    async fn connect_h2(&self, worker: &Worker) -> Result<http2::SendRequest<RequestBody>, Error> {
+    async fn connect_h2(&self, worker: &Worker) -> Result<Shared, Error> {
         let limit = worker.settings.connect_timeout;
         let tcp = self.tcp(limit).await?;
         match self.key.protocol {
             Protocol::H2 => {
-                self.handshake_h2(self.tls(tcp, worker, true).await?, &worker.settings)
+                self.handshake_h2(self.tls(tcp, worker, true).await?, worker)
                     .await
             }
-            _ => self.handshake_h2(tcp, &worker.settings).await,
+            _ => self.handshake_h2(tcp, worker).await,
         }
     }
 
@@ -307,30 +318,15 @@ impl Upstream {
         }
     }
 
-    async fn handshake_h2<T>(
-        &self,
-        io: T,
-        settings: &Settings,
-    ) -> Result<http2::SendRequest<RequestBody>, Error>
+    async fn handshake_h2<T>(&self, io: T, worker: &Worker) -> Result<Shared, Error>
     where
         T: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let (sender, connection) = http2::Builder::new(Local)
-            .timer(TokioTimer::new())
-            .keep_alive_interval(Some(settings.upstream_ping_interval))
-            .keep_alive_while_idle(false)
-            .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_send_buf_size(super::SEND_BUFFER)
-            .handshake(TokioIo::new(io))
-            .await
-            .map_err(|_broken| self.failed(ConnectFailure::NotHttp2))?;
-
-        tokio::task::spawn_local(async move {
-            let _ = connection.await;
-        });
-        Ok(sender)
+        let opened = Shared::open(io, &worker.settings, &worker.deadlines);
+        match timeout(worker.settings.connect_timeout, opened).await {
+            Ok(Ok(shared)) => Ok(shared),
+            Ok(Err(_)) | Err(_) => Err(self.failed(ConnectFailure::NotHttp2)),
+        }
     }
 
     /// Records why no connection could be made. Returns the error for the client, which reveals
@@ -360,7 +356,7 @@ impl Lease {
         upstream.stats.begun.add(1);
         Self {
             upstream,
-            streams: None,
+            place: None,
             keeper: Keeper::Pool,
         }
     }
@@ -371,11 +367,9 @@ impl Lease {
 
     /// Takes the shared connection out of use: a request on it has failed.
     pub(super) fn retire(&mut self) {
-        if let Some(streams) = self.streams.take() {
-            self.upstream
-                .shared
-                .borrow_mut()
-                .retain(|shared| !Rc::ptr_eq(&shared.streams, &streams));
+        if let Some(place) = self.place.take() {
+            let mut shared = self.upstream.shared.borrow_mut();
+            shared.retain(|shared| !shared.has(&place));
         }
     }
 

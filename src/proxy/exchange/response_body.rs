@@ -9,7 +9,6 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
-use tokio::task::JoinHandle;
 
 use super::{
     super::h1::{
@@ -17,6 +16,7 @@ use super::{
         chunk::{Chunks, Part},
         trailers,
     },
+    super::upstream::rest::Rest,
     Connection, Head, MAX_STEP, RequestWriter,
 };
 
@@ -56,17 +56,6 @@ pub(in crate::proxy) enum Broken {
     Chunks(&'static str),
 }
 
-/// The task that sends the rest of a request while its response arrives: an endpoint that responds
-/// while it reads needs that, even while the client reads nothing.
-#[derive(Debug)]
-struct Rest(JoinHandle<()>);
-
-impl Drop for Rest {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 impl ResponseBody {
     /// Creates the body of the response that begins with `head`. A task of its own sends what
     /// `writer` has not sent yet, for as long as the response lasts.
@@ -78,7 +67,7 @@ impl ResponseBody {
     ) -> Self {
         let rest = (!writer.is_done()).then(|| {
             let (transport, mut writer) = (connection.transport.clone(), writer);
-            Rest(tokio::task::spawn_local(async move {
+            Rest::send(async move {
                 if std::future::poll_fn(|cx| writer.poll(cx, &transport))
                     .await
                     .is_err()
@@ -89,7 +78,7 @@ impl ResponseBody {
                     })
                     .await;
                 }
-            }))
+            })
         });
 
         let body = match head.framing {
@@ -122,7 +111,7 @@ impl ResponseBody {
 
     /// Returns the connection if the response is complete and another request may be sent on it.
     pub(in crate::proxy) fn into_connection(mut self) -> Option<Connection> {
-        let sent = self.rest.as_ref().is_none_or(|rest| rest.0.is_finished());
+        let sent = self.rest.as_ref().is_none_or(Rest::is_over);
         if !self.persistent || !sent || !self.is_end() || !self.connection.received.is_empty() {
             return None;
         }

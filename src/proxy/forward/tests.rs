@@ -15,7 +15,7 @@ use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
 
 use super::{
-    super::{Settings, Shared, pool::Local, serve::serve},
+    super::{Settings, Shared, executor::Local, serve::serve},
     *,
 };
 use crate::{
@@ -122,6 +122,15 @@ fn backend(each: impl Fn(usize, TcpStream) + Send + Sync + 'static) -> SocketAdd
         }
     });
     addr
+}
+
+/// Runs a future with a runtime of its own.
+fn local<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("runtime");
+    tokio::task::LocalSet::new().block_on(&runtime, future)
 }
 
 /// An address where nothing listens.
@@ -840,6 +849,7 @@ fn no_client_gets_the_response_to_another_request() {
 }
 
 mod h2;
+mod h2_endpoints;
 mod messages;
 mod pin;
 mod upgrades;

@@ -389,7 +389,7 @@ fn http2_without_tls_is_spoken_to_those_who_begin_with_it() {
         let stream = tokio::net::TcpStream::connect(addr).await.unwrap();
         let io = hyper_util::rt::TokioIo::new(stream);
         let (mut sender, connection) =
-            hyper::client::conn::http2::handshake(crate::proxy::pool::Local, io)
+            hyper::client::conn::http2::handshake(crate::proxy::executor::Local, io)
                 .await
                 .unwrap();
         tokio::task::spawn_local(connection);

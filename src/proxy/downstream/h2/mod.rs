@@ -24,7 +24,7 @@ pub(in crate::proxy) use self::{guard::PREFACE, stream::Stream};
 use super::{client::ClientStream, h1::DRAIN_IDLE};
 use crate::{
     limit::Permit,
-    proxy::{conn::ConnInfo, deadline::Deadline, worker::Worker},
+    proxy::{conn::ConnInfo, deadline::Deadline, h2::SEND_BUFFER, worker::Worker},
     util::drain::{Drain, Phase},
 };
 
@@ -109,7 +109,7 @@ pub(in crate::proxy) async fn serve(
         .initial_connection_window_size(WINDOW)
         .max_concurrent_streams(settings.max_streams)
         .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
-        .max_send_buffer_size(stream::SEND_BUFFER)
+        .max_send_buffer_size(SEND_BUFFER)
         .handshake(guard);
 
     let mut connection = Connection {

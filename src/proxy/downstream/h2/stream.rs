@@ -4,19 +4,20 @@ use std::{
     cell::{Cell, RefCell},
     pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
+use ::h2::{Reason, RecvStream, SendStream, server::SendResponse};
 use bytes::Bytes;
-use h2::{Reason, RecvStream, SendStream, server::SendResponse};
 use http::{HeaderValue, Method, Request, StatusCode, Version, header::DATE};
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 
 use super::{super::Downstream, Streams};
 use crate::proxy::{
     body::{Body, BodyError},
     conn::ConnInfo,
     deadline::Deadline,
+    h2::{BodySender, SEND_BUFFER, Sent, poll_frame},
     handle::{self, Response},
     request::{
         fields::FieldName,
@@ -25,8 +26,6 @@ use crate::proxy::{
     worker::Worker,
 };
 
-/// Bytes that may wait to be sent on one stream.
-pub(super) const SEND_BUFFER: usize = 64 * 1024;
 /// Bytes that may wait to be sent on a connection with many streams, if a stream has its least.
 const CONNECTION_BUFFER: usize = 1024 * 1024;
 /// The least that a stream may have waiting.
@@ -157,23 +156,12 @@ impl Stream {
 
         let mut body = self.body.borrow_mut();
         let first = self.first.borrow_mut().take();
-        let data = match first {
-            Some(first) => Some(Ok(first)),
-            None => ready!(body.poll_data(cx)),
-        };
-        Poll::Ready(match data {
-            Some(Ok(data)) => {
-                // Only as much is read as is sent on, so the client may send as much again.
-                let released = body.flow_control().release_capacity(data.len());
-                released.map_err(BodyError::Http2)?;
-                Some(Ok(Frame::data(data)))
-            }
-            Some(Err(error)) => Some(Err(BodyError::Http2(error))),
-            None => match ready!(body.poll_trailers(cx)) {
-                Ok(trailers) => trailers.map(|trailers| Ok(Frame::trailers(trailers))),
-                Err(error) => Some(Err(BodyError::Http2(error))),
-            },
-        })
+        if let Some(first) = first {
+            let released = body.flow_control().release_capacity(first.len());
+            released.map_err(BodyError::Http2)?;
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        poll_frame(&mut body, cx).map_err(BodyError::Http2)
     }
 
     /// Returns true while a part of the body of the request is still to be read.
@@ -202,66 +190,33 @@ impl Stream {
 
 /// Sends the body of a response. It ends with the stream reset if the body breaks off, or if the
 /// client takes nothing for too long (RFC 9113 section 5.4.2); the connection goes on.
-async fn send_body(
-    worker: &Worker,
-    mut stream: SendStream<Bytes>,
-    body: &mut Body,
-    streams: &Streams,
-) {
+async fn send_body(worker: &Worker, stream: SendStream<Bytes>, body: &mut Body, streams: &Streams) {
     let mut deadline = Deadline::new(&worker.deadlines);
     let latest = body.latest();
-    let mut waiting = Bytes::new();
+    let mut sender = BodySender::new(stream);
 
     std::future::poll_fn(|cx| {
-        loop {
-            if waiting.is_empty() {
-                match Pin::new(&mut *body).poll_frame(cx) {
-                    Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                        Ok(data) => waiting = data,
-                        Err(frame) => {
-                            let trailers = frame.into_trailers().unwrap_or_default();
-                            let _ = stream.send_trailers(trailers);
-                            return Poll::Ready(());
-                        }
-                    },
-                    Poll::Ready(None) => {
-                        let _ = stream.send_data(Bytes::new(), true);
-                        return Poll::Ready(());
-                    }
-                    Poll::Ready(Some(Err(error))) => {
-                        tracing::debug!(%error, "the response is incomplete");
-                        stream.send_reset(Reason::INTERNAL_ERROR);
-                        return Poll::Ready(());
-                    }
-                    Poll::Pending => return stream.poll_reset(cx).map(drop),
-                }
-                continue;
-            }
-
-            if stream.capacity() == 0 {
-                stream.reserve_capacity(waiting.len().min(streams.share()));
-                match stream.poll_capacity(cx) {
-                    Poll::Ready(Some(Ok(_))) if stream.capacity() > 0 => {}
-                    Poll::Ready(Some(Ok(_))) | Poll::Pending => {
-                        let idle = worker.settings.stream_idle_timeout;
-                        if deadline.is_over(cx, idle, latest) {
-                            tracing::debug!("stream reset: the client does not read the response");
-                            stream.send_reset(Reason::CANCEL);
-                            return Poll::Ready(());
-                        }
-                        return Poll::Pending;
-                    }
-                    Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
-                }
-            }
-
-            deadline.moved();
-            let piece = waiting.split_to(stream.capacity().min(waiting.len()));
-            let last = waiting.is_empty() && body.is_end_stream();
-            if stream.send_data(piece, last).is_err() || last {
+        let before = sender.progress();
+        match sender.poll(cx, Pin::new(&mut *body), streams.share()) {
+            Poll::Ready(Sent::Whole | Sent::Gone) => return Poll::Ready(()),
+            Poll::Ready(Sent::Broken(error)) => {
+                tracing::debug!(%error, "the response is incomplete");
+                sender.reset(Reason::INTERNAL_ERROR);
                 return Poll::Ready(());
             }
+            Poll::Pending => {}
         }
+
+        if sender.progress() != before {
+            deadline.moved();
+        }
+        let idle = worker.settings.stream_idle_timeout;
+        if sender.is_blocked() && deadline.is_over(cx, idle, latest) {
+            tracing::debug!("stream reset: the client does not read the response");
+            sender.reset(Reason::CANCEL);
+            return Poll::Ready(());
+        }
+        Poll::Pending
     })
     .await;
 }

@@ -33,14 +33,6 @@ fn trailers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
         .collect()
 }
 
-pub(super) fn local<T>(test: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("runtime");
-    tokio::task::LocalSet::new().block_on(&runtime, test)
-}
-
 /// Responds with the request that it received: its body, some fields and its trailers.
 async fn mirror(request: Request<Incoming>) -> Result<Response<WithTrailers>, hyper::Error> {
     let te = request

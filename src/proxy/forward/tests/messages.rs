@@ -75,14 +75,6 @@ async fn http2(proxy: &Proxy) -> ::h2::client::SendRequest<Bytes> {
     sender.ready().await.expect("room")
 }
 
-fn local<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("runtime");
-    tokio::task::LocalSet::new().block_on(&runtime, future)
-}
-
 #[test]
 fn http2_clients_get_informational_responses() {
     let proxy = to(&[responds(HINTS)]);

@@ -1,9 +1,6 @@
 //! Endpoints that authenticate a connection and not a request, as NTLM and Negotiate do.
 
-use super::{
-    h2::{connect, local},
-    *,
-};
+use super::{h2::connect, *};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http_body_util::{BodyExt, Empty};

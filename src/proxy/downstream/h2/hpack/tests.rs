@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use tokio::io::AsyncReadExt;
 
 use super::*;
-use crate::proxy::pool::Local;
+use crate::proxy::executor::Local;
 
 /// The codes of some characters (RFC 7541 appendix B).
 const SOME: [Symbol; 12] = [
