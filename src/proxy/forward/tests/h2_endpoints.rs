@@ -11,12 +11,13 @@ use bytes::Bytes;
 use super::*;
 
 type Responder = SendResponse<Bytes>;
+type Client = Connection<tokio::net::TcpStream, Bytes>;
 
 /// A backend that calls `stream` with each request, by its number from 0. Returns its address and
 /// the number of its connections.
 fn backend_h2(
     max_streams: u32,
-    stream: impl Fn(usize, &mut Connection<tokio::net::TcpStream, Bytes>, Responder) + Send + 'static,
+    stream: impl Fn(usize, &mut Client, Responder) + Send + 'static,
 ) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.set_nonblocking(true).expect("non-blocking");
