@@ -201,8 +201,8 @@ impl Inspect for Inspector {
             Action::Forward(backend) => {
                 report.endpoints = Health::new(&self.shared).of(backend);
                 match report.endpoints.len() {
-                    0 => format!("503: {} has no endpoints", backend.id),
-                    _ => format!("forwarded to {} ({})", backend.id, backend.protocol),
+                    0 => format!("503: {} has no endpoints", backend.id()),
+                    _ => format!("forwarded to {} ({})", backend.id(), backend.protocol()),
                 }
             }
         };
@@ -298,7 +298,7 @@ fn backend_reports(table: &RoutingTable, health: &Health) -> Vec<BackendReport> 
     let mut backends: BTreeMap<String, &Arc<Backend>> = BTreeMap::new();
     for route in routes.chain(table.default_route()) {
         if let Action::Forward(backend) = &route.action {
-            backends.insert(backend.id.to_string(), backend);
+            backends.insert(backend.id().to_string(), backend);
         }
     }
 
@@ -306,7 +306,7 @@ fn backend_reports(table: &RoutingTable, health: &Health) -> Vec<BackendReport> 
     backends
         .map(|(id, backend)| BackendReport {
             id,
-            protocol: backend.protocol.to_string(),
+            protocol: backend.protocol().to_string(),
             endpoints: health.of(backend),
         })
         .collect()
@@ -345,7 +345,8 @@ fn concerns(finding: &FindingReport, route: &Route) -> bool {
     let of_rule = finding.object == format!("Ingress {}/{}", origin.namespace, origin.name)
         && finding.field.starts_with(&*origin.field);
     let of_service = |backend: &Backend| {
-        finding.object == format!("Service {}/{}", backend.id.namespace, backend.id.service)
+        let id = backend.id();
+        finding.object == format!("Service {}/{}", id.namespace, id.service)
     };
     of_rule || matches!(&route.action, Action::Forward(backend) if of_service(backend))
 }

@@ -74,5 +74,23 @@ pub fn least_request(
     })
 }
 
+/// Returns the index that `random` picks, each as often as its weight says; `None` if all weights
+/// are 0.
+pub fn weighted(random: u64, weights: impl Iterator<Item = u16> + Clone) -> Option<usize> {
+    let total: u64 = weights.clone().map(u64::from).sum();
+    // The high half of the product is an even number below the total.
+    let mut at = ((u128::from(random) * u128::from(total)) >> 64) as u64;
+
+    for (index, weight) in weights.enumerate() {
+        let weight = u64::from(weight);
+        if at < weight {
+            return Some(index);
+        }
+        at -= weight;
+    }
+
+    None
+}
+
 #[cfg(test)]
 mod tests;

@@ -59,6 +59,27 @@ fn round_robin_visits_every_usable_endpoint_equally_often() {
 }
 
 #[test]
+fn weights_decide_the_share_of_each_index() {
+    let mut state = 7_u64;
+    let mut seen = [0_u32; 4];
+    for _ in 0..10_000 {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let pick = weighted(state, [1, 0, 3, 6].into_iter()).expect("weights");
+        seen[pick] += 1;
+    }
+    assert_eq!(seen[1], 0);
+    for (index, share) in [(0, 1_000), (2, 3_000), (3, 6_000)] {
+        assert!(seen[index].abs_diff(share) < 200, "{seen:?}");
+    }
+
+    assert_eq!(weighted(u64::MAX, [0, 1].into_iter()), Some(1));
+    assert_eq!(weighted(0, [0, 0].into_iter()), None);
+    assert_eq!(weighted(0, std::iter::empty()), None);
+}
+
+#[test]
 fn least_request_prefers_idle_and_skips_unusable_endpoints() {
     let load = [9, 0, 9, 9];
     let mut state = 42_u64;

@@ -2,7 +2,7 @@
 //! compiles, because the cells of its endpoints are shared with requests.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -10,22 +10,13 @@ use super::{
     EndpointUpdate, endpoints,
     objects::{Name, Objects},
 };
-use crate::routing::{Backend, BackendId, EndpointSet, Filter, Protocol};
-
-/// The protocols that a port can have a backend for.
-const PROTOCOLS: [Protocol; 4] = [
-    Protocol::Http1,
-    Protocol::H2c,
-    Protocol::Https,
-    Protocol::H2,
-];
+use crate::routing::{Backend, BackendId, BackendSettings, EndpointSet, Filter, Protocol};
 
 /// The parts that routes share.
 #[derive(Debug, Default)]
 pub(super) struct Backends {
-    all: HashMap<(BackendId, Protocol), Arc<Backend>>,
-    /// Ports and protocols of the backends of each Service.
-    of_service: HashMap<Name, BTreeSet<(u16, u8)>>,
+    /// The backends of each Service, one for each port and way to speak with it.
+    of_service: HashMap<Name, Vec<Arc<Backend>>>,
     /// The lists of filters. They follow from settings and a few flags, so there are never many.
     filters: Vec<Arc<[Filter]>>,
 }
@@ -33,16 +24,21 @@ pub(super) struct Backends {
 impl Backends {
     /// Returns the backend for a Service port, and makes it if it does not exist.
     pub(super) fn get(&mut self, service: &Name, port: u16, protocol: Protocol) -> Arc<Backend> {
-        let id = id(service, port);
-        let backend = self
-            .all
-            .entry((id.clone(), protocol))
-            .or_insert_with(|| Arc::new(Backend::new(id, protocol)));
-        self.of_service
-            .entry(service.clone())
-            .or_default()
-            .insert((port, protocol as u8));
-        backend.clone()
+        let id = BackendId {
+            namespace: service.0.clone(),
+            service: service.1.clone(),
+            port,
+        };
+        let settings = BackendSettings::new(id, protocol);
+
+        let known = self.of_service.entry(service.clone()).or_default();
+        if let Some(backend) = known.iter().find(|one| *one.settings == settings) {
+            return backend.clone();
+        }
+        let backend = Arc::new(Backend::new(settings));
+        known.reserve_exact(1);
+        known.push(backend.clone());
+        backend
     }
 
     /// Returns the shared copy of a list of filters: few lists differ, and routes are thousands.
@@ -57,12 +53,11 @@ impl Backends {
 
     /// Returns the Services with a backend that has no endpoints yet.
     pub(super) fn without_endpoints(&self) -> BTreeSet<Name> {
-        let empty = self
-            .all
-            .values()
-            .filter(|backend| matches!(**backend.endpoints(), EndpointSet::Empty));
-        empty
-            .map(|backend| (backend.id.namespace.clone(), backend.id.service.clone()))
+        let is_empty = |backend: &Arc<Backend>| matches!(**backend.endpoints(), EndpointSet::Empty);
+        self.of_service
+            .iter()
+            .filter(|(_, backends)| backends.iter().any(is_empty))
+            .map(|(service, _)| service.clone())
             .collect()
     }
 
@@ -74,17 +69,17 @@ impl Backends {
     ) -> Vec<EndpointUpdate> {
         let mut updates = Vec::new();
         for service in services {
-            let Some(ports) = self.of_service.get(service) else {
-                continue;
-            };
-            let ports: BTreeSet<u16> = ports.iter().map(|(port, _)| *port).collect();
+            let backends = self.of_service.get(service).into_iter().flatten();
+            let mut by_port: BTreeMap<u16, Vec<&Arc<Backend>>> = BTreeMap::new();
+            for backend in backends {
+                by_port.entry(backend.id().port).or_default().push(backend);
+            }
 
-            for port in ports {
+            for (port, backends) in by_port {
                 let endpoints = endpoints::resolve(objects, service, port);
-                let backends = PROTOCOLS
+                let outdated = backends
                     .into_iter()
-                    .filter_map(|protocol| self.all.get(&(id(service, port), protocol)));
-                let outdated = backends.filter(|backend| **backend.endpoints() != endpoints);
+                    .filter(|backend| **backend.endpoints() != endpoints);
                 updates.extend(outdated.map(|backend| EndpointUpdate {
                     backend: backend.clone(),
                     endpoints: endpoints.clone(),
@@ -97,28 +92,9 @@ impl Backends {
 
     /// Drops the backends that no route uses.
     pub(super) fn drop_unused(&mut self) {
-        let of_service = &mut self.of_service;
-        self.all.retain(|(id, protocol), backend| {
-            if Arc::strong_count(backend) > 1 {
-                return true;
-            }
-
-            let service = (id.namespace.clone(), id.service.clone());
-            if let Some(ports) = of_service.get_mut(&service) {
-                ports.remove(&(id.port, *protocol as u8));
-                if ports.is_empty() {
-                    of_service.remove(&service);
-                }
-            }
-            false
+        self.of_service.retain(|_, backends| {
+            backends.retain(|backend| Arc::strong_count(backend) > 1);
+            !backends.is_empty()
         });
-    }
-}
-
-fn id(service: &Name, port: u16) -> BackendId {
-    BackendId {
-        namespace: service.0.clone(),
-        service: service.1.clone(),
-        port,
     }
 }

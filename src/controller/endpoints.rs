@@ -53,7 +53,7 @@ pub(super) fn resolve(objects: &Objects, service: &Name, port: u16) -> EndpointS
         return EndpointSet::Empty;
     }
 
-    EndpointSet::Addresses(chosen.into_iter().map(|addr| Endpoint { addr }).collect())
+    EndpointSet::Addresses(chosen.into_iter().map(Endpoint::at).collect())
 }
 
 /// Returns the ports of a Service that routes lead to.
@@ -63,7 +63,7 @@ pub(super) fn ports_in_use<'a>(
 ) -> BTreeSet<u16> {
     let port = |route: &Arc<Route>| match &route.action {
         Action::Forward(backend) => {
-            let id = &backend.id;
+            let id = backend.id();
             ((&id.namespace, &id.service) == (&service.0, &service.1)).then_some(id.port)
         }
         Action::Refuse(_) => None,

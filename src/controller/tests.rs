@@ -276,7 +276,7 @@ fn each_app_protocol_has_its_way_to_speak() {
         let Action::Forward(backend) = &route.action else {
             panic!("{name}: {:?}", route.action)
         };
-        assert_eq!(backend.protocol, expected, "{name}");
+        assert_eq!(backend.protocol(), expected, "{name}");
     }
 }
 

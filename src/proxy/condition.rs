@@ -15,7 +15,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::listen::is_exhausted;
-use crate::{routing::Protocol, util::sync::lock};
+use crate::{routing::BackendSettings, util::sync::lock};
 
 /// The most endpoints that are remembered.
 const MAX_KNOWN: usize = 4096;
@@ -27,10 +27,10 @@ const QUIET: Duration = Duration::from_secs(60);
 pub struct EndpointKey {
     /// Its address.
     pub addr: SocketAddr,
-    /// The protocol that is used with it.
-    pub protocol: Protocol,
     /// The name that led to its address, for Services of type ExternalName.
     pub name: Option<Box<str>>,
+    /// The settings of its backend.
+    pub backend: Arc<BackendSettings>,
 }
 
 /// The reason why no connection to an endpoint can be made. The text follows a colon.
@@ -120,16 +120,12 @@ impl Condition {
             .is_none_or(|logged| now.duration_since(logged) >= QUIET)
         {
             (state.logged, state.log_end) = (Some(now), true);
-            let EndpointKey {
-                addr,
-                protocol,
-                name,
-            } = &self.key;
-            let name = name.as_deref();
+            let backend = &self.key.backend;
             tracing::warn!(
-                endpoint = %addr,
-                name,
-                %protocol,
+                endpoint = %self.key.addr,
+                name = self.key.name.as_deref(),
+                backend = %backend.id,
+                protocol = %backend.protocol,
                 reason = %failure,
                 "cannot connect to the endpoint"
             );
@@ -151,7 +147,7 @@ impl Condition {
         if std::mem::take(&mut state.log_end) {
             tracing::info!(
                 endpoint = %self.key.addr,
-                protocol = %self.key.protocol,
+                protocol = %self.key.backend.protocol,
                 "the endpoint responds again"
             );
         }
@@ -217,12 +213,18 @@ impl Conditions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routing::{BackendId, Protocol};
 
     fn key(port: u16) -> EndpointKey {
+        let id = BackendId {
+            namespace: "n".into(),
+            service: "s".into(),
+            port: 443,
+        };
         EndpointKey {
             addr: SocketAddr::from(([192, 0, 2, 1], port)),
-            protocol: Protocol::Https,
             name: None,
+            backend: Arc::new(BackendSettings::new(id, Protocol::Https)),
         }
     }
 

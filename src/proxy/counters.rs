@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::error::{Error, Kind, Side};
-use crate::{routing::Protocol, util::sync::lock};
+use crate::{routing::BackendSettings, util::sync::lock};
 
 /// The kinds of upstream errors, as labels of metrics; the indices of
 /// [`Counters::upstream_errors`].
@@ -59,7 +59,7 @@ pub struct Counters {
     pub bytes_in: Count,
     /// Bytes of response bodies from upstreams passed to clients.
     pub bytes_out: Count,
-    endpoints: Mutex<HashMap<(SocketAddr, Protocol), Arc<EndpointStats>>>,
+    endpoints: Mutex<HashMap<(SocketAddr, Arc<BackendSettings>), Arc<EndpointStats>>>,
 }
 
 /// The counters of one core for one endpoint. Only that core writes them.
@@ -123,10 +123,15 @@ impl Count {
 impl Counters {
     /// Returns the counters of an endpoint. Drops those that only this map still holds: their
     /// endpoints are gone.
-    pub(super) fn endpoint(&self, addr: SocketAddr, protocol: Protocol) -> Arc<EndpointStats> {
+    pub(super) fn endpoint(
+        &self,
+        addr: SocketAddr,
+        backend: &Arc<BackendSettings>,
+    ) -> Arc<EndpointStats> {
         let mut endpoints = lock(&self.endpoints);
         endpoints.retain(|_, stats| Arc::strong_count(stats) > 1);
-        endpoints.entry((addr, protocol)).or_default().clone()
+        let key = (addr, backend.clone());
+        endpoints.entry(key).or_default().clone()
     }
 
     pub(super) fn failed(&self, error: &Error) {

@@ -28,7 +28,7 @@ use super::{
     headers,
     outside::Outside,
     pin::{self, Claim},
-    pool::{Keeper, Lease, Upstream, UpstreamKey},
+    pool::{Keeper, Lease, Upstream},
     request::{
         fields::{FieldName, append},
         message::{BodyLength, RequestHead, ResponseHead},
@@ -39,7 +39,7 @@ use super::{
 };
 use crate::{
     balance,
-    routing::{Backend, Endpoint, EndpointSet, Protocol},
+    routing::{Backend, EndpointSet, Protocol},
 };
 
 /// The results of checking and routing a request.
@@ -88,7 +88,7 @@ pub(super) async fn forward(
     };
 
     let mut pin = None;
-    let mut request = match backend.protocol {
+    let mut request = match backend.protocol() {
         Protocol::Http1 | Protocol::Https => {
             pin = conn.pins.of(backend, &head.fields);
             let written = head_h1(settings, conn, &matched, head);
@@ -204,7 +204,7 @@ fn head_h2(
         fields.insert(TE, HeaderValue::from_static("trailers"));
     }
 
-    let scheme = if matched.backend.protocol == Protocol::H2 {
+    let scheme = if matched.backend.protocol() == Protocol::H2 {
         Scheme::HTTPS
     } else {
         Scheme::HTTP
@@ -576,29 +576,35 @@ async fn pick(
     again: bool,
 ) -> Result<(Rc<Upstream>, bool), Error> {
     let endpoints = backend.endpoints();
-    let key = |addr: SocketAddr, name| UpstreamKey {
-        addr,
-        protocol: backend.protocol,
-        name,
-    };
     let chosen = match &**endpoints {
         EndpointSet::Addresses(list) if !list.is_empty() => {
             let at = |index: usize| -> Rc<Upstream> {
-                let Endpoint { addr } = list[index];
-                worker.upstream(key(addr, None))
+                worker.upstream(&backend.settings, list[index].addr, None)
             };
+            let free = |index: usize| list[index].weight > 0 && has_room(&at(index));
             if let [_only] = &**list {
-                return Ok((at(0), true));
+                return free(0).then(|| (at(0), true)).ok_or_else(no_room);
             }
 
             let now = Instant::now();
             let seen = *tried;
-            let untried = |index: usize| index >= 64 || seen & (1 << index) == 0;
+            let untried = |index: usize| free(index) && (index >= 64 || seen & (1 << index) == 0);
             let healthy =
                 |index: usize| untried(index) && !at(index).outlier.borrow().is_ejected(now);
 
             let turn = worker.turn(backend).wrapping_sub(usize::from(again));
+            let is_even = list.iter().all(|endpoint| endpoint.weight == 1);
             let index = match worker.settings.balance {
+                _ if !is_even => {
+                    let weight = |index| {
+                        if healthy(index) {
+                            list[index].weight
+                        } else {
+                            0
+                        }
+                    };
+                    balance::weighted(worker.random(), (0..list.len()).map(weight))
+                }
                 BalanceSetting::RoundRobin => balance::round_robin(turn, list.len(), healthy),
                 BalanceSetting::LeastRequest => {
                     balance::least_request(worker.random(), list.len(), healthy, |index| {
@@ -609,7 +615,8 @@ async fn pick(
 
             let index = index
                 .or_else(|| balance::round_robin(turn, list.len(), untried))
-                .unwrap_or_else(|| turn % list.len().max(1));
+                .or_else(|| balance::round_robin(turn, list.len(), free))
+                .ok_or_else(no_room)?;
             if !again && index < 64 {
                 *tried |= 1 << index;
             }
@@ -637,13 +644,26 @@ async fn pick(
 
             let turn = worker.turn(backend) % addresses.len().max(1);
             let name = host.parse::<IpAddr>().is_err().then(|| Rc::from(&*host));
-            (
-                worker.upstream(key(SocketAddr::new(addresses[turn], port), name)),
-                addresses.len() == 1,
-            )
+            let addr = SocketAddr::new(addresses[turn], port);
+            let upstream = worker.upstream(&backend.settings, addr, name);
+            if !has_room(&upstream) {
+                return Err(no_room());
+            }
+            (upstream, addresses.len() == 1)
         }
     };
     Ok(chosen)
+}
+
+/// Returns true if the limit of its backend lets the endpoint have another request.
+fn has_room(upstream: &Upstream) -> bool {
+    let limit = upstream.key.backend.limits.requests;
+    limit.is_none_or(|limit| upstream.in_flight.get() < limit)
+}
+
+/// Returns the error of a request that no endpoint may have.
+fn no_room() -> Error {
+    Error::us(Kind::Unavailable("no endpoint takes another request"))
 }
 
 /// Returns true for loopback, link-local and other addresses whose meaning depends on the device.

@@ -183,7 +183,7 @@ async fn route_request(
     if let Some(record) = &mut record {
         record.route = Some(format!("{}/{}", route.origin.namespace, route.origin.name));
         if let Action::Forward(backend) = &route.action {
-            record.backend = Some(backend.id.to_string());
+            record.backend = Some(backend.id().to_string());
         }
         record.request_id = String::from_utf8_lossy(request_id).into_owned();
     }

@@ -8,6 +8,7 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
+    sync::Arc,
 };
 
 use http::StatusCode;
@@ -18,7 +19,7 @@ use super::{
     pool::Upstream,
     request::fields::{FieldName, Fields, elements},
 };
-use crate::routing::{Backend, BackendId, EndpointSet, Protocol};
+use crate::routing::{Backend, BackendSettings, EndpointSet};
 
 /// The most pins of one client connection; beyond that the oldest unused one is closed.
 const MAX_PINS: usize = 16;
@@ -31,7 +32,7 @@ pub(super) struct Pins(RefCell<Vec<Rc<Pin>>>);
 /// request of the client opens a new one.
 #[derive(Debug)]
 pub(super) struct Pin {
-    backend: (BackendId, Protocol),
+    backend: Arc<BackendSettings>,
     claimed: Cell<bool>,
     free: Notify,
     kept: RefCell<Option<(Rc<Upstream>, Connection)>>,
@@ -62,7 +63,7 @@ impl Pins {
         }
 
         let pin = Rc::new(Pin {
-            backend: (backend.id.clone(), backend.protocol),
+            backend: backend.settings.clone(),
             claimed: Cell::new(false),
             free: Notify::new(),
             kept: RefCell::default(),
@@ -74,7 +75,7 @@ impl Pins {
     fn find(&self, backend: &Backend) -> Option<Rc<Pin>> {
         let pins = self.0.borrow();
         pins.iter()
-            .find(|pin| pin.backend.0 == backend.id && pin.backend.1 == backend.protocol)
+            .find(|pin| pin.backend == backend.settings)
             .cloned()
     }
 }

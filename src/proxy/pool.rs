@@ -1,4 +1,4 @@
-//! Upstream connections of one core: per endpoint and protocol a list of idle HTTP/1.1 connections,
+//! Upstream connections of one core: per backend and endpoint a list of idle HTTP/1.1 connections,
 //! or one shared HTTP/2 connection.
 
 use std::{
@@ -29,7 +29,11 @@ use super::{
     upstream::h2::{Place, Sender, Shared},
     worker::{self, Worker},
 };
-use crate::{balance::Outlier, routing::Protocol, tls::handshake_failure};
+use crate::{
+    balance::Outlier,
+    routing::{BackendSettings, Host, Protocol},
+    tls::handshake_failure,
+};
 
 /// The most requests on one HTTP/2 connection before another is opened, even if the endpoint allows
 /// more.
@@ -38,12 +42,12 @@ const STREAMS: usize = 100;
 const MAX_SHARED: usize = 8;
 
 /// The identity of an endpoint in the pool: only connections with the same key are shared.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct UpstreamKey {
     pub(super) addr: SocketAddr,
-    pub(super) protocol: Protocol,
-    /// The name for SNI and verification, if the endpoint has one.
+    /// The name that led to the address, if there was one.
     pub(super) name: Option<Rc<str>>,
+    pub(super) backend: Arc<BackendSettings>,
 }
 
 /// One endpoint as this core sees it. It outlives changes of the routing table.
@@ -123,11 +127,16 @@ impl Upstream {
         Rc::new(Self {
             condition: shared.condition(EndpointKey {
                 addr: key.addr,
-                protocol: key.protocol,
                 name,
+                backend: key.backend.clone(),
             }),
-            stats: counters.endpoint(key.addr, key.protocol),
+            stats: counters.endpoint(key.addr, &key.backend),
             counters: counters.clone(),
+            max_idle: key
+                .backend
+                .limits
+                .idle
+                .unwrap_or(settings.max_idle_per_endpoint),
             key,
             outlier: RefCell::default(),
             in_flight: Cell::new(0),
@@ -135,7 +144,6 @@ impl Upstream {
             idle: RefCell::default(),
             shared: RefCell::default(),
             connecting: RefCell::default(),
-            max_idle: settings.max_idle_per_endpoint,
         })
     }
 
@@ -249,7 +257,7 @@ impl Upstream {
 
     async fn connect_h1(&self, worker: &Worker) -> Result<Connection, Error> {
         let tcp = self.tcp(worker.settings.connect_timeout).await?;
-        Ok(match self.key.protocol {
+        Ok(match self.key.backend.protocol {
             Protocol::Https => Connection::new(self.tls(tcp, worker, false).await?),
             _ => Connection::new(tcp),
         })
@@ -258,7 +266,7 @@ impl Upstream {
     async fn connect_h2(&self, worker: &Worker) -> Result<Shared, Error> {
         let limit = worker.settings.connect_timeout;
         let tcp = self.tcp(limit).await?;
-        match self.key.protocol {
+        match self.key.backend.protocol {
             Protocol::H2 => {
                 self.handshake_h2(self.tls(tcp, worker, true).await?, worker)
                     .await
@@ -273,7 +281,7 @@ impl Upstream {
                 // Only latency is lost when this fails.
                 let _ = tcp.set_nodelay(true);
                 // Pings are too rare to detect an endpoint that vanished.
-                if matches!(self.key.protocol, Protocol::H2c | Protocol::H2) {
+                if matches!(self.key.backend.protocol, Protocol::H2c | Protocol::H2) {
                     let _ = SockRef::from(&tcp).set_tcp_keepalive(&keepalive());
                 }
                 Ok(DeferredWriteError::new(tcp))
@@ -294,8 +302,10 @@ impl Upstream {
         worker: &Worker,
         h2: bool,
     ) -> Result<tokio_rustls::client::TlsStream<DeferredWriteError>, Error> {
-        let name = match &self.key.name {
-            Some(name) => ServerName::try_from(name.to_string()).map_err(|_bad| {
+        let terms = &self.key.backend.tls;
+        let chosen = terms.server_name.as_ref().map(Host::as_str);
+        let name = match chosen.or(self.key.name.as_deref()) {
+            Some(name) => ServerName::try_from(name.to_owned()).map_err(|_bad| {
                 self.failed(ConnectFailure::Tls(
                     "its name is not a valid server name".into(),
                 ))
@@ -303,7 +313,7 @@ impl Upstream {
             None => ServerName::IpAddress(self.key.addr.ip().into()),
         };
 
-        let connector = worker.tls(h2);
+        let connector = worker.tls(terms.verify, h2);
         match timeout(
             worker.settings.connect_timeout,
             connector.connect(name, tcp),

@@ -1,7 +1,7 @@
 //! The state of one data-plane core, and the state that all cores share.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::{BTreeMap, HashMap},
     net::{IpAddr, SocketAddr},
     rc::Rc,
@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     balance::EjectPolicy,
-    routing::{Backend, RoutingTable},
+    routing::{Backend, BackendSettings, RoutingTable, Verify},
     tls::Challenges,
     util::sync::lock,
 };
@@ -64,15 +64,20 @@ pub(crate) struct Worker {
     pub(super) counters: Arc<Counters>,
     pub(super) dns: Rc<DnsCache>,
     pub(super) deadlines: Rc<Deadlines>,
-    upstreams: RefCell<BTreeMap<UpstreamKey, Rc<Upstream>>>,
+    /// By the settings of the backend, then by address and name.
+    upstreams: RefCell<BTreeMap<Arc<BackendSettings>, Upstreams>>,
     /// Turns of round robin per backend, by its address in memory. A stale entry costs only its
     /// space.
     turns: RefCell<HashMap<usize, usize>>,
     random: Cell<u64>,
     /// The second for which `Date` was formatted last, and its value.
     date: Cell<(u64, [u8; DATE])>,
-    tls: [Connector; 2],
+    /// Without and with verification, for HTTP/1.1 and HTTP/2; made at the first use.
+    tls: [[OnceCell<Connector>; 2]; 2],
 }
+
+/// The endpoints of one backend, by address and by the name that led there.
+type Upstreams = BTreeMap<(SocketAddr, Option<Rc<str>>), Rc<Upstream>>;
 
 struct Connector(TlsConnector);
 
@@ -133,9 +138,6 @@ impl Worker {
         lock(&shared.pulses).push(pulse.clone());
         tokio::task::spawn_local(async move { pulse.run().await });
 
-        let verify = settings.verify_backends;
-        let tls = [false, true]
-            .map(|h2| Connector(TlsConnector::from(crate::tls::upstream_config(verify, h2))));
         let worker = Rc::new(Self {
             settings,
             shared,
@@ -146,8 +148,12 @@ impl Worker {
             turns: RefCell::default(),
             random: Cell::new(seed()),
             date: Cell::new((u64::MAX, [0; DATE])),
-            tls,
+            tls: Default::default(),
         });
+        // The system's roots take a while to read: better now than during a request.
+        for h2 in [false, true] {
+            worker.tls(Verify::Default, h2);
+        }
 
         let deadlines = worker.deadlines.clone();
         tokio::task::spawn_local(async move { deadlines.run().await });
@@ -163,12 +169,32 @@ impl Worker {
     }
 
     /// Returns this core's state of an endpoint.
-    pub(super) fn upstream(&self, key: UpstreamKey) -> Rc<Upstream> {
-        if let Some(known) = self.upstreams.borrow().get(&key) {
+    pub(super) fn upstream(
+        &self,
+        backend: &Arc<BackendSettings>,
+        addr: SocketAddr,
+        name: Option<Rc<str>>,
+    ) -> Rc<Upstream> {
+        let place = (addr, name);
+        let mut upstreams = self.upstreams.borrow_mut();
+        let of_backend = upstreams.get_mut(&**backend);
+        if let Some(known) = of_backend.as_ref().and_then(|known| known.get(&place)) {
             return known.clone();
         }
-        let made = Upstream::new(key.clone(), &self.settings, &self.counters, &self.shared);
-        self.upstreams.borrow_mut().insert(key, made.clone());
+
+        let key = UpstreamKey {
+            addr,
+            name: place.1.clone(),
+            backend: backend.clone(),
+        };
+        let made = Upstream::new(key, &self.settings, &self.counters, &self.shared);
+        match of_backend {
+            Some(known) => known.insert(place, made.clone()),
+            None => upstreams
+                .entry(backend.clone())
+                .or_default()
+                .insert(place, made.clone()),
+        };
         made
     }
 
@@ -218,8 +244,15 @@ impl Worker {
         }
     }
 
-    pub(super) fn tls(&self, h2: bool) -> &TlsConnector {
-        &self.tls[usize::from(h2)].0
+    pub(super) fn tls(&self, verify: Verify, h2: bool) -> &TlsConnector {
+        let verify = match verify {
+            Verify::Default => self.settings.verify_backends,
+            Verify::Never => false,
+            Verify::Always => true,
+        };
+        let connector = &self.tls[usize::from(verify)][usize::from(h2)];
+        let made = || Connector(TlsConnector::from(crate::tls::upstream_config(verify, h2)));
+        &connector.get_or_init(made).0
     }
 
     /// Returns the ports of HTTPS as they are now.
@@ -280,9 +313,10 @@ impl Worker {
 
     fn sweep(&self) {
         let now = Instant::now();
-        self.upstreams
-            .borrow_mut()
-            .retain(|_, upstream| upstream.sweep(now, &self.settings));
+        self.upstreams.borrow_mut().retain(|_, of_backend| {
+            of_backend.retain(|_, upstream| upstream.sweep(now, &self.settings));
+            !of_backend.is_empty()
+        });
     }
 }
 

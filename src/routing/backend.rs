@@ -4,6 +4,9 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 
+use super::Host;
+use crate::util::hash::fnv1a;
+
 /// The stable identity of a backend. Pools, ejection state and counters are keyed by it, so that
 /// they survive edits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,11 +51,95 @@ impl fmt::Display for Protocol {
     }
 }
 
+/// The settings of a backend. Connections to its endpoints are pooled by them: backends that differ
+/// in any of them share no connection, even where they share an address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendSettings {
+    /// Stable identity.
+    pub id: BackendId,
+    /// Protocol of its endpoints.
+    pub protocol: Protocol,
+    /// TLS to its endpoints, if the protocol has it.
+    pub tls: BackendTls,
+    /// Limits for each of its endpoints.
+    pub limits: BackendLimits,
+}
+
+/// The terms of TLS to endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendTls {
+    /// The treatment of their certificates.
+    pub verify: Verify,
+    /// The name for SNI and verification, in place of the name or address of the endpoint.
+    pub server_name: Option<Host>,
+}
+
+/// The treatment of the certificates of endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Verify {
+    /// As the settings of the data plane say.
+    #[default]
+    Default,
+    /// Any certificate is accepted.
+    Never,
+    /// The system's roots decide.
+    Always,
+}
+
+/// Limits for each endpoint, on each core.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendLimits {
+    /// Requests in flight: an endpoint with so many is passed over, and without another one the
+    /// request is refused with 503. `None` for no limit.
+    pub requests: Option<u32>,
+    /// Idle connections that are kept; `None` as the settings of the data plane say.
+    pub idle: Option<usize>,
+}
+
 /// One address that may be chosen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// The address to connect to.
     pub addr: SocketAddr,
+    /// Its part of the requests, beside those of the others; 0 for none.
+    pub weight: u16,
+    /// The identity of what serves there. It stays when the list of endpoints changes, and changes
+    /// when another Pod takes the address.
+    pub id: EndpointId,
+    /// The zone that it is in, if its source says.
+    pub zone: Option<Arc<str>>,
+    /// True if it ends soon: it has requests as long as it is listed, but no client begins to stick
+    /// to it.
+    pub draining: bool,
+}
+
+/// The identity of an endpoint, as a hash of its name at its source: stable over restarts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EndpointId(u64);
+
+impl Endpoint {
+    /// Returns an endpoint about which nothing but the address is known.
+    pub fn at(addr: SocketAddr) -> Self {
+        Self {
+            addr,
+            weight: 1,
+            id: EndpointId::of(&addr.to_string()),
+            zone: None,
+            draining: false,
+        }
+    }
+}
+
+impl EndpointId {
+    /// Returns the identity of the endpoint with this name.
+    pub fn of(name: &str) -> Self {
+        Self(fnv1a(name.as_bytes()))
+    }
+
+    /// Returns the number.
+    pub fn number(self) -> u64 {
+        self.0
+    }
 }
 
 /// The endpoints of a backend at one moment, in the order in which their source lists them.
@@ -76,21 +163,40 @@ pub enum EndpointSet {
 /// routing table.
 #[derive(Debug)]
 pub struct Backend {
-    /// Stable identity.
-    pub id: BackendId,
-    /// Protocol of its endpoints.
-    pub protocol: Protocol,
+    /// Its settings, shared with its connections.
+    pub settings: Arc<BackendSettings>,
     endpoints: ArcSwap<EndpointSet>,
 }
 
-impl Backend {
-    /// Returns a backend without endpoints.
+impl BackendSettings {
+    /// Returns the settings of a backend without special terms.
     pub fn new(id: BackendId, protocol: Protocol) -> Self {
         Self {
             id,
             protocol,
+            tls: BackendTls::default(),
+            limits: BackendLimits::default(),
+        }
+    }
+}
+
+impl Backend {
+    /// Returns a backend without endpoints.
+    pub fn new(settings: BackendSettings) -> Self {
+        Self {
+            settings: Arc::new(settings),
             endpoints: ArcSwap::default(),
         }
+    }
+
+    /// Returns its stable identity.
+    pub fn id(&self) -> &BackendId {
+        &self.settings.id
+    }
+
+    /// Returns the protocol of its endpoints.
+    pub fn protocol(&self) -> Protocol {
+        self.settings.protocol
     }
 
     /// Returns the current endpoints. One atomic load.

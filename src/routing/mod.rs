@@ -12,7 +12,10 @@ pub mod path;
 pub mod route;
 pub mod table;
 
-pub use backend::{Backend, BackendId, Endpoint, EndpointSet, Protocol};
+pub use backend::{
+    Backend, BackendId, BackendLimits, BackendSettings, BackendTls, Endpoint, EndpointId,
+    EndpointSet, Protocol, Verify,
+};
 pub use host::{Authority, Host, HostError, HostPattern};
 pub use listener::{Listener, ListenerProtocol};
 pub use matcher::Loser;

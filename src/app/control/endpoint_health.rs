@@ -10,7 +10,7 @@ use crate::{
     controller::{Finding, Reason},
     objects::{EventType, ObjectRef},
     proxy::{ConnectFailure, EndpointHealth, EndpointKey, Shared},
-    routing::{Action, Backend, EndpointSet, Origin, Protocol, Route, RoutingTable},
+    routing::{Action, Backend, EndpointSet, Origin, Route, RoutingTable},
 };
 
 /// The health of all endpoints at one moment.
@@ -40,7 +40,7 @@ impl Health {
             EndpointSet::Empty => Vec::new(),
             EndpointSet::Addresses(list) => list
                 .iter()
-                .map(|endpoint| self.of_address(endpoint.addr, backend.protocol))
+                .map(|endpoint| self.of_address(endpoint.addr, backend))
                 .collect(),
             EndpointSet::Name { host, port } => {
                 let failing = first_failing(&self.failing, backend);
@@ -59,12 +59,12 @@ impl Health {
         }
     }
 
-    fn of_address(&self, addr: SocketAddr, protocol: Protocol) -> EndpointReport {
+    fn of_address(&self, addr: SocketAddr, backend: &Backend) -> EndpointReport {
         let stats = self.stats.get(&addr);
         let key = EndpointKey {
             addr,
-            protocol,
             name: None,
+            backend: backend.settings.clone(),
         };
         let failure = self.failing.get(&key).map(ToString::to_string);
         let reason = failure.as_deref().unwrap_or("connections failed");
@@ -118,7 +118,7 @@ pub(super) fn findings<'a>(
                 severity: EventType::Warning,
                 reason: Reason::TlsHandshakeFailed,
                 field: route.origin.field.clone(),
-                message: format!("no connection to {}: {failure}", backend.id).into(),
+                message: format!("no connection to {}: {failure}", backend.id()).into(),
             });
     };
 
@@ -141,15 +141,13 @@ fn first_failing<'f>(
     failing: &'f HashMap<EndpointKey, ConnectFailure>,
     backend: &Backend,
 ) -> Option<(&'f EndpointKey, &'f ConnectFailure)> {
-    let protocol = backend.protocol;
-
     match &**backend.endpoints() {
         EndpointSet::Empty => None,
         EndpointSet::Addresses(list) => list.iter().find_map(|endpoint| {
             failing.get_key_value(&EndpointKey {
                 addr: endpoint.addr,
-                protocol,
                 name: None,
+                backend: backend.settings.clone(),
             })
         }),
         EndpointSet::Name { host, port } => {
@@ -164,7 +162,7 @@ fn first_failing<'f>(
 
             failing
                 .iter()
-                .filter(|(key, _)| key.protocol == protocol && is_of_backend(key))
+                .filter(|(key, _)| key.backend == backend.settings && is_of_backend(key))
                 .min_by_key(|(key, _)| *key)
         }
     }
@@ -177,7 +175,9 @@ mod tests {
     use super::*;
     use crate::{
         objects::{Key, Kind},
-        routing::{BackendId, Endpoint, HostPattern, HostRoutes, PathMatch},
+        routing::{
+            BackendId, BackendSettings, Endpoint, HostPattern, HostRoutes, PathMatch, Protocol,
+        },
     };
 
     const PROTOCOL: Protocol = Protocol::Https;
@@ -188,13 +188,13 @@ mod tests {
             service: name.into(),
             port: 443,
         };
-        let backend = Backend::new(id, PROTOCOL);
+        let backend = Backend::new(BackendSettings::new(id, PROTOCOL));
         backend.set_endpoints(endpoints);
         Arc::new(backend)
     }
 
     fn addresses(ports: &[u16]) -> EndpointSet {
-        let endpoint = |port: &u16| Endpoint { addr: addr(*port) };
+        let endpoint = |port: &u16| Endpoint::at(addr(*port));
         EndpointSet::Addresses(ports.iter().map(endpoint).collect())
     }
 
@@ -225,10 +225,11 @@ mod tests {
             host: "x.example".into(),
             port: 5,
         };
+        let (named, good) = (backend("named", named), backend("good", addresses(&[2, 6])));
         let rules = [
             ("/a", "f1", &bad),
             ("/b", "f2", &down),
-            ("/c", "f3", &backend("named", named)),
+            ("/c", "f3", &named),
         ];
         let rules = rules
             .map(|(path, field, backend)| (PathMatch::Exact(path.into()), route(field, backend)));
@@ -236,19 +237,19 @@ mod tests {
         let (routes, _) = HostRoutes::new(pattern, rules, Some(route("f4", &bad)));
         let mut table = RoutingTable::default();
         table.set(Arc::new(routes));
-        table.set_default(Some(route("f5", &backend("good", addresses(&[6])))));
+        table.set_default(Some(route("f5", &good)));
 
         let tls = |reason: &str| ConnectFailure::Tls(reason.into());
-        let key = |port, name: Option<&str>| EndpointKey {
+        let key = |backend: &Arc<Backend>, port, name: Option<&str>| EndpointKey {
             addr: addr(port),
-            protocol: PROTOCOL,
             name: name.map(Into::into),
+            backend: backend.settings.clone(),
         };
         let failing = HashMap::from([
-            (key(2, None), tls("two")),
-            (key(3, None), tls("three")),
-            (key(5, Some("x.example")), tls("named")),
-            (key(6, Some("y.example")), tls("of another name")),
+            (key(&bad, 2, None), tls("two")),
+            (key(&bad, 3, None), tls("three")),
+            (key(&named, 5, Some("x.example")), tls("named")),
+            (key(&good, 6, Some("y.example")), tls("of another name")),
         ]);
         let key = Key {
             kind: Kind::Ingress,

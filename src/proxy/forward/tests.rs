@@ -20,7 +20,9 @@ use super::{
 };
 use crate::{
     limit::Connections,
-    routing::{Action, BackendId, Filter, Host, Origin, Route, RoutingTable},
+    routing::{
+        Action, BackendId, BackendSettings, Endpoint, Filter, Host, Origin, Route, RoutingTable,
+    },
     tls::{ChallengeKind, ChallengeMap},
     util::drain,
 };
@@ -35,12 +37,25 @@ struct Proxy {
 }
 
 fn table(endpoints: EndpointSet, protocol: Protocol, filters: Vec<Filter>) -> RoutingTable {
+    table_of(settings(protocol), endpoints, filters)
+}
+
+/// The settings of a backend.
+fn settings(protocol: Protocol) -> BackendSettings {
     let id = BackendId {
         namespace: "n".into(),
         service: "s".into(),
         port: 80,
     };
-    let backend = Backend::new(id, protocol);
+    BackendSettings::new(id, protocol)
+}
+
+fn table_of(
+    settings: BackendSettings,
+    endpoints: EndpointSet,
+    filters: Vec<Filter>,
+) -> RoutingTable {
+    let backend = Backend::new(settings);
     backend.set_endpoints(endpoints);
     let origin = Origin {
         namespace: "n".into(),
@@ -58,7 +73,7 @@ fn table(endpoints: EndpointSet, protocol: Protocol, filters: Vec<Filter>) -> Ro
 }
 
 fn addresses(list: &[SocketAddr]) -> EndpointSet {
-    EndpointSet::Addresses(list.iter().map(|addr| Endpoint { addr: *addr }).collect())
+    EndpointSet::Addresses(list.iter().map(|addr| Endpoint::at(*addr)).collect())
 }
 
 fn to(endpoints: &[SocketAddr]) -> Proxy {
@@ -848,6 +863,7 @@ fn no_client_gets_the_response_to_another_request() {
     assert!(responses > 400, "{responses} of 800");
 }
 
+mod backends;
 mod h2;
 mod h2_endpoints;
 mod messages;

@@ -15,8 +15,8 @@ use std::{
 use crate::{
     proxy::{Running, Settings, Shared, start},
     routing::{
-        Action, Backend, BackendId, Endpoint, EndpointSet, Filter, Listener, ListenerProtocol,
-        Origin, Protocol, Route, RoutingTable,
+        Action, Backend, BackendId, BackendSettings, Endpoint, EndpointSet, Filter, Listener,
+        ListenerProtocol, Origin, Protocol, Route, RoutingTable,
     },
     tls::{LocalCa, MinVersion, Resolver, Server, UnknownSni},
     util::drain,
@@ -44,8 +44,8 @@ impl Front {
             service: "s".into(),
             port: 80,
         };
-        let backend = Backend::new(id, Protocol::Http1);
-        backend.set_endpoints(EndpointSet::Addresses([Endpoint { addr }].into()));
+        let backend = Backend::new(BackendSettings::new(id, Protocol::Http1));
+        backend.set_endpoints(EndpointSet::Addresses([Endpoint::at(addr)].into()));
         let origin = Origin {
             namespace: "n".into(),
             name: "i".into(),

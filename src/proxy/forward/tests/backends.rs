@@ -1,0 +1,130 @@
+//! Connections and endpoints by the settings of their backend.
+
+use super::*;
+use crate::routing::{BackendLimits, BackendTls, Verify};
+
+/// Puts the backend with these settings and this endpoint behind all paths.
+fn switch_to(proxy: &Proxy, settings: BackendSettings, addr: SocketAddr) {
+    let table = table_of(settings, addresses(&[addr]), Vec::new());
+    proxy.shared.table.store(Arc::new(table));
+}
+
+#[test]
+fn backends_that_differ_share_no_connection() {
+    let addr = backend(|_, mut stream| {
+        while !head(&mut stream).is_empty() {
+            say(&mut stream, OK);
+        }
+    });
+    let plain = settings(Protocol::Http1);
+    let other_service = BackendSettings {
+        id: BackendId {
+            service: "t".into(),
+            ..plain.id.clone()
+        },
+        ..plain.clone()
+    };
+    let verified = BackendSettings {
+        tls: BackendTls {
+            verify: Verify::Always,
+            server_name: None,
+        },
+        ..plain.clone()
+    };
+    let named = BackendSettings {
+        tls: BackendTls {
+            verify: Verify::Default,
+            server_name: Some(Host::parse("a.example").expect("a host")),
+        },
+        ..plain.clone()
+    };
+    let limited = BackendSettings {
+        limits: BackendLimits {
+            requests: Some(7),
+            idle: None,
+        },
+        ..plain.clone()
+    };
+
+    let proxy = to(&[addr]);
+    let connects = || proxy.shared.counters()[0].connects.value();
+    for (number, settings) in [plain.clone(), other_service, verified, named, limited]
+        .into_iter()
+        .enumerate()
+    {
+        for _ in 0..3 {
+            switch_to(&proxy, settings.clone(), addr);
+            assert_eq!(status(&get(&proxy)), "200");
+        }
+        assert_eq!(connects(), number as u64 + 1, "{settings:?}");
+    }
+
+    switch_to(&proxy, plain, addr);
+    assert_eq!(status(&get(&proxy)), "200");
+    assert_eq!(connects(), 5, "the first connection is still there");
+}
+
+#[test]
+fn an_endpoint_has_no_more_requests_than_its_limit() {
+    let (asked, at_backend) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let (asked, released) = (Mutex::new(asked), Mutex::new(released));
+    let addr = backend(move |_, mut stream| {
+        while !head(&mut stream).is_empty() {
+            let _ = asked.lock().expect("lock").send(());
+            let _ = released.lock().expect("lock").recv();
+            say(&mut stream, OK);
+        }
+    });
+    let limits = BackendLimits {
+        requests: Some(1),
+        idle: None,
+    };
+    let limited = BackendSettings {
+        limits,
+        ..settings(Protocol::Http1)
+    };
+    let proxy = to(&[addr]);
+    switch_to(&proxy, limited, addr);
+
+    thread::scope(|scope| {
+        let first = scope.spawn(|| get(&proxy));
+        at_backend.recv().expect("the first request");
+        assert_eq!(status(&get(&proxy)), "503");
+        release.send(()).expect("the backend waits");
+        assert_eq!(status(&first.join().expect("a response")), "200");
+    });
+
+    release.send(()).expect("the backend waits");
+    assert_eq!(status(&get(&proxy)), "200");
+}
+
+#[test]
+fn an_endpoint_without_weight_has_no_requests() {
+    let numbered = |number: usize| {
+        backend(move |_, mut stream| {
+            while !head(&mut stream).is_empty() {
+                let text = format!("HTTP/1.1 20{number} OK\r\nContent-Length: 0\r\n\r\n");
+                say(&mut stream, &text);
+            }
+        })
+    };
+    let weights = [0, 1, 3];
+    let list = weights.iter().enumerate().map(|(number, weight)| Endpoint {
+        weight: *weight,
+        ..Endpoint::at(numbered(number))
+    });
+    let proxy = to(&[]);
+    let endpoints = EndpointSet::Addresses(list.collect());
+    let table = table_of(settings(Protocol::Http1), endpoints, Vec::new());
+    proxy.shared.table.store(Arc::new(table));
+
+    let mut seen = [0_u32; 3];
+    for _ in 0..400 {
+        let response = get(&proxy);
+        let number: usize = status(&response)[2..].parse().expect("a number");
+        seen[number] += 1;
+    }
+    assert_eq!(seen[0], 0);
+    assert!(seen[1].abs_diff(100) < 50, "{seen:?}");
+}
