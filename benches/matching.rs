@@ -6,7 +6,9 @@ mod support;
 
 use std::{hint::black_box, sync::Arc, time::Instant};
 
-use gatelet::routing::{HostPattern, HostRoutes, Origin, PathMatch, Refusal, Route, RoutingTable};
+use gatelet::routing::{
+    HostPattern, HostRoutes, Origin, PathMatch, PlainGet, Refusal, Route, RoutingTable,
+};
 
 /// The number of hosts of each table.
 const HOSTS: [usize; 3] = [10, 1_000, 10_000];
@@ -73,7 +75,7 @@ fn compare(
 fn run(table: &RoutingTable, requests: &[(String, String)]) -> f64 {
     let began = Instant::now();
     for (host, path) in requests.iter().cycle().take(REQUESTS) {
-        let found = table.find(Some(black_box(host)), black_box(path));
+        let found = table.find(Some(black_box(host)), black_box(path), &PlainGet::default());
         assert!(black_box(found).is_some(), "every request has a route");
     }
     began.elapsed().as_secs_f64() * 1e9 / REQUESTS as f64

@@ -25,7 +25,9 @@ use crate::{
     k8s::Unread,
     objects::ObjectRef,
     proxy::Shared,
-    routing::{Action, Authority, Backend, Candidate, HostPattern, Route, RoutingTable, path},
+    routing::{
+        Action, Authority, Backend, Candidate, HostPattern, PlainGet, Route, RoutingTable, path,
+    },
     util::sync::lock,
 };
 
@@ -167,10 +169,15 @@ impl Inspect for Inspector {
 
         let (authority, target) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
         let authority = Authority::parse(authority.as_bytes())?;
-        let path = path::normalize(target.split(['?', '#']).next().unwrap_or("/"))?;
+        let target = target.split('#').next().unwrap_or(target);
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (target, None),
+        };
+        let path = path::normalize(path)?;
 
         let table = self.shared.table.load();
-        let candidates = table.explain(Some(&authority.host), &path);
+        let candidates = table.explain(Some(&authority.host), &path, &PlainGet { query });
         let mut report = ExplainReport {
             host: authority.host.to_string(),
             path: path.to_string(),
@@ -290,7 +297,7 @@ fn served(name: &str, hosts: &[&CertificateReport]) -> String {
 /// Returns the reports of all backends of a table, sorted.
 fn backend_reports(table: &RoutingTable, health: &Health) -> Vec<BackendReport> {
     let routes = table.hosts().flat_map(|routes| {
-        let rules = routes.rules().iter().map(|(_, route)| route);
+        let rules = routes.rules().iter().map(|rule| &rule.route);
         rules.chain(routes.fallback())
     });
 

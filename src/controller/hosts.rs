@@ -58,18 +58,18 @@ pub(super) fn assemble(
 
 /// Reports a rule whose path another rule has.
 fn path_taken(objects: &Objects, host: &HostPattern, loser: &Loser) -> Option<Finding> {
-    let (own, other) = (&loser.route.origin, &loser.winner.origin);
+    let (own, other) = (&loser.rule.route.origin, &loser.winner.origin);
 
     // Expressions have findings of their own.
-    if matches!(loser.path, PathMatch::Closed(_)) {
+    if matches!(loser.rule.path, PathMatch::Closed(_)) {
         return None;
     }
 
     let is_of_same_object = own.is_of_same_object(other);
     let rule = format!(
         "{} {} on host {host}",
-        loser.path.path_type(),
-        loser.path.as_str()
+        loser.rule.path.path_type(),
+        loser.rule.path.as_str()
     );
     let message = if is_of_same_object {
         format!(
@@ -82,7 +82,7 @@ fn path_taken(objects: &Objects, host: &HostPattern, loser: &Loser) -> Option<Fi
     };
 
     let mut finding = objects.finding(&ingress_of(own), Reason::PathTaken, &own.field, message)?;
-    if is_of_same_object && do_the_same(&loser.route.action, &loser.winner.action) {
+    if is_of_same_object && do_the_same(&loser.rule.route.action, &loser.winner.action) {
         finding.severity = EventType::Normal;
     }
     Some(finding)

@@ -18,7 +18,7 @@ use super::*;
 use crate::{
     objects::{Event, Key, Kind, RawObject, StatusPatch},
     pki::{KeyType, RenewBefore},
-    routing::{Action, EndpointSet, HostPattern, Protocol, Refusal},
+    routing::{Action, EndpointSet, HostPattern, PlainGet, Protocol, Refusal},
 };
 
 fn settings() -> Settings {
@@ -107,6 +107,9 @@ fn ingress(name: &str, host: &str, path: &str, service: &str) -> Value {
     })
 }
 
+/// Asks the table about a URL alone.
+const GET: PlainGet<'_> = PlainGet { query: None };
+
 /// Applies an output as its driver does.
 fn live(output: &Output) {
     for update in &output.endpoints {
@@ -116,7 +119,7 @@ fn live(output: &Output) {
 
 /// Returns the endpoints that a request would reach, or the refusal.
 fn met(index: &Index, host: &str, path: &str) -> String {
-    match index.table().find(Some(host), path) {
+    match index.table().find(Some(host), path, &GET) {
         None => "404".to_owned(),
         Some(found) => match &found.route.action {
             Action::Refuse(refusal) => format!("{refusal:?}"),
@@ -270,7 +273,7 @@ fn each_app_protocol_has_its_way_to_speak() {
         index.compile();
         let route = index
             .table()
-            .find(Some("a.example"), "/")
+            .find(Some("a.example"), "/", &GET)
             .expect("a route")
             .route;
         let Action::Forward(backend) = &route.action else {
@@ -576,7 +579,7 @@ fn tls_without_hosts_is_the_certificate_for_unknown_hosts() {
             "{spec}"
         );
         let redirects = |host: &str| {
-            let found = index.table().find(Some(host), "/").expect("a route");
+            let found = index.table().find(Some(host), "/", &GET).expect("a route");
             found.route.redirect(found.tls).is_some()
         };
         assert!(redirects("b.example") && !redirects("a.example"), "{spec}");

@@ -175,7 +175,7 @@ async fn route_request(
 
     let table = worker.shared.table.load();
     let found = table
-        .find(host, &path)
+        .find(host, &path, head)
         .ok_or_else(|| Error::us(Kind::NoRoute))?;
     let (route, tls) = (found.route.clone(), found.tls);
     drop(table);

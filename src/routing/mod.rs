@@ -6,10 +6,14 @@
 
 pub mod backend;
 pub mod host;
+mod host_hash;
 pub mod listener;
+mod literals;
 mod matcher;
 pub mod path;
+pub mod pattern;
 pub mod route;
+pub mod rule;
 pub mod table;
 
 pub use backend::{
@@ -20,5 +24,7 @@ pub use host::{Authority, Host, HostError, HostPattern};
 pub use listener::{Listener, ListenerProtocol};
 pub use matcher::Loser;
 pub use path::{Closed, PathError, PathMatch};
+pub use pattern::{Pattern, PatternError};
 pub use route::{Action, Filter, Origin, Refusal, Route};
-pub use table::{Candidate, Found, HostRoutes, RoutingTable};
+pub use rule::{Conditions, Head, HeaderMatch, PlainGet, QueryMatch, Rule, TextMatch};
+pub use table::{Candidate, Found, HostRoutes, HostSearch, RoutingTable};

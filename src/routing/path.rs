@@ -1,7 +1,8 @@
 //! Paths: normal form of a request path, and the three matches of Ingress v1.
 
-use std::{borrow::Cow, cmp::Reverse};
+use std::borrow::Cow;
 
+use super::Pattern;
 use crate::util::percent;
 
 /// The condition of a rule on the normalised path of a request.
@@ -19,6 +20,8 @@ pub enum PathMatch {
     Start(Box<str>),
     /// Every path that a regular expression could match. Its route refuses the request.
     Closed(Box<Closed>),
+    /// Every path that a regular expression takes.
+    Pattern(Box<Pattern>),
 }
 
 /// The paths that a regular expression could match: those that begin with its literal prefix. Upper
@@ -67,6 +70,7 @@ impl PathMatch {
                 .is_some_and(|rest| rest.starts_with('/')),
             Self::Start(start) => path.starts_with(&**start),
             Self::Closed(closed) => closed.matches(path),
+            Self::Pattern(pattern) => pattern.matches(path.as_bytes()),
         }
     }
 
@@ -75,6 +79,7 @@ impl PathMatch {
         match self {
             Self::Exact(path) | Self::Prefix(path) | Self::Below(path) | Self::Start(path) => path,
             Self::Closed(closed) => &closed.text,
+            Self::Pattern(pattern) => pattern.as_str(),
         }
     }
 
@@ -84,22 +89,46 @@ impl PathMatch {
             Self::Exact(_) => "Exact",
             Self::Prefix(_) | Self::Below(_) => "Prefix",
             Self::Start(_) => "ImplementationSpecific",
-            Self::Closed(_) => "regular expression",
+            Self::Closed(_) | Self::Pattern(_) => "regular expression",
         }
     }
 
-    /// Returns the order of precedence: Exact first, then longer before shorter, then the match
-    /// that takes fewer paths. Every path begins with `/`, so ImplementationSpecific `/` equals
-    /// Prefix `/`.
-    pub(super) fn precedence(&self) -> (u8, Reverse<usize>, u8) {
-        let length = Reverse(self.literal().len());
+    /// Returns its part of the order of precedence: true for an exact path; otherwise the length,
+    /// where longer comes first, and a rank, where the match that takes fewer paths is lower. Every
+    /// path begins with `/`, so ImplementationSpecific `/` equals Prefix `/`.
+    pub(super) fn precedence(&self) -> (bool, usize, u8) {
+        let length = self.literal().len();
         match self {
-            Self::Exact(_) => (0, Reverse(0), 0),
-            Self::Below(_) => (1, length, 0),
-            Self::Prefix(_) => (1, length, 1),
-            Self::Start(path) if **path == *"/" => (1, length, 1),
-            Self::Start(_) => (1, length, 2),
-            Self::Closed(_) => (1, length, 3),
+            Self::Exact(_) => (true, 0, 0),
+            Self::Pattern(_) => (false, length, 0),
+            Self::Below(_) => (false, length, 1),
+            Self::Prefix(_) => (false, length, 2),
+            Self::Start(path) if **path == *"/" => (false, length, 2),
+            Self::Start(_) => (false, length, 3),
+            Self::Closed(_) => (false, length, 4),
+        }
+    }
+
+    /// Returns true if the other one takes the same paths: `/foo/` and `/foo` are the same Prefix.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Closed(one), Self::Closed(other)) if one.elements != other.elements => false,
+            (Self::Pattern(one), Self::Pattern(other)) => one == other,
+            _ => self.precedence() == other.precedence() && self.literal() == other.literal(),
+        }
+    }
+
+    /// Reports whether it matches a path that is known to begin with its literal, which has this
+    /// length.
+    pub(super) fn takes_after(&self, path: &str, length: usize) -> bool {
+        let next = path.as_bytes().get(length);
+        match self {
+            Self::Exact(_) => next.is_none(),
+            Self::Prefix(_) => matches!(next, None | Some(b'/')),
+            Self::Below(_) => next == Some(&b'/'),
+            Self::Start(_) => true,
+            Self::Closed(closed) => !closed.elements || matches!(next, None | Some(b'/')),
+            Self::Pattern(pattern) => pattern.matches(path.as_bytes()),
         }
     }
 
@@ -108,9 +137,11 @@ impl PathMatch {
     pub(super) fn literal(&self) -> &str {
         match self {
             Self::Prefix(path) | Self::Below(path) => path.trim_end_matches('/'),
-            Self::Exact(path) | Self::Start(path) if **path != *"/" => path,
+            Self::Exact(path) => path,
+            Self::Start(path) if **path != *"/" => path,
             Self::Closed(closed) if *closed.prefix != *"/" => &closed.prefix,
-            Self::Exact(_) | Self::Start(_) | Self::Closed(_) => "",
+            Self::Start(_) | Self::Closed(_) => "",
+            Self::Pattern(pattern) => pattern.prefix(),
         }
     }
 
@@ -122,7 +153,8 @@ impl PathMatch {
         } else {
             &*closed.prefix
         };
-        !matches!(self, Self::Exact(_) | Self::Closed(_)) && self.literal() == prefix
+        !matches!(self, Self::Exact(_) | Self::Closed(_) | Self::Pattern(_))
+            && self.literal() == prefix
     }
 }
 

@@ -1,20 +1,17 @@
 //! The routing table and its lookup.
 //!
-//! The most specific host pattern decides: the exact host, then the wildcard one label up, then the
-//! rules without a host. When that pattern has no matching path, its own fallback answers, then the
-//! default of the table; other patterns are not asked. This is what server blocks do in
-//! ingress-nginx, and it keeps a host in its owner's hands.
+//! The most specific host pattern comes first: the exact host, then the wildcard one label up, then
+//! the rules without a host. If that pattern has no matching path, its own fallback takes the
+//! request, and [`HostSearch`] says whether other patterns may.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasher, RandomState},
-    sync::Arc,
-};
+use std::{collections::HashMap, hash::BuildHasher, sync::Arc};
 
 use super::{
-    HostPattern, PathMatch, Route,
+    HostPattern, PathMatch, Route, Rule,
     host::wildcard_suffix,
+    host_hash::HostHash,
     matcher::{Loser, Matcher},
+    rule::Head,
 };
 
 /// Shards of each map: an edit copies one shard, not the table.
@@ -29,11 +26,25 @@ pub struct HostRoutes {
     tls: bool,
 }
 
+/// The host patterns that may take a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostSearch {
+    /// The most specific one alone, then the default of the table. A wildcard stands for one label.
+    /// This is what Ingress v1 and the server blocks of ingress-nginx do, and it keeps a host in
+    /// its owner's hands.
+    #[default]
+    MostSpecific,
+    /// The most specific one that has a matching rule. A wildcard stands for one label or more. This
+    /// is what Gateway API does.
+    FallThrough,
+}
+
 /// All rules of the process at one moment. Cloning it copies pointers; generations share what did
 /// not change.
 #[derive(Clone, Debug)]
 pub struct RoutingTable {
-    hash: RandomState,
+    search: HostSearch,
+    hash: HostHash,
     exact: Shards,
     wildcard: Shards,
     any: Option<Arc<HostRoutes>>,
@@ -49,7 +60,8 @@ pub struct Found<'a> {
     pub tls: bool,
 }
 
-type Shards = Box<[Option<Arc<HashMap<Box<str>, Arc<HostRoutes>>>>]>;
+type Shards = Box<[Option<Arc<Shard>>]>;
+type Shard = HashMap<Box<str>, Arc<HostRoutes>, HostHash>;
 
 /// One rule that was looked at for a request, for `explain`.
 #[derive(Clone, Debug)]
@@ -69,11 +81,12 @@ pub struct Candidate<'a> {
 // === HostRoutes ===
 
 impl HostRoutes {
-    /// Creates the rules of a host pattern. Of rules with the same match the first given wins; the
-    /// others are returned. `fallback` is for requests that no rule matches.
+    /// Creates the rules of a host pattern, given in the order of age and name of their objects. Of
+    /// rules with the same match the first wins; the others are returned. `fallback` is for requests
+    /// that no rule matches.
     pub fn new(
         pattern: HostPattern,
-        rules: impl IntoIterator<Item = (PathMatch, Arc<Route>)>,
+        rules: impl IntoIterator<Item = impl Into<Rule>>,
         fallback: Option<Arc<Route>>,
     ) -> (Self, Vec<Loser>) {
         let (matcher, losers) = Matcher::new(rules);
@@ -102,7 +115,7 @@ impl HostRoutes {
     }
 
     /// The rules in order of precedence.
-    pub fn rules(&self) -> &[(PathMatch, Arc<Route>)] {
+    pub fn rules(&self) -> &[Rule] {
         self.matcher.rules()
     }
 
@@ -111,9 +124,9 @@ impl HostRoutes {
         self.fallback.as_ref()
     }
 
-    /// Returns the route for a normalised path.
-    pub fn find(&self, path: &str) -> Option<&Arc<Route>> {
-        self.matcher.find(path).or(self.fallback.as_ref())
+    /// Returns the route for a request with this normalised path.
+    pub fn find(&self, path: &str, head: &impl Head) -> Option<&Arc<Route>> {
+        self.matcher.find(path, head).or(self.fallback.as_ref())
     }
 }
 
@@ -121,56 +134,75 @@ impl HostRoutes {
 
 impl Default for RoutingTable {
     fn default() -> Self {
+        Self::new(HostSearch::default())
+    }
+}
+
+impl RoutingTable {
+    /// Creates a table without rules.
+    pub fn new(search: HostSearch) -> Self {
         let empty = || vec![None; SHARDS].into_boxed_slice();
         Self {
-            hash: RandomState::new(),
+            search,
+            hash: HostHash::new(),
             exact: empty(),
             wildcard: empty(),
             any: None,
             default: None,
         }
     }
-}
 
-impl RoutingTable {
-    /// The route for a canonical host (`None` where the request names none) and a normalised path.
-    pub fn find(&self, host: Option<&str>, path: &str) -> Option<Found<'_>> {
-        let routes = self.host(host);
-        let route = routes
-            .and_then(|routes| routes.find(path))
+    /// Returns the route for a canonical host (`None` where the request names none), a normalised
+    /// path, and the rest of the head.
+    pub fn find(&self, host: Option<&str>, path: &str, head: &impl Head) -> Option<Found<'_>> {
+        let mut patterns = self.patterns(host).peekable();
+        let tls = patterns.peek().is_some_and(|routes| routes.tls);
+        let route = patterns
+            .find_map(|routes| routes.find(path, head))
             .or(self.default.as_ref())?;
-        Some(Found {
-            route,
-            tls: routes.is_some_and(|routes| routes.tls),
-        })
+        Some(Found { route, tls })
     }
 
-    /// The rules of the most specific pattern that takes the host.
+    /// Returns the rules of the most specific pattern that takes the host.
     pub fn host(&self, host: Option<&str>) -> Option<&Arc<HostRoutes>> {
-        host.and_then(|host| {
-            self.shard(&self.exact, host).or_else(|| {
-                wildcard_suffix(host).and_then(|suffix| self.shard(&self.wildcard, suffix))
-            })
-        })
-        .or(self.any.as_ref())
+        self.patterns(host).next()
     }
 
-    /// Every rule that is looked at for the request, in order of precedence.
-    pub fn explain(&self, host: Option<&str>, path: &str) -> Vec<Candidate<'_>> {
-        let mut candidates = Vec::new();
-        if let Some(routes) = self.host(host) {
-            let pattern = Some(&routes.pattern);
-            for (rule, route) in routes.rules() {
-                let matches = rule.matches(path);
-                candidates.push(Candidate {
-                    pattern,
-                    path: Some(rule),
-                    route,
-                    matches,
-                    wins: false,
-                });
-            }
+    /// Returns the rules of the patterns that may take requests for the host, in their order.
+    fn patterns<'a, 'h>(
+        &'a self,
+        host: Option<&'h str>,
+    ) -> impl Iterator<Item = &'a Arc<HostRoutes>> + use<'a, 'h> {
+        let (labels, hosts) = match self.search {
+            HostSearch::MostSpecific => (1, 1),
+            HostSearch::FallThrough => (usize::MAX, usize::MAX),
+        };
+        let exact = host.and_then(|host| self.shard(&self.exact, host));
+        let suffixes = std::iter::successors(host.and_then(wildcard_suffix), |suffix| {
+            wildcard_suffix(suffix)
+        });
+        let wildcards = suffixes
+            .take(labels)
+            .filter_map(|suffix| self.shard(&self.wildcard, suffix));
+        exact
+            .into_iter()
+            .chain(wildcards)
+            .chain(&self.any)
+            .take(hosts)
+    }
 
+    /// Returns every rule that is looked at for the request, in order of precedence.
+    pub fn explain(&self, host: Option<&str>, path: &str, head: &impl Head) -> Vec<Candidate<'_>> {
+        let mut candidates = Vec::new();
+        for routes in self.patterns(host) {
+            let pattern = Some(&routes.pattern);
+            candidates.extend(routes.rules().iter().map(|rule| Candidate {
+                pattern,
+                path: Some(&rule.path),
+                route: &rule.route,
+                matches: rule.matches(path, head),
+                wins: false,
+            }));
             candidates.extend(routes.fallback.iter().map(|route| Candidate {
                 pattern,
                 path: None,
@@ -242,18 +274,20 @@ impl RoutingTable {
         shards[self.index(host)].as_ref()?.get(host)
     }
 
-    fn edit(&mut self, wildcard: bool, host: &str) -> &mut HashMap<Box<str>, Arc<HostRoutes>> {
+    fn edit(&mut self, wildcard: bool, host: &str) -> &mut Shard {
         let index = self.index(host);
         let shards = if wildcard {
             &mut self.wildcard
         } else {
             &mut self.exact
         };
-        Arc::make_mut(shards[index].get_or_insert_default())
+        let shard = shards[index].get_or_insert_with(|| Arc::new(Shard::with_hasher(self.hash)));
+        Arc::make_mut(shard)
     }
 
     fn index(&self, host: &str) -> usize {
-        (self.hash.hash_one(host) as usize) % SHARDS
+        // The maps use the low bits and the seven highest ones.
+        (self.hash.hash_one(host) >> 40) as usize % SHARDS
     }
 }
 

@@ -123,7 +123,7 @@ pub(super) fn findings<'a>(
     };
 
     for host in table.hosts() {
-        let rules = host.rules().iter().map(|(_, route)| &**route);
+        let rules = host.rules().iter().map(|rule| &*rule.route);
         rules.for_each(&mut check);
         host.fallback().into_iter().for_each(|route| check(route));
     }

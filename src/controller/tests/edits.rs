@@ -37,7 +37,7 @@ fn one_changed_ingress_of_many_compiles_only_its_own_host() {
     assert!(output.certificates.is_none() && output.endpoints.is_empty());
 
     // And a request looks at the rules of its own host, however many others there are.
-    assert_eq!(after.explain(Some("h77.example"), "/new").len(), 1);
+    assert_eq!(after.explain(Some("h77.example"), "/new", &GET).len(), 1);
 
     // A Service that all use touches all, an edit of its endpoints none.
     index.apply(apply(slice(

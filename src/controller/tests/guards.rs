@@ -441,7 +441,7 @@ fn all_of_a_guarded_ingress_is_refused_without_a_redirect() {
         ("b.example", "/"),
     ] {
         assert_eq!(met(&index, host, path), "UnsupportedGuard", "{host}{path}");
-        let found = index.table().find(Some(host), path).expect("a route");
+        let found = index.table().find(Some(host), path, &GET).expect("a route");
         assert!(found.route.redirect(true).is_none() && found.route.hsts(true).is_none());
     }
 
@@ -585,7 +585,10 @@ fn https_only_annotations_redirect_plain_http() {
         index.apply(apply(annotated("web", &all)));
         let output = index.compile();
         assert!(reported(&output).is_empty(), "{name}: {output:?}");
-        let found = index.table().find(Some("a.example"), "/").expect("a route");
+        let found = index
+            .table()
+            .find(Some("a.example"), "/", &GET)
+            .expect("a route");
         assert!(found.route.redirect(found.tls).is_some(), "{name}");
     }
 }
@@ -599,7 +602,10 @@ fn https_only_rows_hold_for_their_values_only() {
             index.apply(apply(service("web")));
             index.apply(apply(annotated("web", &[(&name, value)])));
             index.compile();
-            let found = index.table().find(Some("a.example"), "/").expect("a route");
+            let found = index
+                .table()
+                .find(Some("a.example"), "/", &GET)
+                .expect("a route");
             found.route.redirect(found.tls).is_some()
         };
         assert!(held.iter().all(|value| redirects(value)), "{name}");

@@ -4,7 +4,7 @@ use super::*;
 
 /// Returns true for a redirect of plain HTTP, and true for HSTS in responses over TLS.
 fn policy(index: &Index, host: &str, path: &str) -> (bool, bool) {
-    let found = index.table().find(Some(host), path).expect("a route");
+    let found = index.table().find(Some(host), path, &GET).expect("a route");
     (
         found.route.redirect(found.tls).is_some(),
         found.route.hsts(found.tls).is_some(),

@@ -253,7 +253,7 @@ fn an_expression_closes_its_literal_prefix_in_its_namespace() {
             .collect();
         let found = index
             .table()
-            .find(Some("a.example"), "/x/admin")
+            .find(Some("a.example"), "/x/admin", &GET)
             .expect("a rule")
             .route;
         let reason = match &found.action {

@@ -1,7 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::routing::{Action, Origin, Refusal};
+use crate::routing::{Action, Conditions, Origin, PlainGet, Refusal};
+
+const GET: PlainGet<'_> = PlainGet { query: None };
 
 fn route(name: &str) -> Arc<Route> {
     Arc::new(Route {
@@ -33,7 +35,7 @@ fn table(rules: &[(&str, PathMatch, &str)]) -> RoutingTable {
 
 fn found<'a>(table: &'a RoutingTable, host: &str, path: &str) -> Option<&'a str> {
     table
-        .find(Some(host), path)
+        .find(Some(host), path, &GET)
         .map(|found| &*found.route.origin.name)
 }
 
@@ -49,7 +51,7 @@ fn kubernetes_documentation_precedence() {
     assert_eq!(found(&table, "any.example", "/ccc"), Some("root"));
     assert_eq!(found(&table, "any.example", "/foo"), Some("exact"));
     assert_eq!(found(&table, "any.example", "/foo/"), Some("prefix"));
-    assert!(table.find(None, "/x").is_some());
+    assert!(table.find(None, "/x", &GET).is_some());
 }
 
 #[test]
@@ -67,9 +69,62 @@ fn the_most_specific_host_decides_alone() {
 }
 
 #[test]
+fn unmatched_paths_fall_through_to_wider_hosts() {
+    let mut table = RoutingTable::new(HostSearch::FallThrough);
+    let root = || PathMatch::Prefix("/".into());
+    for (host, path, name) in [
+        ("a.b.example", PathMatch::Prefix("/only".into()), "exact"),
+        ("*.b.example", PathMatch::Prefix("/wild".into()), "near"),
+        ("*.example", PathMatch::Exact("/far".into()), "far"),
+        ("", root(), "any"),
+    ] {
+        let pattern = HostPattern::parse(host).expect("a pattern");
+        let (routes, _) = HostRoutes::new(pattern, [(path, route(name))], None);
+        table.set(Arc::new(routes));
+    }
+
+    for (host, path, expected) in [
+        ("a.b.example", "/only/x", "exact"),
+        ("a.b.example", "/wild", "near"),
+        ("a.b.example", "/far", "far"),
+        ("a.b.example", "/x", "any"),
+        ("c.d.b.example", "/wild", "near"),
+        ("example", "/far", "any"),
+        ("other", "/", "any"),
+    ] {
+        assert_eq!(found(&table, host, path), Some(expected), "{host}{path}");
+        let candidates = table.explain(Some(host), path, &GET);
+        let winner = candidates.iter().find(|one| one.wins).expect("a winner");
+        assert_eq!(&*winner.route.origin.name, expected, "{host}{path}");
+    }
+}
+
+#[test]
+fn conditions_fail_over_to_the_next_rule() {
+    let post = Conditions {
+        method: Some(http::Method::POST),
+        ..Conditions::default()
+    };
+    let rules = [
+        Rule {
+            conditions: Some(Box::new(post)),
+            ..(PathMatch::Exact("/a".into()), route("post")).into()
+        },
+        (PathMatch::Prefix("/".into()), route("root")).into(),
+    ];
+    let (routes, losers) = HostRoutes::new(HostPattern::Any, rules, None);
+    assert!(losers.is_empty());
+    for (method, expected) in [("POST", "post"), ("GET", "root")] {
+        let request = http::Request::builder().method(method).uri("/a").body(());
+        let found = routes.find("/a", &request.expect("a request"));
+        assert_eq!(&*found.expect("a route").origin.name, expected);
+    }
+}
+
+#[test]
 fn the_fallback_of_a_host_comes_before_the_default_of_the_table() {
     let mut table = RoutingTable::default();
-    assert!(table.find(Some("a.example"), "/").is_none());
+    assert!(table.find(Some("a.example"), "/", &GET).is_none());
     table.set_default(Some(route("default")));
     let rules = [(PathMatch::Exact("/x".into()), route("x"))];
     let pattern = HostPattern::parse("a.example").expect("a pattern");
@@ -97,7 +152,7 @@ fn a_host_with_tls_has_it_for_all_that_is_asked_of_it() {
         ("a.example", "/y", ("default", true)),
         ("b.example", "/", ("default", false)),
     ] {
-        let found = table.find(Some(host), path).expect("a route");
+        let found = table.find(Some(host), path, &GET).expect("a route");
         assert_eq!(
             (&*found.route.origin.name, found.tls),
             expected,
@@ -115,11 +170,17 @@ fn the_first_of_two_equal_rules_wins_and_names_the_loser() {
         (PathMatch::Exact("/a".into()), route("late")),
     ];
     let (routes, losers) = HostRoutes::new(HostPattern::Any, rules, None);
-    assert_eq!(&*routes.find("/a/b").expect("a route").origin.name, "first");
-    assert_eq!(&*routes.find("/a").expect("a route").origin.name, "exact");
+    assert_eq!(
+        &*routes.find("/a/b", &GET).expect("a route").origin.name,
+        "first"
+    );
+    assert_eq!(
+        &*routes.find("/a", &GET).expect("a route").origin.name,
+        "exact"
+    );
     let mut names: Vec<_> = losers
         .iter()
-        .map(|one| (&*one.route.origin.name, &*one.winner.origin.name))
+        .map(|one| (&*one.rule.route.origin.name, &*one.winner.origin.name))
         .collect();
     names.sort_unstable();
     assert_eq!(names, [("late", "exact"), ("second", "first")]);
@@ -159,7 +220,7 @@ fn a_prefix_with_a_slash_and_one_without_are_both_served() {
         let root = rule(prefix("/"), "app", "root");
         let (routes, losers) =
             HostRoutes::new(HostPattern::Any, rules.into_iter().chain([root]), None);
-        let found = |path: &str| routes.find(path).map(|route| &*route.origin.field);
+        let found = |path: &str| routes.find(path, &GET).map(|route| &*route.origin.field);
         assert!(losers.is_empty());
         for (path, field) in [
             ("/foo/bar", "plain"),
@@ -186,15 +247,15 @@ fn the_slash_at_the_end_divides_nothing_between_two_objects() {
     let served: Vec<_> = routes
         .rules()
         .iter()
-        .map(|(_, route)| (&*route.origin.name, &*route.origin.field))
+        .map(|rule| (&*rule.route.origin.name, &*rule.route.origin.field))
         .collect();
     assert_eq!(served, [("old", "slash"), ("old", "plain")]);
     let lost: Vec<_> = losers
         .iter()
         .map(|one| {
             (
-                &*one.route.origin.name,
-                &*one.route.origin.field,
+                &*one.rule.route.origin.name,
+                &*one.rule.route.origin.field,
                 &*one.winner.origin.field,
             )
         })
@@ -218,8 +279,14 @@ fn any_path_type_of_the_root_is_the_same_match() {
     ];
     let (routes, losers) = HostRoutes::new(HostPattern::Any, rules, None);
     assert_eq!(losers.len(), 1);
-    assert_eq!(&*routes.find("/x").expect("a route").origin.name, "old");
-    assert_eq!(&*routes.find("/").expect("a route").origin.name, "exact");
+    assert_eq!(
+        &*routes.find("/x", &GET).expect("a route").origin.name,
+        "old"
+    );
+    assert_eq!(
+        &*routes.find("/", &GET).expect("a route").origin.name,
+        "exact"
+    );
 }
 
 #[test]
@@ -249,7 +316,7 @@ fn what_a_regular_expression_could_match_is_closed() {
         ("/\u{e4}", "root"),
     ] {
         assert_eq!(
-            routes.find(path).map(|route| &*route.origin.field),
+            routes.find(path, &GET).map(|route| &*route.origin.field),
             Some(field),
             "{path}"
         );
@@ -296,7 +363,7 @@ fn explain_names_the_winner_that_find_returns() {
         ("a.example", PathMatch::Prefix("/".into()), "root"),
         ("a.example", PathMatch::Prefix("/api".into()), "api"),
     ]);
-    let candidates = table.explain(Some("a.example"), "/api/x");
+    let candidates = table.explain(Some("a.example"), "/api/x", &GET);
     let names: Vec<_> = candidates
         .iter()
         .map(|c| (&*c.route.origin.name, c.matches, c.wins))
@@ -320,7 +387,9 @@ fn slow<'a>(rules: &'a [(PathMatch, Arc<Route>)], path: &str) -> Option<&'a Arc<
             // Every path begins with a slash.
             PathMatch::Start(text) if **text == *"/" => (text, 1),
             PathMatch::Start(text) => (text, 0),
-            PathMatch::Below(_) | PathMatch::Closed(_) => unreachable!("no rule is made of these"),
+            PathMatch::Below(_) | PathMatch::Closed(_) | PathMatch::Pattern(_) => {
+                unreachable!("no rule is made of these")
+            }
         };
         let wanted: Vec<&str> = text
             .split('/')
@@ -362,6 +431,6 @@ proptest! {
             .collect();
         let expected = slow(&rules, &path).map(|route| route.origin.name.clone());
         let (routes, _) = HostRoutes::new(HostPattern::Any, rules, None);
-        prop_assert_eq!(routes.find(&path).map(|route| route.origin.name.clone()), expected);
+        prop_assert_eq!(routes.find(&path, &GET).map(|route| route.origin.name.clone()), expected);
     }
 }
