@@ -344,7 +344,7 @@ mod tests {
             ("/%61bc/(.*)", "all that begins with /abc/"),
             ("/a/../b/(.*)", "all that begins with /b/"),
             ("/a%4[12]", "all that begins with /a"),
-            ("/\u{fc}(.*)", "all that begins with /\u{fc}"),
+            ("/\u{fc}(.*)", "all that begins with /%C3%BC"),
             ("/(", "all that begins with /"),
             ("/a\\", "all that begins with /a"),
         ] {

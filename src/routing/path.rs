@@ -169,26 +169,43 @@ impl Closed {
     }
 }
 
-/// Brings a request path to the form that is matched and sent on: escapes of unreserved characters
-/// decoded (RFC 3986 section 6.2.2.2), dot segments removed (5.2.4), other escapes and `//` left
-/// alone. Allocates only when something changes.
+/// Brings the path of a request or a rule to the form that is matched and sent on: escapes of
+/// unreserved characters decoded (RFC 3986 section 6.2.2.2), characters that a path cannot have
+/// escaped, dot segments removed (5.2.4), `//` left alone. Other escapes are left alone, but those
+/// that stand for a character that a path cannot have are in upper case (6.2.2.1): nothing else can
+/// be meant by them. Allocates only when something changes.
 pub fn normalize(path: &str) -> Result<Cow<'_, str>, PathError> {
     if !path.starts_with('/') {
         return Err(PathError::Relative);
     }
 
-    let bytes = path.as_bytes();
-    let suspicious = bytes.iter().any(|b| matches!(b, b'%' | 0)) || path.contains("/.");
-    if !suspicious {
+    let is_normal = path.bytes().all(|byte| PLAIN[usize::from(byte)]) && !path.contains("/.");
+    if is_normal {
         return Ok(Cow::Borrowed(path));
     }
 
-    let decoded = decode_unreserved(bytes)?;
-    remove_dot_segments(&decoded).map(Cow::Owned)
+    let escaped = normalize_escapes(path.as_bytes())?;
+    remove_dot_segments(&escaped).map(Cow::Owned)
 }
 
-fn decode_unreserved(bytes: &[u8]) -> Result<String, PathError> {
-    let mut out = Vec::with_capacity(bytes.len());
+/// The bytes that stand for themselves in a normal path: those that RFC 3986 lets it have, and `[`
+/// and `]`, which clients send as they are and backends read so.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        let never = matches!(
+            byte,
+            b'"' | b'#' | b'%' | b'<' | b'>' | b'?' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}'
+        );
+        plain[byte as usize] = !never;
+        byte += 1;
+    }
+    plain
+};
+
+fn normalize_escapes(bytes: &[u8]) -> Result<String, PathError> {
+    let mut out = String::with_capacity(bytes.len());
     let mut rest = bytes;
 
     while let Some((&byte, tail)) = rest.split_first() {
@@ -200,16 +217,21 @@ fn decode_unreserved(bytes: &[u8]) -> Result<String, PathError> {
                 rest = &tail[2..];
                 match octet {
                     0 => return Err(PathError::Nul),
-                    plain if percent::is_unreserved(plain) => out.push(plain),
-                    _ => out.extend_from_slice(&[b'%', tail[0], tail[1]]),
+                    plain if percent::is_unreserved(plain) => out.push(char::from(plain)),
+                    // A delimiter, or the percent sign itself.
+                    b'%' | b'?' | b'#' => out.extend(['%', tail[0].into(), tail[1].into()]),
+                    other if PLAIN[usize::from(other)] => {
+                        out.extend(['%', tail[0].into(), tail[1].into()]);
+                    }
+                    other => percent::escape(other, &mut out),
                 }
             }
-            _ => out.push(byte),
+            plain if PLAIN[usize::from(plain)] => out.push(char::from(plain)),
+            other => percent::escape(other, &mut out),
         }
     }
 
-    // Only whole ASCII escapes were replaced by ASCII, so what was UTF-8 still is.
-    String::from_utf8(out).map_err(|_cannot_be| PathError::Encoding)
+    Ok(out)
 }
 
 fn remove_dot_segments(path: &str) -> Result<String, PathError> {

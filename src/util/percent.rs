@@ -11,18 +11,23 @@ pub fn is_unreserved(byte: u8) -> bool {
 /// Encodes every byte that is not unreserved, so that the result fits into a path segment or a
 /// query value.
 pub fn encode(text: &str) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if is_unreserved(byte) {
             out.push(char::from(byte));
         } else {
-            out.push('%');
-            out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-            out.push(char::from(DIGITS[usize::from(byte & 0x0f)]));
+            escape(byte, &mut out);
         }
     }
     out
+}
+
+/// Appends the escape of a byte.
+pub fn escape(byte: u8, out: &mut String) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    out.push('%');
+    out.push(char::from(DIGITS[usize::from(byte >> 4)]));
+    out.push(char::from(DIGITS[usize::from(byte & 0x0f)]));
 }
 
 /// Decodes every well-formed escape and keeps a malformed one as it is.

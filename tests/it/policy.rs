@@ -555,3 +555,45 @@ spec: {{type: ExternalName, externalName: localhost}}
     server.kill().expect("it runs");
     server.wait().expect("its status");
 }
+
+#[test]
+fn paths_of_rules_are_normalised_as_requests_are() {
+    let gatelet = Gatelet::start();
+    let (plain, special) = (Backend::start("plain"), Backend::start("special"));
+    let paths = backend::ingress("special", HOST, "").replace(
+        "path: /, pathType: Prefix",
+        "path: \"/a b\", pathType: Exact",
+    );
+    let more = backend::ingress("more", HOST, "")
+        .replace(
+            "path: /, pathType: Prefix",
+            "path: \"/\u{e4}\", pathType: Prefix",
+        )
+        .replace("service: {name: more", "service: {name: special");
+    gatelet.serve(&plain.manifests("plain", HOST), HOST);
+    gatelet.apply(&format!(
+        "{}{}{paths}{more}",
+        backend::service("special", ""),
+        backend::slice("special", &[special.port]),
+    ));
+    let who = |path: &str| {
+        gatelet
+            .get(HOST, path)
+            .lines()
+            .next()
+            .expect("a line")
+            .to_owned()
+    };
+
+    eventually("the special paths are served", || {
+        (who("/a%20b") == "special").then_some(())
+    });
+    for (path, expected) in [
+        ("/%C3%A4", "special"),
+        ("/%c3%a4/x", "special"),
+        ("/a%20b/x", "plain"),
+        ("/a+b", "plain"),
+    ] {
+        assert_eq!(who(path), expected, "{path}");
+    }
+}

@@ -258,7 +258,7 @@ fn an_expression_closes_its_literal_prefix_in_its_namespace() {
             .route;
         let reason = match &found.action {
             Action::Refuse(refusal) => refusal.reason(),
-            Action::Forward(_) => "",
+            _ => "",
         };
         assert_eq!(reason, expected, "{namespace}");
         assert_eq!(met(&index, "a.example", "/login"), B, "longer");
@@ -293,4 +293,30 @@ fn plain_paths_of_an_object_with_use_regex_are_served() {
             .all(|(_, reason, _)| *reason != "UnsupportedPath")
     );
     assert_eq!(met(&index, "a.example", "/a.b/c-d/e"), A);
+}
+
+#[test]
+fn paths_of_rules_are_normalised_as_requests_are() {
+    let mut index = index();
+    let paths = [
+        ("/a b", "Exact", "a"),
+        ("/\u{e4}", "Prefix", "b"),
+        ("/%c3%bc", "ImplementationSpecific", "a"),
+    ];
+    let web = with_paths(&mut index, "web", &paths);
+    index.apply(apply(web));
+    assert!(compiled(&mut index).is_empty());
+
+    for (path, expected) in [
+        ("/a%20b", A),
+        ("/%C3%A4", B),
+        ("/%c3%a4/x", B),
+        ("/\u{e4}", B),
+        ("/%C3%BCber", A),
+        ("/%C3%A4x", "404"),
+        ("/a+b", "404"),
+    ] {
+        let normal = crate::routing::path::normalize(path).expect("a path");
+        assert_eq!(met(&index, "a.example", &normal), expected, "{path}");
+    }
 }
