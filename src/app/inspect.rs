@@ -204,13 +204,23 @@ impl Inspect for Inspector {
             .is_some_and(|routes| routes.has_tls());
         report.outcome = match &route.action {
             _ if !is_https && route.redirect(has_tls).is_some() => "308 to https".to_owned(),
-            Action::Refuse(refusal) => format!("503: {}", refusal.reason()),
-            Action::Forward(backend) => {
-                report.endpoints = Health::new(&self.shared).of(backend);
-                match report.endpoints.len() {
-                    0 => format!("503: {} has no endpoints", backend.id()),
-                    _ => format!("forwarded to {} ({})", backend.id(), backend.protocol()),
-                }
+            Action::Refuse(refusal) => {
+                format!("{}: {}", refusal.status().as_u16(), refusal.reason())
+            }
+            Action::Redirect(redirect) => format!("{} redirect", redirect.status.as_u16()),
+            Action::Respond(fixed) => format!("{} without a backend", fixed.status.as_u16()),
+            Action::Forward(split) => {
+                let health = Health::new(&self.shared);
+                let outcomes = split.backends().map(|backend| {
+                    let endpoints = health.of(backend);
+                    let outcome = match endpoints.len() {
+                        0 => format!("503: {} has no endpoints", backend.id()),
+                        _ => format!("forwarded to {} ({})", backend.id(), backend.protocol()),
+                    };
+                    report.endpoints.extend(endpoints);
+                    outcome
+                });
+                outcomes.collect::<Vec<String>>().join(" or ")
             }
         };
 
@@ -304,7 +314,7 @@ fn backend_reports(table: &RoutingTable, health: &Health) -> Vec<BackendReport> 
     // Several rules can name the same backend.
     let mut backends: BTreeMap<String, &Arc<Backend>> = BTreeMap::new();
     for route in routes.chain(table.default_route()) {
-        if let Action::Forward(backend) = &route.action {
+        for backend in route.action.backends() {
             backends.insert(backend.id().to_string(), backend);
         }
     }
@@ -355,7 +365,7 @@ fn concerns(finding: &FindingReport, route: &Route) -> bool {
         let id = backend.id();
         finding.object == format!("Service {}/{}", id.namespace, id.service)
     };
-    of_rule || matches!(&route.action, Action::Forward(backend) if of_service(backend))
+    of_rule || route.action.backends().any(|backend| of_service(backend))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The backends and filter lists that compiled routes share. A backend keeps its identity over
+//! The backends and lists of steps that compiled routes share. A backend keeps its identity over
 //! compiles, because the cells of its endpoints are shared with requests.
 
 use std::{
@@ -10,15 +10,15 @@ use super::{
     EndpointUpdate, endpoints,
     objects::{Name, Objects},
 };
-use crate::routing::{Backend, BackendId, BackendSettings, EndpointSet, Filter, Protocol};
+use crate::routing::{Backend, BackendId, BackendSettings, EndpointSet, Protocol, Steps};
 
 /// The parts that routes share.
 #[derive(Debug, Default)]
 pub(super) struct Backends {
     /// The backends of each Service, one for each port and way to speak with it.
     of_service: HashMap<Name, Vec<Arc<Backend>>>,
-    /// The lists of filters. They follow from settings and a few flags, so there are never many.
-    filters: Vec<Arc<[Filter]>>,
+    /// The lists of steps. They follow from settings and a few flags, so there are never many.
+    steps: Vec<Arc<Steps>>,
 }
 
 impl Backends {
@@ -41,14 +41,18 @@ impl Backends {
         backend
     }
 
-    /// Returns the shared copy of a list of filters: few lists differ, and routes are thousands.
-    pub(super) fn share_filters(&mut self, filters: Vec<Filter>) -> Arc<[Filter]> {
-        if let Some(known) = self.filters.iter().find(|known| ***known == *filters) {
-            return known.clone();
+    /// Returns the shared copy of a list of steps: few lists differ, and routes are thousands.
+    /// `None` for an empty one.
+    pub(super) fn share_steps(&mut self, steps: Steps) -> Option<Arc<Steps>> {
+        if steps.is_empty() {
+            return None;
         }
-        let filters: Arc<[Filter]> = filters.into();
-        self.filters.push(filters.clone());
-        filters
+        if let Some(known) = self.steps.iter().find(|known| ***known == steps) {
+            return Some(known.clone());
+        }
+        let steps = Arc::new(steps);
+        self.steps.push(steps.clone());
+        Some(steps)
     }
 
     /// Returns the Services with a backend that has no endpoints yet.

@@ -1,16 +1,20 @@
 //! The endpoints of Services, and diagnoses for Services that rules lead to and that have no
 //! endpoints because of how their objects are written.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use super::{
     Finding, Reason,
-    facts::{ServiceFact, SliceFact},
+    facts::{ServiceFact, SliceAddress, SliceFact},
     objects::{Name, Objects},
 };
 use crate::{
     objects::{EventType, Key, Kind, ObjectRef, slim::ServicePort},
-    routing::{Action, Endpoint, EndpointSet, Route},
+    routing::{Backend, Endpoint, EndpointSet, Route},
 };
 
 /// The most slices that one message names.
@@ -31,8 +35,8 @@ pub(super) fn resolve(objects: &Objects, service: &Name, port: u16) -> EndpointS
         return EndpointSet::Empty;
     };
 
-    let mut ready = BTreeSet::new();
-    let mut last_resort = BTreeSet::new();
+    let mut ready = BTreeMap::new();
+    let mut last_resort = BTreeMap::new();
     for (_, slice) in objects.slices_of(service) {
         let Some((_, target)) = slice.ports.iter().find(|(name, _)| *name == named.name) else {
             continue;
@@ -40,11 +44,20 @@ pub(super) fn resolve(objects: &Objects, service: &Name, port: u16) -> EndpointS
 
         for endpoint in &slice.endpoints {
             let addr = SocketAddr::new(endpoint.address, *target);
-            if endpoint.ready {
-                ready.insert(addr);
-            } else if endpoint.last_resort {
-                last_resort.insert(addr);
-            }
+            let chosen = match endpoint {
+                SliceAddress { ready: true, .. } => &mut ready,
+                SliceAddress {
+                    last_resort: true, ..
+                } => &mut last_resort,
+                _ => continue,
+            };
+            let plain = Endpoint::at(addr);
+            chosen.entry(addr).or_insert_with(|| Endpoint {
+                id: endpoint.id.unwrap_or(plain.id),
+                zone: endpoint.zone.clone(),
+                draining: endpoint.terminating,
+                ..plain
+            });
         }
     }
 
@@ -53,7 +66,7 @@ pub(super) fn resolve(objects: &Objects, service: &Name, port: u16) -> EndpointS
         return EndpointSet::Empty;
     }
 
-    EndpointSet::Addresses(chosen.into_iter().map(Endpoint::at).collect())
+    EndpointSet::Addresses(chosen.into_values().collect())
 }
 
 /// Returns the ports of a Service that routes lead to.
@@ -61,14 +74,12 @@ pub(super) fn ports_in_use<'a>(
     service: &Name,
     routes: impl Iterator<Item = &'a Arc<Route>>,
 ) -> BTreeSet<u16> {
-    let port = |route: &Arc<Route>| match &route.action {
-        Action::Forward(backend) => {
-            let id = backend.id();
-            ((&id.namespace, &id.service) == (&service.0, &service.1)).then_some(id.port)
-        }
-        Action::Refuse(_) => None,
+    let backends = routes.flat_map(|route| route.action.backends());
+    let port = |backend: &Arc<Backend>| {
+        let id = backend.id();
+        ((&id.namespace, &id.service) == (&service.0, &service.1)).then_some(id.port)
     };
-    routes.filter_map(port).collect()
+    backends.filter_map(port).collect()
 }
 
 /// Returns the reasons why ports of a Service have no endpoints. A Service without ready Pods is in

@@ -7,10 +7,13 @@ use super::{
     peers::{self, On, PeerAnnotation},
     regex,
 };
-use crate::objects::{
-    Key, ObjectError, ObjectRef, RawObject,
-    secret::{self, ISSUER_NAME, MANAGED, Owner, WRITTEN},
-    slim::{EndpointSlice, Ingress, IngressClass, IngressSpec, Secret, Service, ServicePort},
+use crate::{
+    objects::{
+        Key, ObjectError, ObjectRef, RawObject,
+        secret::{self, ISSUER_NAME, MANAGED, Owner, WRITTEN},
+        slim::{EndpointSlice, Ingress, IngressClass, IngressSpec, Secret, Service, ServicePort},
+    },
+    routing::EndpointId,
 };
 
 /// Marks an IngressClass as the default one (`ingressclass.kubernetes.io/is-default-class`).
@@ -74,6 +77,10 @@ pub(super) struct SliceAddress {
     pub(super) ready: bool,
     /// Not ready, but still serving while it terminates: used if no endpoint is ready.
     pub(super) last_resort: bool,
+    pub(super) terminating: bool,
+    /// The identity of the object behind it, if the slice names one.
+    pub(super) id: Option<EndpointId>,
+    pub(super) zone: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -177,13 +184,18 @@ impl SliceFact {
                 .get(CONNECT)
                 .is_some_and(|value| **value == *"loopback");
 
-        let mut endpoints = Vec::new();
+        let (mut endpoints, mut zones) = (Vec::new(), Vec::new());
         for endpoint in &slice.endpoints {
             let conditions = &endpoint.conditions;
             let terminating = conditions.terminating.unwrap_or(false);
-            let ready = conditions.ready.unwrap_or(true) && !terminating;
+            // With `publishNotReadyAddresses` one that terminates is ready too.
+            let ready = conditions.ready.unwrap_or(true);
             let last_resort = !ready && terminating && conditions.serving.unwrap_or(false);
             let dial_loopback = loopback && *endpoint.node_name == *node;
+
+            let uid = &endpoint.target_ref.uid;
+            let id = (!uid.is_empty()).then(|| EndpointId::of(uid));
+            let zone = (!endpoint.zone.is_empty()).then(|| zone(&mut zones, &endpoint.zone));
 
             for address in endpoint
                 .addresses
@@ -199,6 +211,9 @@ impl SliceFact {
                     address,
                     ready,
                     last_resort,
+                    terminating,
+                    id,
+                    zone: zone.clone(),
                 });
             }
         }
@@ -264,6 +279,16 @@ impl SecretFact {
             holds: Err("it cannot be decoded"),
         }
     }
+}
+
+/// Returns the shared copy of the name of a zone: a slice has few.
+fn zone(known: &mut Vec<Arc<str>>, name: &str) -> Arc<str> {
+    if let Some(zone) = known.iter().find(|zone| ***zone == *name) {
+        return zone.clone();
+    }
+    let zone: Arc<str> = name.into();
+    known.push(zone.clone());
+    zone
 }
 
 /// Returns the spare memory of lists: decoding makes them with room for four entries.

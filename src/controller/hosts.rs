@@ -131,10 +131,10 @@ fn ingress_of(origin: &Origin) -> Name {
 /// Returns true if two actions do the same with a request.
 fn do_the_same(one: &Action, other: &Action) -> bool {
     match (one, other) {
-        (Action::Forward(one), Action::Forward(other)) => Arc::ptr_eq(one, other),
+        (Action::Forward(one), Action::Forward(other)) => one.is_same(other),
         (Action::Refuse(one), Action::Refuse(other)) => {
             *one == *other && *one != Refusal::UnsupportedPath
         }
-        (Action::Forward(_), Action::Refuse(_)) | (Action::Refuse(_), Action::Forward(_)) => false,
+        _ => false,
     }
 }

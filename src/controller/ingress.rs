@@ -22,7 +22,10 @@ use crate::{
         EventType,
         slim::{BackendPort, IngressBackend, IngressPath, IngressRule},
     },
-    routing::{Action, Filter, HostPattern, Origin, PathMatch, Refusal, Route, path},
+    routing::{
+        Action, HostPattern, Origin, PathMatch, Refusal, RequestStep, ResponseStep, Route, Steps,
+        path,
+    },
 };
 
 /// Compiles one Ingress. A problem with a part takes down that part only.
@@ -83,9 +86,8 @@ pub(super) fn controller_default(objects: &Objects, backends: &mut Backends) -> 
     };
     let redirect = Redirect::new(objects.settings.ssl_redirect, false, false);
     Some(Arc::new(Route {
-        origin,
-        action,
-        filters: filters(objects, backends, redirect, false),
+        steps: steps(objects, backends, redirect, false),
+        ..Route::new(origin, action)
     }))
 }
 
@@ -110,31 +112,30 @@ impl Redirect {
     }
 }
 
-/// Returns the filters of a route. Without `covered` they are inactive until another object puts
-/// the host under `tls`.
-fn filters(
+/// Returns the steps of a route. Without `covered` they are inactive until another object puts the
+/// host under `tls`.
+fn steps(
     objects: &Objects,
     backends: &mut Backends,
     redirect: Redirect,
     covered: bool,
-) -> Arc<[Filter]> {
-    let mut filters = Vec::new();
-    if redirect != Redirect::Never {
-        filters.push(Filter::HttpsRedirect {
-            status: StatusCode::PERMANENT_REDIRECT,
-            always: redirect == Redirect::Always,
-        });
-    }
+) -> Option<Arc<Steps>> {
+    let redirect = (redirect != Redirect::Never).then(|| RequestStep::HttpsRedirect {
+        status: StatusCode::PERMANENT_REDIRECT,
+        always: redirect == Redirect::Always,
+    });
 
     let hsts = objects.settings.hsts.as_deref();
-    if let Some(value) = hsts.and_then(|hsts| HeaderValue::from_str(hsts).ok()) {
-        filters.push(Filter::Hsts {
-            value,
-            always: covered,
-        });
-    }
+    let hsts = hsts.and_then(|hsts| HeaderValue::from_str(hsts).ok());
+    let hsts = hsts.map(|value| ResponseStep::Hsts {
+        value,
+        always: covered,
+    });
 
-    backends.share_filters(filters)
+    backends.share_steps(Steps {
+        request: redirect.into_iter().collect(),
+        response: hsts.into_iter().collect(),
+    })
 }
 
 struct Compiler<'a> {
@@ -180,16 +181,16 @@ impl Compiler<'_> {
         };
         self.out.hosts.push(pattern.clone());
 
-        let filters = self.filters(&pattern);
+        let steps = self.steps(&pattern);
         let paths = rule.http.iter().flat_map(|http| &http.paths).enumerate();
         for (p, path) in paths {
             let field = format!("spec.rules[{r}].http.paths[{p}]");
             if self.is_pattern(path) {
-                self.close(path, field, &pattern, &filters);
+                self.close(path, field, &pattern, &steps);
             } else if let Some(matched) = self.path(path, &field)
                 && let Some(action) = self.backend(&path.backend, &format!("{field}.backend"))
             {
-                let route = self.route(field, action, filters.clone());
+                let route = self.route(field, action, steps.clone());
                 self.out.rules.push((pattern.clone(), matched, route));
             }
         }
@@ -212,18 +213,18 @@ impl Compiler<'_> {
         };
 
         if self.fact.spec.rules.is_empty() {
-            let filters = self.filters(&HostPattern::Any);
-            self.out.catch_all = Some(self.route(field, action, filters));
+            let steps = self.steps(&HostPattern::Any);
+            self.out.catch_all = Some(self.route(field, action, steps));
         } else {
             for pattern in self.out.hosts.clone() {
-                let filters = self.filters(&pattern);
-                let route = self.route(field.clone(), action.clone(), filters);
+                let steps = self.steps(&pattern);
+                let route = self.route(field.clone(), action.clone(), steps);
                 self.out.fallbacks.insert(pattern, route);
             }
         }
     }
 
-    fn route(&self, field: String, action: Action, filters: Arc<[Filter]>) -> Arc<Route> {
+    fn route(&self, field: String, action: Action, steps: Option<Arc<Steps>>) -> Arc<Route> {
         let origin = Origin {
             namespace: self.name.0.clone(),
             name: self.name.1.clone(),
@@ -232,14 +233,13 @@ impl Compiler<'_> {
         match self.verdict.refusal {
             Some(refusal) => Arc::new(Route::refused(origin, refusal)),
             None => Arc::new(Route {
-                origin,
-                action,
-                filters,
+                steps,
+                ..Route::new(origin, action)
             }),
         }
     }
 
-    fn filters(&mut self, pattern: &HostPattern) -> Arc<[Filter]> {
+    fn steps(&mut self, pattern: &HostPattern) -> Option<Arc<Steps>> {
         let covered = self.out.has_tls(pattern);
         let setting = self.objects.settings.ssl_redirect;
         let redirect = Redirect::new(
@@ -247,7 +247,7 @@ impl Compiler<'_> {
             self.annotated.forced || self.annotated.https_only,
             covered,
         );
-        filters(self.objects, self.backends, redirect, covered)
+        steps(self.objects, self.backends, redirect, covered)
     }
 
     fn path(&mut self, rule: &IngressPath, field: &str) -> Option<PathMatch> {
@@ -303,7 +303,7 @@ impl Compiler<'_> {
         rule: &IngressPath,
         field: String,
         host: &HostPattern,
-        filters: &Arc<[Filter]>,
+        steps: &Option<Arc<Steps>>,
     ) {
         let closed = regex::could_match(&rule.path);
         let message = format!(
@@ -318,7 +318,7 @@ impl Compiler<'_> {
         let route = self.route(
             field,
             Action::Refuse(Refusal::UnsupportedPath),
-            filters.clone(),
+            steps.clone(),
         );
         self.out.rules.extend(
             closed

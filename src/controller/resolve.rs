@@ -12,7 +12,7 @@ use crate::{
         Kind,
         slim::{BackendPort, ServicePort},
     },
-    routing::{Action, Protocol, Refusal},
+    routing::{Action, Protocol, Refusal, Split},
 };
 
 /// A backend that does not resolve to a Service port.
@@ -89,7 +89,8 @@ pub(super) fn resolve(
         }
     };
 
-    Ok(Action::Forward(backends.get(service, number, spoken)))
+    let backend = backends.get(service, number, spoken);
+    Ok(Action::Forward(Split::to(backend)))
 }
 
 /// Returns the protocol of a port by its `appProtocol` (KEP-3726 names, and those that were in use

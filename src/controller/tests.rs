@@ -18,7 +18,7 @@ use super::*;
 use crate::{
     objects::{Event, Key, Kind, RawObject, StatusPatch},
     pki::{KeyType, RenewBefore},
-    routing::{Action, EndpointSet, HostPattern, PlainGet, Protocol, Refusal},
+    routing::{Action, EndpointId, EndpointSet, HostPattern, PlainGet, Protocol, Refusal},
 };
 
 fn settings() -> Settings {
@@ -123,15 +123,19 @@ fn met(index: &Index, host: &str, path: &str) -> String {
         None => "404".to_owned(),
         Some(found) => match &found.route.action {
             Action::Refuse(refusal) => format!("{refusal:?}"),
-            Action::Forward(backend) => match &**backend.endpoints() {
-                EndpointSet::Empty => "empty".to_owned(),
-                EndpointSet::Name { host, port } => format!("{host}:{port}"),
-                EndpointSet::Addresses(list) => list
-                    .iter()
-                    .map(|endpoint| endpoint.addr.to_string())
-                    .collect::<Vec<_>>()
-                    .join(" "),
-            },
+            Action::Forward(split) => {
+                let backend = split.backends().next().expect("a backend");
+                match &**backend.endpoints() {
+                    EndpointSet::Empty => "empty".to_owned(),
+                    EndpointSet::Name { host, port } => format!("{host}:{port}"),
+                    EndpointSet::Addresses(list) => list
+                        .iter()
+                        .map(|endpoint| endpoint.addr.to_string())
+                        .collect::<Vec<_>>()
+                        .join(" "),
+                }
+            }
+            other => format!("{other:?}"),
         },
     }
 }
@@ -221,6 +225,38 @@ fn terminating_endpoints_serve_only_without_ready_ones() {
 }
 
 #[test]
+fn endpoints_that_are_published_unready_are_used() {
+    let mut index = index();
+    index.apply(apply(service("web")));
+    index.apply(apply(ingress("web", "a.example", "/", "web")));
+    // A Pod that terminates, of a Service with `publishNotReadyAddresses`.
+    let published = json!({"addresses": ["10.0.0.9"], "conditions": {"ready": true,
+        "serving": false, "terminating": true}, "zone": "east",
+        "targetRef": {"kind": "Pod", "uid": "uid-9"}});
+    let ready = json!({"addresses": ["10.0.0.1"]});
+    index.apply(apply(slice("s1", "web", json!([published, ready]))));
+    live(&index.compile());
+    assert_eq!(met(&index, "a.example", "/"), "10.0.0.1:8080 10.0.0.9:8080");
+
+    let route = index
+        .table()
+        .find(Some("a.example"), "/", &GET)
+        .expect("a route")
+        .route;
+    let backend = route.action.backends().next().expect("a backend");
+    let EndpointSet::Addresses(list) = &**backend.endpoints() else {
+        panic!("addresses")
+    };
+    let [one, nine] = &**list else {
+        panic!("{list:?}")
+    };
+    assert_eq!((one.draining, one.zone.as_deref()), (false, None));
+    assert_eq!((nine.draining, nine.zone.as_deref()), (true, Some("east")));
+    assert_eq!(nine.id, EndpointId::of("uid-9"));
+    assert_eq!(one.id, EndpointId::of("10.0.0.1:8080"));
+}
+
+#[test]
 fn only_tcp_ports_have_backends() {
     let mut index = index();
     let mut both = service("web");
@@ -276,9 +312,7 @@ fn each_app_protocol_has_its_way_to_speak() {
             .find(Some("a.example"), "/", &GET)
             .expect("a route")
             .route;
-        let Action::Forward(backend) = &route.action else {
-            panic!("{name}: {:?}", route.action)
-        };
+        let backend = route.action.backends().next().expect("a backend");
         assert_eq!(backend.protocol(), expected, "{name}");
     }
 }

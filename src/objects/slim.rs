@@ -231,6 +231,21 @@ pub struct SliceEndpoint {
     /// `nodeName`
     #[serde(deserialize_with = "nullable")]
     pub node_name: Box<str>,
+    /// `zone`
+    #[serde(deserialize_with = "nullable")]
+    pub zone: Box<str>,
+    /// `targetRef`
+    #[serde(deserialize_with = "nullable")]
+    pub target_ref: TargetRef,
+}
+
+/// The object behind an endpoint.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct TargetRef {
+    /// `uid`
+    #[serde(deserialize_with = "nullable")]
+    pub uid: Box<str>,
 }
 
 /// `conditions` of an endpoint. Absent `ready` means ready.

@@ -52,6 +52,8 @@ pub enum Kind {
     ExpectationFailed,
     /// 431: the head (or the trailers) is over the limits.
     HeadersTooLarge,
+    /// 500: the route is configured in a way that no request can follow.
+    Misconfigured(&'static str),
     /// 502: the upstream closed the connection, or its response is malformed.
     BadGateway(&'static str),
     /// 503: there is no endpoint to send the request to.
@@ -87,6 +89,7 @@ impl Kind {
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Misconfigured(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::BadGateway(_) => StatusCode::BAD_GATEWAY,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::GatewayTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
@@ -98,6 +101,7 @@ impl Kind {
     pub fn reason(self) -> &'static str {
         match self {
             Self::BadRequest(why)
+            | Self::Misconfigured(why)
             | Self::BadGateway(why)
             | Self::Unavailable(why)
             | Self::GatewayTimeout(why) => why,

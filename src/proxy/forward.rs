@@ -33,18 +33,20 @@ use super::{
         fields::{FieldName, append},
         message::{BodyLength, RequestHead, ResponseHead},
     },
-    settings::{BalanceSetting, Settings},
+    settings::Settings,
+    terms::Terms,
     upstream::h2,
     worker::Worker,
 };
 use crate::{
     balance,
-    routing::{Backend, EndpointSet, Protocol},
+    routing::{Backend, EndpointSet, LoadBalancing, Protocol},
 };
 
 /// The results of checking and routing a request.
 pub(super) struct Matched<'a> {
     pub(super) backend: &'a Arc<Backend>,
+    pub(super) terms: Terms,
     /// Host (and port) as the client wrote them.
     pub(super) host: &'a [u8],
     /// The scheme and port by which the client reaches us.
@@ -68,22 +70,23 @@ pub(super) async fn forward(
     downstream: Downstream,
 ) -> Result<(Response, SocketAddr), Error> {
     let settings = &worker.settings;
-    let length = head.length;
-    if let (Some(limit), BodyLength::Known(length)) = (settings.max_body_bytes, length)
+    let (length, terms) = (head.length, matched.terms);
+    if let (Some(limit), BodyLength::Known(length)) = (terms.max_body_bytes, length)
         && length > limit
     {
         return Err(Error::client(Kind::BodyTooLarge));
     }
 
-    let deadline = settings.request_timeout.map(|limit| Instant::now() + limit);
+    let deadline = terms
+        .request_timeout
+        .and_then(|limit| Instant::now().checked_add(limit));
     let backend = matched.backend;
     let asks_upgrade = matched.upgrade.is_some();
 
     let (body, body_state) = if length.is_empty() {
         (RequestBody::empty(), None)
     } else {
-        let (body, body_state) =
-            RequestBody::new(downstream.clone(), settings.max_body_bytes, worker);
+        let (body, body_state) = RequestBody::new(downstream.clone(), terms.max_body_bytes, worker);
         (body, Some(body_state))
     };
 
@@ -111,13 +114,13 @@ pub(super) async fn forward(
 
     let mut sent = std::pin::pin!(async {
         let claim = match pin {
-            Some(pin) => Some(turn(worker, &pin).await?),
+            Some(pin) => Some(turn(terms, &pin).await?),
             None => None,
         };
         attempts(
             worker,
             conn,
-            backend,
+            (backend, terms),
             &downstream,
             &mut request,
             claim,
@@ -264,8 +267,8 @@ struct UpstreamResponse {
 }
 
 /// Waits until no other request of the client is on its pinned connection.
-async fn turn(worker: &Worker, pin: &Rc<pin::Pin>) -> Result<Claim, Error> {
-    let waiting = tokio::time::timeout(worker.settings.response_header_timeout, pin.claim());
+async fn turn(terms: Terms, pin: &Rc<pin::Pin>) -> Result<Claim, Error> {
+    let waiting = tokio::time::timeout(terms.response_header_timeout, pin.claim());
     let late = Kind::GatewayTimeout(
         "an earlier request on the client's own connection to the backend has not ended",
     );
@@ -279,7 +282,7 @@ async fn turn(worker: &Worker, pin: &Rc<pin::Pin>) -> Result<Claim, Error> {
 async fn attempts(
     worker: &Rc<Worker>,
     conn: &ConnInfo,
-    backend: &Arc<Backend>,
+    (backend, terms): (&Arc<Backend>, Terms),
     downstream: &Downstream,
     request: &mut Sent,
     claim: Option<Claim>,
@@ -293,7 +296,7 @@ async fn attempts(
         let (upstream, only, kept) = match kept {
             Some((upstream, connection)) => (upstream, false, Some(connection)),
             None => {
-                let (upstream, only) = pick(worker, backend, &mut tried, fresh).await?;
+                let (upstream, only) = pick(worker, (backend, terms), &mut tried, fresh).await?;
                 (upstream, only, None)
             }
         };
@@ -301,12 +304,26 @@ async fn attempts(
         let tried = match request {
             Sent::H1(writer) => {
                 once_h1(
-                    worker, &upstream, downstream, kept, writer, body_state, fresh,
+                    worker,
+                    (&upstream, terms),
+                    downstream,
+                    kept,
+                    writer,
+                    body_state,
+                    fresh,
                 )
                 .await
             }
             Sent::H2 { head, body } => {
-                once_h2(worker, &upstream, downstream, head, body, body_state).await
+                once_h2(
+                    worker,
+                    (&upstream, terms),
+                    downstream,
+                    head,
+                    body,
+                    body_state,
+                )
+                .await
             }
         };
         let error = match tried {
@@ -325,7 +342,7 @@ async fn attempts(
             Retry::IfReused => true,
             Retry::Never => false,
         };
-        if !again || attempt >= worker.settings.max_attempts {
+        if !again || attempt >= terms.max_attempts {
             return Err(error);
         }
         // A dead reused connection says nothing about its endpoint: retry the same one over a new
@@ -366,7 +383,7 @@ fn keeper(
 /// request stays in place unless there is a response.
 async fn once_h1(
     worker: &Rc<Worker>,
-    upstream: &Rc<Upstream>,
+    (upstream, terms): (&Rc<Upstream>, Terms),
     downstream: &Downstream,
     kept: Option<Connection>,
     request: &mut Option<RequestWriter>,
@@ -391,14 +408,7 @@ async fn once_h1(
     let writer = request.as_mut().expect("a request to send");
     let exchange = connection.exchange(writer, limits, |head| downstream.inform(head));
 
-    let failed = match in_time(
-        worker,
-        worker.settings.response_header_timeout,
-        exchange,
-        body_state,
-    )
-    .await
-    {
+    let failed = match in_time(worker, terms.response_header_timeout, exchange, body_state).await {
         None => return Err(late(body_state)),
         Some(Ok(head)) => {
             upstream.succeeded();
@@ -451,7 +461,7 @@ async fn once_h1(
 /// its place.
 async fn once_h2(
     worker: &Rc<Worker>,
-    upstream: &Rc<Upstream>,
+    (upstream, terms): (&Rc<Upstream>, Terms),
     downstream: &Downstream,
     head: &Request<()>,
     body: &mut Option<RequestBody>,
@@ -466,7 +476,7 @@ async fn once_h2(
 
     let sent = body.take().expect("a request to send");
     let exchange = sender.exchange(head.clone(), sent, |head| downstream.inform(head));
-    let limit = worker.settings.response_header_timeout;
+    let limit = terms.response_header_timeout;
     let failed = match in_time(worker, limit, exchange, body_state).await {
         None => {
             // The endpoint may be down: no further request may wait on this connection.
@@ -571,7 +581,7 @@ async fn in_time<T>(
 /// is the only one.
 async fn pick(
     worker: &Rc<Worker>,
-    backend: &Arc<Backend>,
+    (backend, terms): (&Arc<Backend>, Terms),
     tried: &mut u64,
     again: bool,
 ) -> Result<(Rc<Upstream>, bool), Error> {
@@ -594,7 +604,7 @@ async fn pick(
 
             let turn = worker.turn(backend).wrapping_sub(usize::from(again));
             let is_even = list.iter().all(|endpoint| endpoint.weight == 1);
-            let index = match worker.settings.balance {
+            let index = match terms.balance {
                 _ if !is_even => {
                     let weight = |index| {
                         if healthy(index) {
@@ -605,8 +615,8 @@ async fn pick(
                     };
                     balance::weighted(worker.random(), (0..list.len()).map(weight))
                 }
-                BalanceSetting::RoundRobin => balance::round_robin(turn, list.len(), healthy),
-                BalanceSetting::LeastRequest => {
+                LoadBalancing::RoundRobin => balance::round_robin(turn, list.len(), healthy),
+                LoadBalancing::LeastRequest => {
                     balance::least_request(worker.random(), list.len(), healthy, |index| {
                         at(index).in_flight.get()
                     })

@@ -1,4 +1,4 @@
-//! Handles a request from its head to the response: check, match, filters, forward.
+//! Handles a request from its head to the response: check, match, steps, action.
 
 use std::{rc::Rc, time::Instant};
 
@@ -19,9 +19,10 @@ use super::{
         message::{RequestHead, ResponseHead},
     },
     settings::AccessLog,
+    terms::Terms,
     worker::Worker,
 };
-use crate::routing::{Action, Route, path};
+use crate::routing::{Action, FixedResponse, Redirect, Refusal, RequestUrl, Route, path};
 
 /// The path of ACME's HTTP-01 challenges (RFC 8555 section 8.3). It is never redirected, whether we
 /// respond or the backend does.
@@ -182,9 +183,6 @@ async fn route_request(
 
     if let Some(record) = &mut record {
         record.route = Some(format!("{}/{}", route.origin.namespace, route.origin.name));
-        if let Action::Forward(backend) = &route.action {
-            record.backend = Some(backend.id().to_string());
-        }
         record.request_id = String::from_utf8_lossy(request_id).into_owned();
     }
 
@@ -196,32 +194,35 @@ async fn route_request(
         return redirect(status, &target, outside.https_port);
     }
 
-    let backend = match &route.action {
-        Action::Forward(backend) => backend,
-        Action::Refuse(refusal) => return Err(Error::us(Kind::Unavailable(refusal.reason()))),
+    let mut response = match &route.action {
+        Action::Refuse(refusal) => return Err(refused(*refusal)),
+        Action::Redirect(to) => redirected(to, &target, outside)?,
+        Action::Respond(fixed) => respond(fixed),
+        Action::Forward(split) => {
+            let backend = split.choose(|| worker.random()).map_err(refused)?;
+            if let Some(record) = &mut record {
+                record.backend = Some(backend.id().to_string());
+            }
+
+            let matched = Matched {
+                backend,
+                terms: Terms::new(&worker.settings, route.policy.as_deref()),
+                host: target.host,
+                outside,
+                path: &path,
+                query: target.query,
+                upgrade,
+                request_id,
+            };
+            let (response, endpoint) = forward(worker, conn, matched, head, downstream).await?;
+            if let Some(record) = record {
+                record.endpoint = Some(endpoint);
+            }
+            response
+        }
     };
 
-    let hsts = if secure {
-        hsts(conn, &route, host, tls)
-    } else {
-        None
-    };
-
-    let matched = Matched {
-        backend,
-        host: target.host,
-        outside,
-        path: &path,
-        query: target.query,
-        upgrade,
-        request_id,
-    };
-    let (mut response, endpoint) = forward(worker, conn, matched, head, downstream).await?;
-    if let Some(record) = record {
-        record.endpoint = Some(endpoint);
-    }
-
-    if let Some(value) = hsts {
+    if secure && let Some(value) = hsts(conn, &route, host, tls) {
         let fields = &mut response.head.fields;
         fields.set("strict-transport-security", value.as_bytes());
     }
@@ -265,6 +266,46 @@ fn hsts(conn: &ConnInfo, route: &Route, host: Option<&str>, tls: bool) -> Option
             .is_some_and(|tls| tls.resolver.is_own(host.unwrap_or_default()))
     };
     route.hsts(tls).filter(|_| !own()).cloned()
+}
+
+/// Returns the error of a request that its route refuses.
+fn refused(refusal: Refusal) -> Error {
+    let kind = match refusal.status() {
+        StatusCode::INTERNAL_SERVER_ERROR => Kind::Misconfigured,
+        _ => Kind::Unavailable,
+    };
+    Error::us(kind(refusal.reason()))
+}
+
+/// Returns the response that a route has for every request.
+fn respond(fixed: &FixedResponse) -> Response {
+    let mut response = Response::own(fixed.status, fixed.body.clone());
+    if let Some(value) = &fixed.content_type {
+        response.head.fields.set("content-type", value.as_bytes());
+    }
+    response
+}
+
+/// Returns the redirect of a route.
+fn redirected(
+    redirect: &Redirect,
+    target: &check::Target<'_>,
+    outside: Outside,
+) -> Result<Response, Error> {
+    let no_host = || Error::client(Kind::BadRequest("no Host"));
+    let authority = target.authority.as_ref().ok_or_else(no_host)?;
+    let location = redirect.location(RequestUrl {
+        https: outside.scheme == Scheme::Https,
+        host: &authority.host,
+        port: outside.port,
+        https_port: outside.https_port,
+        path: target.path,
+        query: target.query,
+    });
+
+    let mut response = Response::own(redirect.status, Bytes::new());
+    response.head.fields.set("location", location.as_bytes());
+    Ok(response)
 }
 
 /// Redirects to HTTPS. If that is impossible the request is refused: it must not go on in the

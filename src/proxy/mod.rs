@@ -1,4 +1,4 @@
-//! The data plane: accept, TLS, HTTP server, filters, forward, upstream pools, upgrades, error
+//! The data plane: accept, TLS, HTTP server, steps, forward, upstream pools, upgrades, error
 //! responses, drain. It knows `routing`, not Kubernetes.
 //!
 //! One current-thread runtime per core, each with its own listeners (SO_REUSEPORT) and its own
@@ -39,6 +39,7 @@ mod request;
 mod run;
 mod serve;
 pub mod settings;
+mod terms;
 mod tunnel;
 mod upstream;
 mod worker;

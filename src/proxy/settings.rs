@@ -5,6 +5,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::routing::LoadBalancing;
 use crate::util::{
     setting::InvalidSetting,
     units::{size, span},
@@ -85,23 +86,12 @@ pub struct Settings {
     #[serde(with = "span")]
     pub eject_for: Duration,
     /// The choice of an endpoint.
-    pub balance: BalanceSetting,
+    pub balance: LoadBalancing,
     /// Verify the certificates of TLS backends against the web's roots. Off by default, as with
     /// ingress-nginx.
     pub verify_backends: bool,
     /// Backends known by a name may be on this device (loopback) or have link-local addresses.
     pub local_names: bool,
-}
-
-/// The choice of an endpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BalanceSetting {
-    /// In turn.
-    #[default]
-    RoundRobin,
-    /// The one with the fewest requests in flight (of two picked at random).
-    LeastRequest,
 }
 
 /// The access log: the requests in it, and its form.
@@ -149,7 +139,7 @@ impl Default for Settings {
             max_attempts: 3,
             eject_after: 3,
             eject_for: Duration::from_secs(5),
-            balance: BalanceSetting::RoundRobin,
+            balance: LoadBalancing::RoundRobin,
             verify_backends: false,
             local_names: false,
         }

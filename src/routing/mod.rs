@@ -4,6 +4,7 @@
 //! A [`RoutingTable`] is immutable. An edit makes a new table that shares every host it did not
 //! touch.
 
+pub mod action;
 pub mod backend;
 pub mod host;
 mod host_hash;
@@ -12,10 +13,13 @@ mod literals;
 mod matcher;
 pub mod path;
 pub mod pattern;
+pub mod policy;
 pub mod route;
 pub mod rule;
+pub mod steps;
 pub mod table;
 
+pub use action::{Action, FixedResponse, PathChange, Redirect, Refusal, RequestUrl, Split};
 pub use backend::{
     Backend, BackendId, BackendLimits, BackendSettings, BackendTls, Endpoint, EndpointId,
     EndpointSet, Protocol, Verify,
@@ -25,6 +29,8 @@ pub use listener::{Listener, ListenerProtocol};
 pub use matcher::Loser;
 pub use path::{Closed, PathError, PathMatch};
 pub use pattern::{Pattern, PatternError};
-pub use route::{Action, Filter, Origin, Refusal, Route};
+pub use policy::{LoadBalancing, Policy, Stickiness, Timeouts};
+pub use route::{Origin, Route};
 pub use rule::{Conditions, Head, HeaderMatch, PlainGet, QueryMatch, Rule, TextMatch};
+pub use steps::{RequestStep, ResponseStep, Steps};
 pub use table::{Candidate, Found, HostRoutes, HostSearch, RoutingTable};

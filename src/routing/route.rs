@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
 
-use super::Backend;
+use super::{Action, Policy, Refusal, RequestStep, ResponseStep, Steps};
 
 /// The object and field of a rule, shown in `explain`, logs and metrics.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,108 +24,51 @@ impl Origin {
     }
 }
 
-/// Why a matched route answers by itself instead of forwarding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Refusal {
-    /// The Service of the backend does not exist: 503.
-    UnknownService,
-    /// The Service has no such port: 503.
-    UnknownPort,
-    /// The kind of backend (`resource`) is not supported: 503.
-    UnsupportedBackend,
-    /// It asks for a guard that is not supported: 503.
-    UnsupportedGuard,
-    /// It asks for TLS passthrough, which is not supported: 503.
-    UnsupportedPassthrough,
-    /// The path is a regular expression, and those are not matched: 503.
-    UnsupportedPath,
-}
-
-impl Refusal {
-    /// The reason in the response, in `explain` and in the access log.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::UnknownService => "the service of this route does not exist",
-            Self::UnknownPort => "the service of this route has no such port",
-            Self::UnsupportedBackend => "the backend of this route is of an unsupported kind",
-            Self::UnsupportedGuard => {
-                "access to this route is restricted in a way that is not supported"
-            }
-            Self::UnsupportedPassthrough => {
-                "TLS passthrough, which this route asks for, is not supported"
-            }
-            Self::UnsupportedPath => {
-                "the path of this route is a regular expression, which is not supported"
-            }
-        }
-    }
-}
-
-/// The treatment of a request that matched.
-#[derive(Clone, Debug)]
-pub enum Action {
-    /// Send it to an endpoint of this backend.
-    Forward(Arc<Backend>),
-    /// Answer 503 with the reason in the log.
-    Refuse(Refusal),
-}
-
-/// A step between match and forward, prepared when the table was compiled. Any may answer the
-/// request. Where one is not `always` to be taken, it is for hosts that have TLS
-/// ([`HostRoutes::has_tls`](super::HostRoutes::has_tls)).
-#[derive(Clone, Debug, PartialEq)]
-pub enum Filter {
-    /// Answer a plain-HTTP request with a redirect to `https://` of the same host, path and query.
-    HttpsRedirect {
-        /// The redirect status (308 as ingress-nginx does).
-        status: StatusCode,
-        /// Whatever the host.
-        always: bool,
-    },
-    /// Add `Strict-Transport-Security` to answers given over TLS (RFC 6797 section 7.2).
-    Hsts {
-        /// The field.
-        value: HeaderValue,
-        /// Whatever the host.
-        always: bool,
-    },
-}
-
-/// A matched rule. Immutable, shared between generations of the table.
+/// The treatment of the requests that a rule matches. Immutable, shared between generations of the
+/// table.
 #[derive(Debug)]
 pub struct Route {
     /// The rule it came from.
     pub origin: Origin,
+    /// Steps around the action; `None` for none. Most routes share one list.
+    pub steps: Option<Arc<Steps>>,
     /// The treatment of its requests.
     pub action: Action,
-    /// Steps before that, in order. Most routes share one list.
-    pub filters: Arc<[Filter]>,
+    /// The terms on which they are forwarded; `None` for the settings of the data plane.
+    pub policy: Option<Arc<Policy>>,
 }
 
 impl Route {
-    /// Creates a route that refuses every request at once, without a redirect.
-    pub fn refused(origin: Origin, refusal: Refusal) -> Self {
+    /// Creates a route without steps and policy.
+    pub fn new(origin: Origin, action: Action) -> Self {
         Self {
             origin,
-            action: Action::Refuse(refusal),
-            filters: Arc::new([]),
+            steps: None,
+            action,
+            policy: None,
         }
     }
 
-    /// The status of the redirect that plain HTTP gets; `tls` says whether the host has TLS. Its
-    /// port depends on how the client came.
+    /// Creates a route that refuses every request at once, without a redirect.
+    pub fn refused(origin: Origin, refusal: Refusal) -> Self {
+        Self::new(origin, Action::Refuse(refusal))
+    }
+
+    /// Returns the status of the redirect to HTTPS that plain HTTP gets; `tls` is true if the host
+    /// has TLS. Its port depends on how the client came.
     pub fn redirect(&self, tls: bool) -> Option<StatusCode> {
-        self.filters.iter().find_map(|filter| match filter {
-            Filter::HttpsRedirect { status, always } if *always || tls => Some(*status),
-            _ => None,
+        let steps = &self.steps.as_ref()?.request;
+        steps.iter().find_map(|step| match step {
+            RequestStep::HttpsRedirect { status, always } => (*always || tls).then_some(*status),
         })
     }
 
-    /// The `Strict-Transport-Security` of answers over TLS; `tls` says whether the host has TLS.
+    /// Returns the `Strict-Transport-Security` of responses over TLS; `tls` is true if the host has
+    /// TLS.
     pub fn hsts(&self, tls: bool) -> Option<&HeaderValue> {
-        self.filters.iter().find_map(|filter| match filter {
-            Filter::Hsts { value, always } if *always || tls => Some(value),
-            _ => None,
+        let steps = &self.steps.as_ref()?.response;
+        steps.iter().find_map(|step| match step {
+            ResponseStep::Hsts { value, always } => (*always || tls).then_some(value),
         })
     }
 }

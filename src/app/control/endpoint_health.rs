@@ -10,7 +10,7 @@ use crate::{
     controller::{Finding, Reason},
     objects::{EventType, ObjectRef},
     proxy::{ConnectFailure, EndpointHealth, EndpointKey, Shared},
-    routing::{Action, Backend, EndpointSet, Origin, Route, RoutingTable},
+    routing::{Backend, EndpointSet, Origin, Route, RoutingTable},
 };
 
 /// The health of all endpoints at one moment.
@@ -101,10 +101,9 @@ pub(super) fn findings<'a>(
 
     let mut findings = BTreeMap::new();
     let mut check = |route: &Route| {
-        let Action::Forward(backend) = &route.action else {
-            return;
-        };
-        let Some((_, failure)) = first_failing(failing, backend) else {
+        let backends = route.action.backends();
+        let failed = |backend| Some((backend, first_failing(failing, backend)?.1));
+        let Some((backend, failure)) = backends.map(|one| &**one).find_map(failed) else {
             return;
         };
         let Some(about) = reference(&route.origin) else {
@@ -176,7 +175,8 @@ mod tests {
     use crate::{
         objects::{Key, Kind},
         routing::{
-            BackendId, BackendSettings, Endpoint, HostPattern, HostRoutes, PathMatch, Protocol,
+            Action, BackendId, BackendSettings, Endpoint, HostPattern, HostRoutes, PathMatch,
+            Protocol, Split,
         },
     };
 
@@ -208,11 +208,10 @@ mod tests {
             name: "i".into(),
             field: field.into(),
         };
-        Arc::new(Route {
+        Arc::new(Route::new(
             origin,
-            action: Action::Forward(backend.clone()),
-            filters: [].into(),
-        })
+            Action::Forward(Split::to(backend.clone())),
+        ))
     }
 
     #[test]

@@ -21,7 +21,8 @@ use super::{
 use crate::{
     limit::Connections,
     routing::{
-        Action, BackendId, BackendSettings, Endpoint, Filter, Host, Origin, Route, RoutingTable,
+        Action, BackendId, BackendSettings, Endpoint, Host, Origin, RequestStep, Route,
+        RoutingTable, Split, Steps,
     },
     tls::{ChallengeKind, ChallengeMap},
     util::drain,
@@ -36,8 +37,8 @@ struct Proxy {
     _stop: tokio::sync::oneshot::Sender<()>,
 }
 
-fn table(endpoints: EndpointSet, protocol: Protocol, filters: Vec<Filter>) -> RoutingTable {
-    table_of(settings(protocol), endpoints, filters)
+fn table(endpoints: EndpointSet, protocol: Protocol, steps: Vec<RequestStep>) -> RoutingTable {
+    table_of(settings(protocol), endpoints, steps)
 }
 
 /// The settings of a backend.
@@ -53,7 +54,7 @@ fn settings(protocol: Protocol) -> BackendSettings {
 fn table_of(
     settings: BackendSettings,
     endpoints: EndpointSet,
-    filters: Vec<Filter>,
+    steps: Vec<RequestStep>,
 ) -> RoutingTable {
     let backend = Backend::new(settings);
     backend.set_endpoints(endpoints);
@@ -62,10 +63,14 @@ fn table_of(
         name: "i".into(),
         field: "f".into(),
     };
+    let steps = Steps {
+        request: steps.into(),
+        ..Steps::default()
+    };
+    let action = Action::Forward(Split::to(Arc::new(backend)));
     let route = Route {
-        origin,
-        action: Action::Forward(Arc::new(backend)),
-        filters: filters.into(),
+        steps: Some(Arc::new(steps)),
+        ..Route::new(origin, action)
     };
     let mut table = RoutingTable::default();
     table.set_default(Some(Arc::new(route)));
@@ -636,7 +641,7 @@ fn a_large_head_is_502_and_a_body_may_end_with_its_connection() {
 
 #[test]
 fn a_challenge_takes_precedence_over_the_redirect_to_https() {
-    let redirect = Filter::HttpsRedirect {
+    let redirect = RequestStep::HttpsRedirect {
         status: StatusCode::PERMANENT_REDIRECT,
         always: true,
     };
@@ -868,5 +873,6 @@ mod h2;
 mod h2_endpoints;
 mod messages;
 mod pin;
+mod policy;
 mod upgrades;
 mod uploads;

@@ -1,10 +1,10 @@
 //! The heads of messages. Each protocol turns its bytes into these and back; behind that, only the
 //! rules of RFC 9110 that name a version look at it.
 
-use http::{HeaderMap, Method, StatusCode, Version, request::Parts};
+use http::{HeaderMap, HeaderName, Method, StatusCode, Version, request::Parts};
 
 use super::fields::{Field, FieldName, Fields, Span, append};
-use crate::proxy::error::Kind;
+use crate::{proxy::error::Kind, routing::Head};
 
 /// The head of a request.
 #[derive(Debug)]
@@ -128,6 +128,22 @@ impl RequestHead {
     fn ascii(&self, span: Span) -> &str {
         // Everything else has been encoded.
         std::str::from_utf8(self.fields.text(span)).unwrap_or_default()
+    }
+}
+
+impl Head for RequestHead {
+    fn method(&self) -> &Method {
+        &self.method
+    }
+
+    fn values(&self, name: &HeaderName) -> impl Iterator<Item = &[u8]> {
+        let name = name.as_str().as_bytes();
+        let is_named = move |field: &Field<'_>| field.name.eq_ignore_ascii_case(name);
+        self.fields.iter().filter(is_named).map(|field| field.value)
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.query()
     }
 }
 

@@ -15,8 +15,8 @@ use std::{
 use crate::{
     proxy::{Running, Settings, Shared, start},
     routing::{
-        Action, Backend, BackendId, BackendSettings, Endpoint, EndpointSet, Filter, Listener,
-        ListenerProtocol, Origin, Protocol, Route, RoutingTable,
+        Action, Backend, BackendId, BackendSettings, Endpoint, EndpointSet, Listener,
+        ListenerProtocol, Origin, Protocol, ResponseStep, Route, RoutingTable, Split, Steps,
     },
     tls::{LocalCa, MinVersion, Resolver, Server, UnknownSni},
     util::drain,
@@ -51,14 +51,18 @@ impl Front {
             name: "i".into(),
             field: "f".into(),
         };
-        let hsts = Filter::Hsts {
+        let hsts = ResponseStep::Hsts {
             value: http::HeaderValue::from_static("max-age=300"),
             always: true,
         };
+        let steps = Steps {
+            response: [hsts].into(),
+            ..Steps::default()
+        };
+        let action = Action::Forward(Split::to(Arc::new(backend)));
         let route = Route {
-            origin,
-            action: Action::Forward(Arc::new(backend)),
-            filters: [hsts].into(),
+            steps: Some(Arc::new(steps)),
+            ..Route::new(origin, action)
         };
         let mut table = RoutingTable::default();
         table.set_default(Some(Arc::new(route)));

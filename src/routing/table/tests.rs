@@ -1,20 +1,17 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::routing::{Action, Conditions, Origin, PlainGet, Refusal};
+use crate::routing::{Conditions, Origin, PlainGet, Refusal};
 
 const GET: PlainGet<'_> = PlainGet { query: None };
 
 fn route(name: &str) -> Arc<Route> {
-    Arc::new(Route {
-        origin: Origin {
-            namespace: "default".into(),
-            name: name.into(),
-            field: "".into(),
-        },
-        action: Action::Refuse(Refusal::UnknownService),
-        filters: Arc::default(),
-    })
+    let origin = Origin {
+        namespace: "default".into(),
+        name: name.into(),
+        field: "".into(),
+    };
+    Arc::new(Route::refused(origin, Refusal::UnknownService))
 }
 
 fn table(rules: &[(&str, PathMatch, &str)]) -> RoutingTable {
@@ -193,14 +190,9 @@ fn rule(path: PathMatch, object: &str, field: &str) -> (PathMatch, Arc<Route>) {
         name: object.into(),
         field: field.into(),
     };
-    let action = Action::Refuse(Refusal::UnknownService);
     (
         path,
-        Arc::new(Route {
-            origin,
-            action,
-            filters: Arc::default(),
-        }),
+        Arc::new(Route::refused(origin, Refusal::UnknownService)),
     )
 }
 

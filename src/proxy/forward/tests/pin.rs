@@ -197,10 +197,8 @@ fn a_dead_pinned_connection_is_replaced_by_a_pinned_one() {
 fn an_endpoint_that_is_gone_gets_no_more_of_a_pinned_client() {
     let backends = [ntlm(), ntlm()];
     let table = table(addresses(&backends[..1]), Protocol::Http1, Vec::new());
-    let Some(Action::Forward(backend)) = table.default_route().map(|route| route.action.clone())
-    else {
-        panic!("a route to a backend")
-    };
+    let route = table.default_route().expect("a route");
+    let backend = route.action.backends().next().expect("a backend").clone();
 
     let proxy = start(Settings::default(), table);
     let mut alice = client(&proxy);

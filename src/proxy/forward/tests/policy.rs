@@ -1,0 +1,176 @@
+//! What a route says about its requests: its action, and the terms in place of the settings.
+
+use super::*;
+use crate::routing::{FixedResponse, Policy, Redirect, Refusal, Timeouts};
+
+/// A proxy whose only route has this action and policy. The settings have no limit that the policy
+/// has.
+fn with_route(action: Action, policy: Policy) -> Proxy {
+    let origin = Origin {
+        namespace: "n".into(),
+        name: "i".into(),
+        field: "f".into(),
+    };
+    let route = Route {
+        policy: Some(Arc::new(policy)),
+        ..Route::new(origin, action)
+    };
+    let mut table = RoutingTable::default();
+    table.set_default(Some(Arc::new(route)));
+    start(Settings::default(), table)
+}
+
+fn to_endpoints(list: &[SocketAddr]) -> Action {
+    let backend = Backend::new(settings(Protocol::Http1));
+    backend.set_endpoints(addresses(list));
+    Action::Forward(Split::to(Arc::new(backend)))
+}
+
+/// A backend that reads requests and never responds.
+fn silent() -> SocketAddr {
+    backend(|_, mut stream| while stream.read(&mut [0; 100]).is_ok_and(|length| length > 0) {})
+}
+
+#[test]
+fn a_policy_limits_the_time_of_a_request() {
+    let short = Some(Duration::from_millis(50));
+    for timeouts in [
+        Timeouts {
+            request: short,
+            ..Timeouts::default()
+        },
+        Timeouts {
+            response_header: short,
+            ..Timeouts::default()
+        },
+    ] {
+        let policy = Policy {
+            timeouts,
+            ..Policy::default()
+        };
+        let proxy = with_route(to_endpoints(&[silent()]), policy);
+        assert_eq!(status(&get(&proxy)), "504");
+    }
+}
+
+#[test]
+fn a_policy_limits_the_body_of_a_request() {
+    let addr = backend(|_, mut stream| {
+        head(&mut stream);
+        exactly(&mut stream, 3);
+        say(&mut stream, OK);
+    });
+    let policy = Policy {
+        max_body_bytes: Some(3),
+        ..Policy::default()
+    };
+    let proxy = with_route(to_endpoints(&[addr]), policy);
+    let post = |body: &str| {
+        let length = body.len();
+        ask(
+            &proxy,
+            &format!("POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{body}"),
+        )
+    };
+    assert_eq!(status(&post("abcd")), "413");
+    assert_eq!(status(&post("abc")), "200");
+}
+
+#[test]
+fn a_policy_limits_the_attempts_of_a_request() {
+    let refusing: Vec<_> = (0..6).map(|_| refusing()).collect();
+    for attempts in [1, 4] {
+        let policy = Policy {
+            attempts: Some(attempts),
+            ..Policy::default()
+        };
+        let proxy = with_route(to_endpoints(&refusing), policy);
+        assert_eq!(status(&get(&proxy)), "502");
+        let retries = proxy.shared.counters()[0].retries.value();
+        assert_eq!(retries, u64::from(attempts) - 1);
+    }
+}
+
+#[test]
+fn a_policy_without_limits_has_none() {
+    let addr = backend(|_, mut stream| {
+        while !head(&mut stream).is_empty() {
+            say(&mut stream, OK);
+        }
+    });
+    let policy = Policy {
+        timeouts: Timeouts {
+            request: Some(Duration::MAX),
+            ..Timeouts::default()
+        },
+        max_body_bytes: Some(u64::MAX),
+        ..Policy::default()
+    };
+    let proxy = with_route(to_endpoints(&[addr]), policy);
+    assert_eq!(status(&get(&proxy)), "200");
+}
+
+#[test]
+fn requests_are_divided_by_the_weights_of_a_route() {
+    let numbered = |number: usize| {
+        let addr = backend(move |_, mut stream| {
+            while !head(&mut stream).is_empty() {
+                let text = format!("HTTP/1.1 20{number} OK\r\nContent-Length: 0\r\n\r\n");
+                say(&mut stream, &text);
+            }
+        });
+        let backend = Backend::new(settings(Protocol::Http1));
+        backend.set_endpoints(addresses(&[addr]));
+        Ok(Arc::new(backend))
+    };
+    let parts = [
+        (1, numbered(0)),
+        (0, numbered(1)),
+        (2, numbered(2)),
+        (1, Err(Refusal::InvalidBackend)),
+    ];
+    let action = Action::Forward(Split::weighted(parts));
+    let proxy = with_route(action, Policy::default());
+
+    let mut seen = std::collections::BTreeMap::new();
+    for _ in 0..400 {
+        *seen.entry(status(&get(&proxy)).to_owned()).or_insert(0_u32) += 1;
+    }
+    let shares = [("200", 100), ("202", 200), ("500", 100)];
+    assert_eq!(seen.len(), shares.len(), "{seen:?}");
+    for (status, share) in shares {
+        assert!(seen[status].abs_diff(share) < 60, "{seen:?}");
+    }
+}
+
+#[test]
+fn a_route_responds_and_redirects_by_itself() {
+    let fixed = FixedResponse {
+        status: StatusCode::IM_A_TEAPOT,
+        content_type: Some(HeaderValue::from_static("text/plain")),
+        body: "short and stout".into(),
+    };
+    let proxy = with_route(Action::Respond(Box::new(fixed)), Policy::default());
+    let response = get(&proxy).to_ascii_lowercase();
+    assert_eq!(status(&response), "418");
+    assert!(
+        response.contains("content-type: text/plain\r\n")
+            && response.ends_with("\r\n\r\nshort and stout"),
+        "{response}"
+    );
+
+    let redirect = Redirect {
+        status: StatusCode::MOVED_PERMANENTLY,
+        https: None,
+        host: Some(Host::parse("b.example").expect("a host")),
+        port: None,
+        path: None,
+    };
+    let proxy = with_route(Action::Redirect(Box::new(redirect)), Policy::default());
+    let response = ask(&proxy, "GET /a?b HTTP/1.1\r\n\r\n").to_ascii_lowercase();
+    assert_eq!(status(&response), "301");
+    assert!(
+        response.contains("location: http://b.example/a?b\r\n"),
+        "{response}"
+    );
+}

@@ -1,0 +1,269 @@
+//! The treatment of requests that matched: forwarded to one of several backends, redirected, or
+//! responded to here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
+
+use super::{Backend, Host};
+
+/// The treatment of a request that matched.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Send it to an endpoint of one of these backends.
+    Forward(Split),
+    /// Respond with a redirect.
+    Redirect(Box<Redirect>),
+    /// Respond with this.
+    Respond(Box<FixedResponse>),
+    /// Refuse it, with the reason in the log.
+    Refuse(Refusal),
+}
+
+/// The reason why a route refuses its requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// The Service of the backend does not exist: 503.
+    UnknownService,
+    /// The Service has no such port: 503.
+    UnknownPort,
+    /// The kind of backend (`resource`) is not supported: 503.
+    UnsupportedBackend,
+    /// It asks for a guard that is not supported: 503.
+    UnsupportedGuard,
+    /// It asks for TLS passthrough, which is not supported: 503.
+    UnsupportedPassthrough,
+    /// The path is a regular expression, and those are not matched: 503.
+    UnsupportedPath,
+    /// It has no backend with a weight: 500, as Gateway API requires.
+    NoBackend,
+    /// The backend is not valid: 500, as Gateway API requires.
+    InvalidBackend,
+}
+
+impl Refusal {
+    /// Returns the status of the response.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::NoBackend | Self::InvalidBackend => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Returns the reason in the response, in `explain` and in the access log.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::UnknownService => "the service of this route does not exist",
+            Self::UnknownPort => "the service of this route has no such port",
+            Self::UnsupportedBackend => "the backend of this route is of an unsupported kind",
+            Self::UnsupportedGuard => {
+                "access to this route is restricted in a way that is not supported"
+            }
+            Self::UnsupportedPassthrough => {
+                "TLS passthrough, which this route asks for, is not supported"
+            }
+            Self::UnsupportedPath => {
+                "the path of this route is a regular expression, which is not supported"
+            }
+            Self::NoBackend => "this route has no backend",
+            Self::InvalidBackend => "the backend of this route is not valid",
+        }
+    }
+}
+
+impl Action {
+    /// Returns the backends that it may send requests to.
+    pub fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        let split = match self {
+            Self::Forward(split) => Some(split),
+            Self::Redirect(_) | Self::Respond(_) | Self::Refuse(_) => None,
+        };
+        split.into_iter().flat_map(Split::backends)
+    }
+}
+
+// === Split ===
+
+/// Backends, each with its part of the requests.
+#[derive(Clone, Debug)]
+pub struct Split(Parts);
+
+#[derive(Clone, Debug)]
+enum Parts {
+    /// All requests go to one backend, as most routes have it.
+    All(Arc<Backend>),
+    Weighted(Box<[Part]>),
+}
+
+#[derive(Clone, Debug)]
+struct Part {
+    /// The sum of the weights up to this one.
+    end: u64,
+    target: Result<Arc<Backend>, Refusal>,
+}
+
+impl Split {
+    /// Sends all requests to one backend.
+    pub fn to(backend: Arc<Backend>) -> Self {
+        Self(Parts::All(backend))
+    }
+
+    /// Divides the requests by weights. A part without a valid backend is refused; one with weight
+    /// 0 has no requests. If there is no other, all requests are refused.
+    pub fn weighted(parts: impl IntoIterator<Item = (u32, Result<Arc<Backend>, Refusal>)>) -> Self {
+        let mut end = 0;
+        let parts = parts.into_iter().filter(|(weight, _)| *weight > 0);
+        let parts = parts.map(|(weight, target)| {
+            end += u64::from(weight);
+            Part { end, target }
+        });
+        Self(Parts::Weighted(parts.collect()))
+    }
+
+    /// Chooses the backend for a request, by 64 random bits.
+    ///
+    /// # Errors
+    /// If the request is in a part without a valid backend.
+    pub fn choose(&self, random: impl FnOnce() -> u64) -> Result<&Arc<Backend>, Refusal> {
+        let parts = match &self.0 {
+            Parts::All(backend) => return Ok(backend),
+            Parts::Weighted(parts) => parts,
+        };
+
+        let total = parts.last().map_or(0, |last| last.end);
+        // The high half of the product is an even number below the total.
+        let at = ((u128::from(random()) * u128::from(total)) >> 64) as u64;
+        let index = parts.partition_point(|part| part.end <= at);
+        let part = parts.get(index).ok_or(Refusal::NoBackend)?;
+        part.target.as_ref().map_err(|refusal| *refusal)
+    }
+
+    /// Returns the valid backends.
+    pub fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        let (all, parts) = match &self.0 {
+            Parts::All(backend) => (Some(backend), &[][..]),
+            Parts::Weighted(parts) => (None, &parts[..]),
+        };
+        let weighted = parts.iter().filter_map(|part| part.target.as_ref().ok());
+        all.into_iter().chain(weighted)
+    }
+
+    /// Reports whether the other one sends all requests to the same backend.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Parts::All(one), Parts::All(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
+
+// === Responses ===
+
+/// A redirect. What is not set stays as the client asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// The status.
+    pub status: StatusCode,
+    /// True for `https`, false for `http`.
+    pub https: Option<bool>,
+    /// The host.
+    pub host: Option<Host>,
+    /// The port. Without one, a redirect that names a scheme has the port of that scheme.
+    pub port: Option<u16>,
+    /// The change of the path.
+    pub path: Option<PathChange>,
+}
+
+/// A change of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathChange {
+    /// This path in place of the whole one.
+    Whole(Box<str>),
+    /// A beginning in place of another, by elements.
+    Prefix {
+        /// The beginning that the rule matched, without a slash at the end.
+        old: Box<str>,
+        /// The beginning in place of it.
+        new: Box<str>,
+    },
+}
+
+/// The URL of a request as its client sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestUrl<'a> {
+    /// True for `https`.
+    pub https: bool,
+    /// The host.
+    pub host: &'a str,
+    /// The port.
+    pub port: u16,
+    /// The port on which the client reaches HTTPS.
+    pub https_port: u16,
+    /// The path.
+    pub path: &'a str,
+    /// The query, without `?`.
+    pub query: Option<&'a str>,
+}
+
+/// A response that is the same for every request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FixedResponse {
+    /// The status.
+    pub status: StatusCode,
+    /// `Content-Type`, if it has a body.
+    pub content_type: Option<HeaderValue>,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Redirect {
+    /// Returns the `Location` for a request.
+    pub fn location(&self, from: RequestUrl<'_>) -> String {
+        let https = self.https.unwrap_or(from.https);
+        let standard = if https { 443 } else { 80 };
+        let port = match self.port {
+            Some(port) => port,
+            None if https == from.https && self.https.is_none() => from.port,
+            None if https => from.https_port,
+            None => standard,
+        };
+
+        let mut location = String::from(if https { "https://" } else { "http://" });
+        location.push_str(self.host.as_ref().map_or(from.host, Host::as_str));
+        if port != standard {
+            location.push_str(&format!(":{port}"));
+        }
+        match &self.path {
+            None => location.push_str(from.path),
+            Some(change) => change.append(from.path, &mut location),
+        }
+        if let Some(query) = from.query {
+            location.push('?');
+            location.push_str(query);
+        }
+        location
+    }
+}
+
+impl PathChange {
+    /// Appends the changed path to a text.
+    fn append(&self, path: &str, out: &mut String) {
+        match self {
+            Self::Whole(whole) => out.push_str(whole),
+            Self::Prefix { old, new } => {
+                let rest = path.strip_prefix(&**old).unwrap_or(path);
+                let rest = rest.trim_start_matches('/');
+                let new = new.trim_end_matches('/');
+                out.push_str(new);
+                if !rest.is_empty() || new.is_empty() || path.len() > old.len() {
+                    out.push('/');
+                }
+                out.push_str(rest);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,56 @@
+//! The terms of a route that differ from the settings of the data plane.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The terms on which requests are forwarded. The settings of the data plane apply where one is
+/// `None`; the greatest value of a type stands for no limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Times.
+    pub timeouts: Timeouts,
+    /// Attempts for one request, the first included. At least one is made.
+    pub attempts: Option<u32>,
+    /// Bytes of a request body: 413 above.
+    pub max_body_bytes: Option<u64>,
+    /// The choice of an endpoint.
+    pub balancing: Option<LoadBalancing>,
+    /// What keeps a client at the endpoint that it was sent to first. The data plane does not read
+    /// it, and no object sets it.
+    pub stickiness: Option<Stickiness>,
+}
+
+/// The times of a request. The data plane does not read `connect` and `idle`, and no object sets
+/// them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For the TCP (and TLS) connect to an endpoint.
+    pub connect: Option<Duration>,
+    /// From the end of the request head sent upstream to the head of the response: 504.
+    pub response_header: Option<Duration>,
+    /// From the request head to the last byte of the response: 504, or a broken response.
+    pub request: Option<Duration>,
+    /// Between two reads or two writes of a body or an upgraded connection.
+    pub idle: Option<Duration>,
+}
+
+/// The property by which a client stays at one endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stickiness {
+    /// A cookie of this name, with the identity of the endpoint.
+    Cookie(Box<str>),
+    /// The address of the client.
+    ClientAddress,
+}
+
+/// The choice of an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoadBalancing {
+    /// In turn.
+    #[default]
+    RoundRobin,
+    /// The one with the fewest requests in flight (of two picked at random).
+    LeastRequest,
+}
