@@ -189,8 +189,8 @@ impl Literals {
         Some(node.children + short(index))
     }
 
-    /// Reports whether the rest of a path begins with the label of a node, given that the first byte
-    /// is the same.
+    /// Reports whether the rest of a path begins with the label of a node, given that the first
+    /// byte is the same.
     fn begins_with(&self, rest: &[u8], node: u32) -> bool {
         let node = &self.nodes[node as usize];
         let length = node.label_length as usize;

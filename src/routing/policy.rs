@@ -16,8 +16,8 @@ pub struct Policy {
     pub max_body_bytes: Option<u64>,
     /// The choice of an endpoint.
     pub balancing: Option<LoadBalancing>,
-    /// What keeps a client at the endpoint that it was sent to first. The data plane does not read
-    /// it, and no object sets it.
+    /// The property by which a client stays at one endpoint. The data plane does not read it, and
+    /// no object sets it.
     pub stickiness: Option<Stickiness>,
 }
 

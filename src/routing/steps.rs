@@ -1,5 +1,5 @@
-//! The steps of a route: prepared when the table is compiled, and taken in their order. Where one is
-//! not `always` to be taken, it is for hosts that have TLS
+//! The steps of a route: prepared when the table is compiled, and taken in their order. Where one
+//! is not `always` to be taken, it is for hosts that have TLS
 //! ([`HostRoutes::has_tls`](super::HostRoutes::has_tls)).
 
 use http::{HeaderValue, StatusCode};

@@ -34,8 +34,8 @@ pub enum HostSearch {
     /// its owner's hands.
     #[default]
     MostSpecific,
-    /// The most specific one that has a matching rule. A wildcard stands for one label or more. This
-    /// is what Gateway API does.
+    /// The most specific one that has a matching rule. A wildcard stands for one label or more.
+    /// This is what Gateway API does.
     FallThrough,
 }
 
@@ -82,8 +82,8 @@ pub struct Candidate<'a> {
 
 impl HostRoutes {
     /// Creates the rules of a host pattern, given in the order of age and name of their objects. Of
-    /// rules with the same match the first wins; the others are returned. `fallback` is for requests
-    /// that no rule matches.
+    /// rules with the same match the first wins; the others are returned. `fallback` is for
+    /// requests that no rule matches.
     pub fn new(
         pattern: HostPattern,
         rules: impl IntoIterator<Item = impl Into<Rule>>,

@@ -1,4 +1,4 @@
-//! What a route says about its requests: its action, and the terms in place of the settings.
+//! Routes with an action and a policy of their own.
 
 use super::*;
 use crate::routing::{FixedResponse, Policy, Redirect, Refusal, Timeouts};
