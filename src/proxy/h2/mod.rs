@@ -11,7 +11,7 @@ use http_body::{Body, Frame};
 
 use super::body::BodyError;
 
-/// Bytes that may wait to be sent on one stream.
+/// Bytes that may wait to be sent on one stream, besides the piece that its sender holds.
 pub(super) const SEND_BUFFER: usize = 64 * 1024;
 
 /// Sends a body as its stream takes it.
@@ -60,13 +60,8 @@ impl BodySender {
         self.stream.send_reset(reason);
     }
 
-    /// Sends as much as possible now, with at most `share` bytes waiting in the connection.
-    pub(super) fn poll<B>(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut body: Pin<&mut B>,
-        share: usize,
-    ) -> Poll<Sent>
+    /// Sends as much as possible now.
+    pub(super) fn poll<B>(&mut self, cx: &mut Context<'_>, mut body: Pin<&mut B>) -> Poll<Sent>
     where
         B: Body<Data = Bytes, Error = BodyError>,
     {
@@ -93,7 +88,7 @@ impl BodySender {
             }
 
             if self.stream.capacity() == 0 {
-                self.stream.reserve_capacity(self.waiting.len().min(share));
+                self.stream.reserve_capacity(self.waiting.len());
                 match self.stream.poll_capacity(cx) {
                     Poll::Ready(Some(Ok(_))) if self.stream.capacity() > 0 => {}
                     Poll::Ready(Some(Ok(_))) | Poll::Pending => {

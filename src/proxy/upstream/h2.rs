@@ -189,7 +189,7 @@ impl Sender {
 
         let received = std::future::poll_fn(|cx| {
             if let (Some(sending), Some(body)) = (&mut writer, &mut body) {
-                match sending.poll(cx, Pin::new(body), SEND_BUFFER) {
+                match sending.poll(cx, Pin::new(body)) {
                     Poll::Ready(Sent::Whole | Sent::Gone) => writer = None,
                     Poll::Ready(Sent::Broken(_)) => {
                         sending.reset(Reason::CANCEL);
@@ -243,8 +243,7 @@ fn poll_response(
 /// Sends the rest of a request.
 fn rest(mut writer: BodySender, mut body: RequestBody) -> Rest {
     Rest::send(async move {
-        let sent =
-            std::future::poll_fn(|cx| writer.poll(cx, Pin::new(&mut body), SEND_BUFFER)).await;
+        let sent = std::future::poll_fn(|cx| writer.poll(cx, Pin::new(&mut body))).await;
         if let Sent::Broken(_) = sent {
             writer.reset(Reason::CANCEL);
         }

@@ -182,7 +182,8 @@ impl Connection {
         let guard = StreamGuard::new(&self.streams);
         let (worker, conn) = (self.worker.clone(), self.conn.clone());
         tokio::task::spawn_local(async move {
-            stream::serve(&worker, &conn, request, respond, &guard.0).await;
+            let _guard = guard;
+            stream::serve(&worker, &conn, request, respond).await;
         });
     }
 

@@ -12,12 +12,12 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Version, header::DATE};
 use http_body::{Frame, SizeHint};
 
-use super::{super::Downstream, Streams};
+use super::super::Downstream;
 use crate::proxy::{
     body::{Body, BodyError},
     conn::ConnInfo,
     deadline::Deadline,
-    h2::{BodySender, SEND_BUFFER, Sent, poll_frame},
+    h2::{BodySender, Sent, poll_frame},
     handle::{self, Response},
     request::{
         fields::FieldName,
@@ -25,11 +25,6 @@ use crate::proxy::{
     },
     worker::Worker,
 };
-
-/// Bytes that may wait to be sent on a connection with many streams, if a stream has its least.
-const CONNECTION_BUFFER: usize = 1024 * 1024;
-/// The least that a stream may have waiting.
-const LEAST_BUFFER: usize = 8 * 1024;
 
 /// A stream while its request is handled.
 #[derive(Debug)]
@@ -48,7 +43,6 @@ pub(super) async fn serve(
     conn: &Rc<ConnInfo>,
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
-    streams: &Streams,
 ) {
     let (parts, body) = request.into_parts();
     let stream = Rc::new(Stream {
@@ -72,7 +66,7 @@ pub(super) async fn serve(
         Err(kind) => handle::refuse(worker, conn, *kind),
     };
     drop(head);
-    stream.send(worker, response, is_head, streams).await;
+    stream.send(worker, response, is_head).await;
 }
 
 impl Stream {
@@ -112,7 +106,7 @@ impl Stream {
     }
 
     /// Sends a response.
-    async fn send(&self, worker: &Worker, response: Response, is_head: bool, streams: &Streams) {
+    async fn send(&self, worker: &Worker, response: Response, is_head: bool) {
         let Response { head, mut body } = response;
         let empty = is_head
             || matches!(head.length, BodyLength::None | BodyLength::Known(0))
@@ -140,7 +134,7 @@ impl Stream {
         if let Ok(stream) = sent
             && !empty
         {
-            send_body(worker, stream, &mut body, streams).await;
+            send_body(worker, stream, &mut body).await;
         }
     }
 
@@ -190,14 +184,14 @@ impl Stream {
 
 /// Sends the body of a response. It ends with the stream reset if the body breaks off, or if the
 /// client takes nothing for too long (RFC 9113 section 5.4.2); the connection goes on.
-async fn send_body(worker: &Worker, stream: SendStream<Bytes>, body: &mut Body, streams: &Streams) {
+async fn send_body(worker: &Worker, stream: SendStream<Bytes>, body: &mut Body) {
     let mut deadline = Deadline::new(&worker.deadlines);
     let latest = body.latest();
     let mut sender = BodySender::new(stream);
 
     std::future::poll_fn(|cx| {
         let before = sender.progress();
-        match sender.poll(cx, Pin::new(&mut *body), streams.share()) {
+        match sender.poll(cx, Pin::new(&mut *body)) {
             Poll::Ready(Sent::Whole | Sent::Gone) => return Poll::Ready(()),
             Poll::Ready(Sent::Broken(error)) => {
                 tracing::debug!(%error, "the response is incomplete");
@@ -219,12 +213,4 @@ async fn send_body(worker: &Worker, stream: SendStream<Bytes>, body: &mut Body, 
         Poll::Pending
     })
     .await;
-}
-
-impl Streams {
-    /// Returns how many bytes of a response may wait on one stream.
-    fn share(&self) -> usize {
-        let share = CONNECTION_BUFFER / self.0.get().max(1);
-        share.clamp(LEAST_BUFFER, SEND_BUFFER)
-    }
 }
