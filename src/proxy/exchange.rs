@@ -27,7 +27,10 @@ pub(super) use self::{
     request_writer::{HeadWriter, RequestWriter},
     response_body::{Broken, ResponseBody},
 };
-use super::{h1::Limits, request::message::ResponseHead};
+use super::{
+    h1::{Limits, put_received},
+    request::message::ResponseHead,
+};
 use crate::tls::refused_later;
 
 /// The size of the first read of a response: most fit.
@@ -215,12 +218,7 @@ impl AsyncRead for Connection {
         if self.received.is_empty() {
             return Pin::new(&mut *self.transport.borrow_mut()).poll_read(cx, buf);
         }
-        let n = self.received.len().min(buf.remaining());
-        buf.put_slice(&self.received[..n]);
-        self.received.advance(n);
-        if self.received.is_empty() {
-            self.rest();
-        }
+        put_received(&mut self.received, buf);
         Poll::Ready(Ok(()))
     }
 }

@@ -12,10 +12,7 @@ use http_body::Body as _;
 use super::{
     super::{
         body::RequestBody,
-        h1::{
-            Framing,
-            writer::{MessageWriter, write_field, write_number},
-        },
+        h1::writer::{MessageWriter, write_field, write_number},
         request::message::BodyLength,
     },
     Failed, Transport,
@@ -43,13 +40,8 @@ impl RequestWriter {
         length: BodyLength,
         body: RequestBody,
     ) -> Self {
-        let framing = match length {
-            BodyLength::None => Framing::None,
-            BodyLength::Known(length) => Framing::Length(length),
-            BodyLength::Unknown => Framing::Chunked,
-        };
         Self {
-            writer: MessageWriter::new(head.end(length), framing),
+            writer: MessageWriter::new(head.end(length), length.into()),
             body,
             started: false,
             is_head: method == Method::HEAD,

@@ -6,17 +6,14 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use super::{
-    super::h1::{
-        Framing, Limits,
-        chunk::{Chunks, Part},
-        trailers,
+    super::{
+        h1::{Limits, body::BodyReader},
+        upstream::rest::Rest,
     },
-    super::upstream::rest::Rest,
     Connection, Head, MAX_STEP, RequestWriter,
 };
 
@@ -24,22 +21,12 @@ use super::{
 #[derive(Debug)]
 pub(in crate::proxy) struct ResponseBody {
     connection: Connection,
-    body: Body,
+    body: BodyReader,
+    /// The error of a body that ended early, until it is reported.
+    broken: Option<Broken>,
     persistent: bool,
     limits: Limits,
     rest: Option<Rest>,
-}
-
-#[derive(Debug)]
-enum Body {
-    Length(u64),
-    /// The parser of the chunks, and the bytes of the trailer section so far.
-    Chunked(Box<(Chunks, Vec<u8>)>),
-    /// The data is complete; the trailers have yet to be passed on.
-    Trailers(Box<HeaderMap>),
-    /// The body ended early. The error is reported once the server has had a turn (the flag).
-    Broken(Option<Broken>, bool),
-    UntilClose,
 }
 
 /// The reason why a body ended early.
@@ -81,16 +68,10 @@ impl ResponseBody {
             })
         });
 
-        let body = match head.framing {
-            Framing::None => Body::Length(0),
-            Framing::Length(length) => Body::Length(length),
-            Framing::Chunked => Body::Chunked(Box::new((Chunks::new(), Vec::new()))),
-            Framing::UntilClose => Body::UntilClose,
-        };
-
         Self {
             connection,
-            body,
+            body: BodyReader::new(head.framing),
+            broken: None,
             persistent: head.persistent,
             limits,
             rest,
@@ -99,14 +80,7 @@ impl ResponseBody {
 
     /// Takes the whole body, if it came with the head.
     pub(in crate::proxy) fn whole(&mut self) -> Option<Bytes> {
-        let Body::Length(left) = &mut self.body else {
-            return None;
-        };
-        let length = usize::try_from(*left)
-            .ok()
-            .filter(|length| *length <= self.connection.received.len())?;
-        *left = 0;
-        Some(self.connection.received.split_to(length).freeze())
+        self.body.take_whole(&mut self.connection.received)
     }
 
     /// Returns the connection if the response is complete and another request may be sent on it.
@@ -126,14 +100,11 @@ impl ResponseBody {
 
     /// Returns true if the body is complete.
     pub(in crate::proxy) fn is_end(&self) -> bool {
-        matches!(self.body, Body::Length(0))
+        self.body.is_end()
     }
 
     pub(in crate::proxy) fn size_hint(&self) -> SizeHint {
-        match self.body {
-            Body::Length(left) => SizeHint::with_exact(left),
-            _ => SizeHint::default(),
-        }
+        self.body.size_hint()
     }
 
     /// Returns the next piece of the body.
@@ -141,108 +112,43 @@ impl ResponseBody {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        loop {
-            if let Body::Broken(error, waited) = &mut self.body {
-                // On an error the server drops what it has not written, and the client would see no
-                // response at all. So it gets a turn to write first.
-                if !std::mem::replace(waited, true) {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                return Poll::Ready(error.take().map(Err));
+        if let Some(error) = self.broken.take() {
+            self.persistent = false;
+            self.body = BodyReader::default();
+            return Poll::Ready(Some(Err(error)));
+        }
+        match self.poll_part(cx) {
+            Poll::Ready(Some(Err(error))) => {
+                // An HTTP/2 stream that is reset drops what has not been written, and the client
+                // would see no response at all. So its connection gets a turn to write first.
+                self.broken = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
-            match self.poll_part(cx) {
-                Poll::Ready(Some(Err(error))) => self.body = Body::Broken(Some(error), false),
-                polled => return polled,
-            }
+            polled => polled,
         }
     }
 
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         loop {
             let received = &mut self.connection.received;
-            match &mut self.body {
-                Body::Length(0) | Body::Broken(..) => return Poll::Ready(None),
-                Body::Trailers(trailers) => {
-                    let trailers = std::mem::take(&mut **trailers);
-                    self.body = Body::Length(0);
-                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
-                }
-                _ if received.is_empty() => {}
-                Body::Length(left) => {
-                    let data = take(received, usize::try_from(*left).unwrap_or(usize::MAX));
-                    *left -= data.len() as u64;
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-                Body::UntilClose => {
-                    let data = take(received, usize::MAX);
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-                Body::Chunked(_) => {
-                    let Some(data) = self.next_chunk()? else {
-                        continue;
-                    };
-                    // The framing after the chunk, and perhaps the end, has often come with it.
-                    while self.framing_next() {
-                        if let Err(error) = self.next_chunk() {
-                            self.body = Body::Broken(Some(error), false);
-                        }
-                    }
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
+            match self.body.take(received, self.limits) {
+                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(None) if self.body.is_end() => return Poll::Ready(None),
+                Ok(None) => {}
+                Err(kind) => return Poll::Ready(Some(Err(Broken::Chunks(kind.reason())))),
             }
 
-            let room = match self.body {
-                Body::Length(left) => usize::try_from(left).unwrap_or(MAX_STEP).min(MAX_STEP),
-                _ => self.connection.step,
+            let room = match self.body.size_hint().exact() {
+                Some(left) => usize::try_from(left).unwrap_or(MAX_STEP).min(MAX_STEP),
+                None => self.connection.step,
             };
-
             match ready!(self.connection.poll_receive(cx, room)) {
-                Ok(0) if matches!(self.body, Body::UntilClose) => self.body = Body::Length(0),
+                Ok(0) if self.body.end() => {}
                 Ok(0) => return Poll::Ready(Some(Err(Broken::Short))),
                 Ok(_) => {}
                 Err(error) => return Poll::Ready(Some(Err(Broken::Transport(error)))),
             }
         }
     }
-
-    /// Returns true if the next received bytes are chunk framing and not data.
-    fn framing_next(&self) -> bool {
-        matches!(&self.body, Body::Chunked(chunked) if !chunked.0.in_data())
-            && !self.connection.received.is_empty()
-    }
-
-    /// Takes the next part of a chunked body off the received bytes. Returns it if it is data.
-    fn next_chunk(&mut self) -> Result<Option<Bytes>, Broken> {
-        let Body::Chunked(chunked) = &mut self.body else {
-            return Ok(None);
-        };
-        let (chunks, section) = &mut **chunked;
-        let received = &mut self.connection.received;
-
-        let part = chunks
-            .next(received, self.limits)
-            .map_err(|kind| Broken::Chunks(kind.reason()))?;
-
-        match part {
-            Part::Data(length) => return Ok(Some(take(received, length))),
-            Part::Framing(length) => drop(received.split_to(length)),
-            Part::Trailers(length) => section.extend_from_slice(&received.split_to(length)),
-            Part::End(length) => {
-                section.extend_from_slice(&received.split_to(length));
-                let trailers =
-                    trailers::parse(section, self.limits).ok_or(Broken::Chunks("bad trailer"))?;
-                self.body = if trailers.is_empty() {
-                    Body::Length(0)
-                } else {
-                    Body::Trailers(Box::new(trailers))
-                };
-            }
-        }
-        Ok(None)
-    }
-}
-
-fn take(received: &mut BytesMut, length: usize) -> Bytes {
-    received.split_to(length.min(received.len())).freeze()
 }

@@ -2,11 +2,11 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{body::Incoming, head::Scanner};
+use super::head::Scanner;
 use crate::proxy::{
     error::Kind,
-    h1::Limits,
-    request::message::{BodyLength, RequestHead},
+    h1::{Framing, Limits, body::BodyReader},
+    request::message::RequestHead,
 };
 
 const LIMITS: Limits = Limits {
@@ -79,7 +79,7 @@ pub fn chunks(data: &[u8]) {
 
 /// Returns the decoded data and trailers, and the number of bytes behind the end or the error.
 fn decode(pieces: &[&[u8]]) -> (Vec<u8>, String, Result<Option<usize>, Kind>) {
-    let mut body = Incoming::new(BodyLength::Unknown);
+    let mut body = BodyReader::new(Framing::Chunked);
     let (mut received, mut decoded, mut trailers) = (BytesMut::new(), Vec::new(), String::new());
     let mut result = Ok(None);
     for piece in pieces {

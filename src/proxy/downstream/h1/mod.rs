@@ -1,7 +1,6 @@
 //! HTTP/1.1 with a client (RFC 9112): one task reads a head, handles the request, writes the
 //! response, and goes on to the next. Nobody else decides when the connection ends.
 
-mod body;
 #[cfg(fuzzing)]
 pub(in crate::proxy) mod fuzz;
 mod head;
@@ -12,7 +11,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use http::{Method, Version};
@@ -309,7 +308,7 @@ impl Connection {
     /// if it is too long, or does not come in time.
     async fn discard_body(&mut self) -> bool {
         let mut left = MAX_DISCARD;
-        let latest = Instant::now() + self.worker.settings.client_header_timeout;
+        let limit = self.worker.settings.client_header_timeout;
         std::future::poll_fn(|cx| {
             loop {
                 match self.transport.poll_body(cx) {
@@ -323,8 +322,7 @@ impl Connection {
                     }
                     Poll::Ready(Some(Err(_))) => return Poll::Ready(false),
                     Poll::Pending => {
-                        let limit = self.worker.settings.client_header_timeout;
-                        return if self.deadline.is_over(cx, limit, Some(latest)) {
+                        return if self.deadline.is_over(cx, limit, None) {
                             Poll::Ready(false)
                         } else {
                             Poll::Pending

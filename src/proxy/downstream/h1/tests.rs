@@ -1,7 +1,8 @@
 use bytes::BytesMut;
 use http::Method;
 
-use super::{body::Incoming, *};
+use super::*;
+use crate::proxy::h1::body::BodyReader;
 
 const LIMITS: Limits = Limits {
     bytes: 1024,
@@ -11,7 +12,7 @@ const LIMITS: Limits = Limits {
 /// Returns the bytes that are used, the number of heads among them, and the reason if the rest was
 /// refused.
 fn pass(bytes: &[u8], step: usize) -> (&[u8], usize, Option<&'static str>) {
-    let (mut scanner, mut body) = (Scanner::default(), Incoming::default());
+    let (mut scanner, mut body) = (Scanner::default(), BodyReader::default());
     let (mut received, mut heads, mut fed) = (BytesMut::new(), 0, 0);
 
     for piece in bytes.chunks(step) {
@@ -30,7 +31,7 @@ fn pass(bytes: &[u8], step: usize) -> (&[u8], usize, Option<&'static str>) {
                 Ok(Some((head, length))) => {
                     drop(received.split_to(length));
                     heads += 1;
-                    body = Incoming::new(head.length);
+                    body = BodyReader::new(head.length.into());
                     scanner = Scanner::after(head.fields);
                 }
                 Err(kind) => break Some(kind),

@@ -14,12 +14,12 @@ use http::Version;
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-use super::{body::Incoming, response::write_informational};
+use super::response::write_informational;
 use crate::proxy::{
     body::BodyError,
     downstream::client::ClientStream,
     error::Kind,
-    h1::Limits,
+    h1::{Limits, body::BodyReader, put_received},
     request::message::{BodyLength, ResponseHead},
 };
 
@@ -35,7 +35,7 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 pub(in crate::proxy) struct Transport {
     stream: RefCell<ClientStream>,
     received: RefCell<BytesMut>,
-    body: RefCell<Incoming>,
+    body: RefCell<BodyReader>,
     /// True while the client waits for [`CONTINUE`] before it sends the body.
     expects: Cell<bool>,
     /// Informational responses that are still to be sent.
@@ -110,7 +110,7 @@ impl Transport {
     /// Begins a request of this version, with the body of this length. The client waits for 100
     /// (Continue) if `expects`.
     pub(super) fn begin(&self, version: Version, length: BodyLength, expects: bool) {
-        *self.body.borrow_mut() = Incoming::new(length);
+        *self.body.borrow_mut() = BodyReader::new(length.into());
         self.is_http_11.set(version == Version::HTTP_11);
         let waits = expects && !length.is_empty() && self.is_empty();
         self.expects.set(waits && version == Version::HTTP_11);
@@ -165,7 +165,7 @@ impl Transport {
                 Err(_broken) => true,
             };
             if gone {
-                self.body.borrow_mut().fail();
+                self.body.borrow_mut().fail(Kind::ClientGone);
                 return Poll::Ready(Some(Err(BodyError::Client(Kind::ClientGone))));
             }
         }
@@ -230,12 +230,7 @@ impl AsyncRead for &Transport {
         if received.is_empty() {
             return Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buf);
         }
-        let n = received.len().min(buf.remaining());
-        buf.put_slice(&received[..n]);
-        received.advance(n);
-        if received.is_empty() {
-            *received = BytesMut::new();
-        }
+        put_received(&mut received, buf);
         Poll::Ready(Ok(()))
     }
 }
