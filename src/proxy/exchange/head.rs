@@ -11,7 +11,7 @@ use super::super::{
     headers::named,
     request::{
         fields::{FieldName, Fields, elements},
-        message::{BodyLength, ResponseHead, decimal},
+        message::{BodyLength, ResponseHead, decimal, is_bodiless},
     },
 };
 
@@ -184,11 +184,8 @@ impl ConnectionFields {
             return Err(AMBIGUOUS);
         }
 
-        let empty = to_head
-            || status.is_informational()
-            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         Ok(match self.length {
-            _ if empty => Framing::None,
+            _ if is_bodiless(status, to_head) => Framing::None,
             _ if self.chunked => Framing::Chunked,
             Some(length) => Framing::Length(length),
             None => Framing::UntilClose,

@@ -287,6 +287,13 @@ pub(crate) fn body_length(fields: &Fields, ended: bool) -> Result<BodyLength, Ki
     }
 }
 
+/// Returns true if a response has no body, whatever its fields say (RFC 9112 section 6.3).
+pub(crate) fn is_bodiless(status: StatusCode, to_head: bool) -> bool {
+    to_head
+        || status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
 /// Parses a number of digits only, without sign. The top bit stays free, because the HTTP/2 library
 /// uses the largest values for marks of its own.
 pub(crate) fn decimal(text: &[u8]) -> Option<u64> {

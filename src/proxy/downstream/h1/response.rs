@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{StatusCode, Version};
+use http::Version;
 use http_body::Body as _;
 
 use crate::proxy::{
@@ -18,7 +18,7 @@ use crate::proxy::{
     handle::Response,
     request::{
         fields::FieldName,
-        message::{BodyLength, ResponseHead},
+        message::{BodyLength, ResponseHead, is_bodiless},
     },
 };
 
@@ -63,25 +63,18 @@ impl ResponseWriter {
     ) -> Self {
         let Response { head, mut body } = response;
         let switched = body.take_switched();
-        let empty = is_head
-            || head.status.is_informational()
-            || matches!(
-                head.status,
-                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-            );
+        let empty = is_bodiless(head.status, is_head);
         let framing = match head.length {
             _ if empty => Framing::None,
-            BodyLength::None => Framing::None,
-            BodyLength::Known(length) => Framing::Length(length),
             BodyLength::Unknown if version == Version::HTTP_10 => Framing::UntilClose,
-            BodyLength::Unknown => Framing::Chunked,
+            length => length.into(),
         };
         let close = last || head.close || framing == Framing::UntilClose;
 
         let mut text = before;
         text.reserve(ROOM);
         write_head(&mut text, &head, version, Some(date));
-        if head.length == BodyLength::Unknown && !empty && version != Version::HTTP_10 {
+        if framing == Framing::Chunked {
             text.extend_from_slice(b"transfer-encoding: chunked\r\n");
         }
         if switched.is_some() {

@@ -21,7 +21,7 @@ use crate::proxy::{
     handle::{self, Response},
     request::{
         fields::FieldName,
-        message::{BodyLength, RequestHead, ResponseHead},
+        message::{RequestHead, ResponseHead, is_bodiless},
     },
     worker::Worker,
 };
@@ -108,12 +108,7 @@ impl Stream {
     /// Sends a response.
     async fn send(&self, worker: &Worker, response: Response, is_head: bool) {
         let Response { head, mut body } = response;
-        let empty = is_head
-            || matches!(head.length, BodyLength::None | BodyLength::Known(0))
-            || matches!(
-                head.status,
-                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-            );
+        let empty = is_bodiless(head.status, is_head) || head.length.is_empty();
         if empty {
             body.end();
         }
