@@ -28,7 +28,6 @@ pub(crate) enum FieldName {
     ProxyAuthorization,
     ProxyConnection,
     Referer,
-    StrictTransportSecurity,
     Te,
     TransferEncoding,
     Upgrade,
@@ -114,7 +113,6 @@ impl FieldName {
             (17, b't') if is("transfer-encoding") => Self::TransferEncoding,
             (18, b'p') if is("proxy-authenticate") => Self::ProxyAuthenticate,
             (19, b'p') if is("proxy-authorization") => Self::ProxyAuthorization,
-            (25, b's') if is("strict-transport-security") => Self::StrictTransportSecurity,
             (8.., b'x') => Self::of_client(name),
             (14 | 17, b'c' | b't') if is_underscore_twin(name) => Self::UnderscoreTwin,
             _ => Self::Other,
@@ -128,13 +126,14 @@ impl FieldName {
 
         match name.get(FORWARDED.len()..) {
             Some(rest) if name[..FORWARDED.len()].eq_ignore_ascii_case(FORWARDED) => {
-                match rest.to_ascii_lowercase().as_slice() {
-                    b"for" => Self::XForwardedFor,
-                    b"host" => Self::XForwardedHost,
-                    b"port" => Self::XForwardedPort,
-                    b"proto" => Self::XForwardedProto,
-                    b"scheme" => Self::XForwardedScheme,
-                    _ => Self::XForwardedOther,
+                let is = |other: &str| rest.eq_ignore_ascii_case(other.as_bytes());
+                match () {
+                    () if is("for") => Self::XForwardedFor,
+                    () if is("host") => Self::XForwardedHost,
+                    () if is("port") => Self::XForwardedPort,
+                    () if is("proto") => Self::XForwardedProto,
+                    () if is("scheme") => Self::XForwardedScheme,
+                    () => Self::XForwardedOther,
                 }
             }
             _ if is("x-real-ip") => Self::XRealIp,
