@@ -1,4 +1,4 @@
-//! Runs the tasks of hyper's HTTP/2 in tests on the thread that created them.
+//! Runs futures and the tasks of hyper's HTTP/2 in tests, on one thread.
 
 use hyper::rt::Executor;
 
@@ -10,4 +10,13 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
     fn execute(&self, future: F) {
         tokio::task::spawn_local(future);
     }
+}
+
+/// Runs a future, and the local tasks that it starts, with a runtime of its own.
+pub(super) fn local<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("runtime");
+    tokio::task::LocalSet::new().block_on(&runtime, test)
 }

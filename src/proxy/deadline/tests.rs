@@ -1,14 +1,7 @@
 use std::{future::poll_fn, task::Poll};
 
 use super::*;
-
-fn local(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("runtime");
-    tokio::task::LocalSet::new().block_on(&runtime, test);
-}
+use crate::proxy::executor::local;
 
 #[test]
 fn who_waits_is_woken_and_leaves_its_slot_to_the_next() {

@@ -12,6 +12,7 @@ use hickory_resolver::{
 };
 
 use super::*;
+use crate::proxy::executor::local;
 
 /// A DNS server that has the address 192.0.2.`last` for names that begin with `a`, and no other.
 /// Counts questions for IPv4 addresses.
@@ -91,14 +92,6 @@ fn cache(port: u16) -> Rc<DnsCache> {
             .is_ok()
     );
     Rc::new(cache)
-}
-
-fn local(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("runtime");
-    tokio::task::LocalSet::new().block_on(&runtime, test);
 }
 
 const LIMIT: Duration = Duration::from_secs(10);

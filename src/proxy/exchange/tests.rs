@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 
 use super::{
-    super::{body::RequestBody, request::message::BodyLength},
+    super::{body::RequestBody, executor::local, request::message::BodyLength},
     *,
 };
 
@@ -19,14 +19,6 @@ struct Seen {
     body: Vec<u8>,
     trailers: Option<HeaderMap>,
     reusable: bool,
-}
-
-fn local<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("runtime");
-    tokio::task::LocalSet::new().block_on(&runtime, future)
 }
 
 fn request(method: &str) -> RequestWriter {

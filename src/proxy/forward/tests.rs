@@ -15,7 +15,11 @@ use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
 
 use super::{
-    super::{Settings, Shared, executor::Local, serve::serve},
+    super::{
+        Settings, Shared,
+        executor::{Local, local},
+        serve::serve,
+    },
     *,
 };
 use crate::{
@@ -142,15 +146,6 @@ fn backend(each: impl Fn(usize, TcpStream) + Send + Sync + 'static) -> SocketAdd
         }
     });
     addr
-}
-
-/// Runs a future with a runtime of its own.
-fn local<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("runtime");
-    tokio::task::LocalSet::new().block_on(&runtime, future)
 }
 
 /// An address where nothing listens.
