@@ -194,8 +194,12 @@ async fn masters_may_do_everything_without_roles() {
     let index = Index::new(Arc::new(Local::in_memory().unwrap()));
     let admin = User::known("admin", [MASTERS.to_owned()]);
     assert!(index.decide(&admin, &action("any", "things", "")).allowed);
-    let nobody = User::known("nobody", []);
-    assert!(!index.decide(&nobody, &action("get", "things", "")).allowed);
+    let stranger = User::known("stranger", []);
+    assert!(
+        !index
+            .decide(&stranger, &action("get", "things", ""))
+            .allowed
+    );
 }
 
 #[test]

@@ -74,7 +74,7 @@ struct Item {
 /// The state of an owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
-    /// It exists, or nobody can tell.
+    /// The owner exists, or cannot be looked up here.
     Solid,
     /// It does not exist.
     Gone,

@@ -70,7 +70,7 @@ pub(crate) fn check(resource: &Resource, applied: &Value) -> Result<(), Misfit> 
 }
 
 impl Origin<'_> {
-    /// Records an update: its manager owns the fields that it set, and nobody those that it
+    /// Records an update: its manager owns the fields that it set, and no manager those that it
     /// removed. `old` is absent for a new object. An old object without managers stays without.
     pub(crate) fn update(&self, old: Option<&Value>, new: &mut Value) {
         let mut entries = self.base(old, new);
@@ -171,7 +171,7 @@ impl Origin<'_> {
     }
 
     /// Merges an applied object into the live one, without the fields that this manager applied
-    /// before and nobody owns any more.
+    /// before and no manager owns now.
     fn merge(
         &self,
         live: Option<&Value>,
