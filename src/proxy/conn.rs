@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use super::pin::Pins;
+use super::upstream::pin::Pins;
 use crate::tls::Resolver;
 
 /// A client connection after accept, PROXY protocol and TLS.

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use super::error::{Error, Kind, Side};
+use super::request::error::{Error, Kind, Side};
 use crate::{routing::BackendSettings, util::sync::lock};
 
 /// The kinds of upstream errors, as labels of metrics; the indices of

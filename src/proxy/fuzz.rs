@@ -1,12 +1,12 @@
 //! Entry points for `fuzz/`: the parsers of bytes from clients, backends and load balancers.
 
-use super::proxy_protocol;
+use super::downstream::proxy_protocol;
 pub use super::{
     downstream::{
         h1::fuzz::{chunks, request_head},
         h2::fuzz::http2_targets,
     },
-    exchange::fuzz::response_head,
+    upstream::h1::fuzz::response_head,
 };
 
 /// Reads a PROXY protocol header.

@@ -19,8 +19,10 @@ use tokio::{
 
 use super::{
     Settings, Shared,
-    listen::{self, Acceptor, StartError},
-    listeners::{Listeners, OpenListeners},
+    downstream::{
+        listen::{self, Acceptor, StartError},
+        listeners::{Listeners, OpenListeners},
+    },
     worker::Worker,
 };
 use crate::{limit::Connections, routing::Listener, tls::Server, util::drain::Drain};

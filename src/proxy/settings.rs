@@ -5,10 +5,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::routing::LoadBalancing;
-use crate::util::{
-    setting::InvalidSetting,
-    units::{size, span},
+use crate::{
+    routing::LoadBalancing,
+    util::{
+        setting::InvalidSetting,
+        units::{size, span},
+    },
 };
 
 /// The least that [`Settings::max_header_bytes`] may be: the HTTP server's own buffer.

@@ -19,14 +19,18 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     Settings,
-    condition::{Condition, Conditions, ConnectFailure, EndpointKey},
     counters::{self, Counters, EndpointHealth},
     deadline::Deadlines,
-    dns::DnsCache,
-    error::{Error, Side},
-    outside::HttpsPorts,
-    pool::{Upstream, UpstreamKey},
     pulse::{Pulse, Stalled},
+    request::{
+        error::{Error, Side},
+        outside::HttpsPorts,
+    },
+    upstream::{
+        condition::{Condition, Conditions, ConnectFailure, EndpointKey},
+        dns::DnsCache,
+        pool::{Upstream, UpstreamKey},
+    },
 };
 use crate::{
     balance::EjectPolicy,

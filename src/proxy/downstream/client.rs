@@ -14,7 +14,7 @@ use tokio_rustls::server::TlsStream;
 
 /// A socket, with or without TLS.
 #[derive(Debug)]
-pub(in crate::proxy) enum ClientStream {
+pub(crate) enum ClientStream {
     /// Without TLS.
     Plain(TcpStream),
     /// After the TLS handshake. Boxed: it is large, and not all connections have it.

@@ -1,8 +1,13 @@
 //! The client's side: connections from accept to end.
 
-pub(super) mod client;
-pub(super) mod h1;
-pub(super) mod h2;
+pub(crate) mod client;
+pub(crate) mod h1;
+pub(crate) mod h2;
+mod handshake;
+pub(crate) mod listen;
+pub(crate) mod listeners;
+pub(crate) mod proxy_protocol;
+pub(crate) mod serve;
 
 use std::{
     rc::Rc,
@@ -12,7 +17,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use super::{body::BodyError, request::message::ResponseHead};
+use super::request::{body::BodyError, message::ResponseHead};
 
 /// The client's side of one request.
 #[derive(Clone, Debug)]

@@ -9,11 +9,11 @@ use super::{
     chunk::{Chunks, Part},
     trailers,
 };
-use crate::proxy::error::Kind;
+use crate::proxy::request::error::Kind;
 
 /// The part of a body that was not taken yet.
 #[derive(Debug)]
-pub(in crate::proxy) enum BodyReader {
+pub(crate) enum BodyReader {
     /// This many bytes.
     Length(u64),
     /// Chunks, with the bytes of the trailer section so far.
@@ -36,7 +36,7 @@ impl Default for BodyReader {
 
 impl BodyReader {
     /// Creates the reader of the body that follows a head.
-    pub(in crate::proxy) fn new(framing: Framing) -> Self {
+    pub(crate) fn new(framing: Framing) -> Self {
         match framing {
             Framing::None => Self::Length(0),
             Framing::Length(length) => Self::Length(length),
@@ -46,12 +46,12 @@ impl BodyReader {
     }
 
     /// Returns true if nothing of it is left.
-    pub(in crate::proxy) fn is_end(&self) -> bool {
+    pub(crate) fn is_end(&self) -> bool {
         matches!(self, Self::Length(0))
     }
 
     /// Records that the peer has ended the connection. Returns false if the body is incomplete.
-    pub(in crate::proxy) fn end(&mut self) -> bool {
+    pub(crate) fn end(&mut self) -> bool {
         if matches!(self, Self::UntilClose) {
             *self = Self::Length(0);
         }
@@ -59,12 +59,12 @@ impl BodyReader {
     }
 
     /// Records that the rest will not come.
-    pub(in crate::proxy) fn fail(&mut self, kind: Kind) {
+    pub(crate) fn fail(&mut self, kind: Kind) {
         *self = Self::Broken(kind);
     }
 
     /// Returns what is known about the length of the rest.
-    pub(in crate::proxy) fn size_hint(&self) -> SizeHint {
+    pub(crate) fn size_hint(&self) -> SizeHint {
         match self {
             Self::Length(left) => SizeHint::with_exact(*left),
             _ => SizeHint::default(),
@@ -72,7 +72,7 @@ impl BodyReader {
     }
 
     /// Takes the whole rest, if it has been received and its length is known.
-    pub(in crate::proxy) fn take_whole(&mut self, received: &mut BytesMut) -> Option<Bytes> {
+    pub(crate) fn take_whole(&mut self, received: &mut BytesMut) -> Option<Bytes> {
         let Self::Length(left) = self else {
             return None;
         };
@@ -87,7 +87,7 @@ impl BodyReader {
     ///
     /// # Errors
     /// The body is broken.
-    pub(in crate::proxy) fn take(
+    pub(crate) fn take(
         &mut self,
         received: &mut BytesMut,
         limits: Limits,

@@ -1,7 +1,7 @@
 //! The framing rules of a chunked body, on its bytes (RFC 9112 section 7.1).
 
 use super::Limits;
-use crate::proxy::error::Kind;
+use crate::proxy::request::error::Kind;
 
 /// The most bytes of chunk extensions in one body: they are useless, and a known way to keep a
 /// server busy.
@@ -40,7 +40,7 @@ enum State {
 
 /// A chunked body while its bytes arrive.
 #[derive(Debug)]
-pub(in crate::proxy) struct Chunks {
+pub(crate) struct Chunks {
     state: State,
     /// The size of the chunk while in its size line, then its remaining bytes.
     size: u64,
@@ -51,7 +51,7 @@ pub(in crate::proxy) struct Chunks {
 
 /// A part of a chunked body, of so many bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::proxy) enum Part {
+pub(crate) enum Part {
     /// Data.
     Data(usize),
     /// Bytes that frame the data.
@@ -63,7 +63,7 @@ pub(in crate::proxy) enum Part {
 }
 
 impl Chunks {
-    pub(in crate::proxy) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             state: State::Size(0),
             size: 0,
@@ -75,7 +75,7 @@ impl Chunks {
 
     /// Returns the part of the body that `bytes` begin with, for callers that decode the body.
     /// `bytes` must not be empty.
-    pub(in crate::proxy) fn next(&mut self, bytes: &[u8], limits: Limits) -> Result<Part, Kind> {
+    pub(crate) fn next(&mut self, bytes: &[u8], limits: Limits) -> Result<Part, Kind> {
         if self.state == State::Data {
             let length =
                 usize::try_from(self.size).map_or(bytes.len(), |size| size.min(bytes.len()));
@@ -108,7 +108,7 @@ impl Chunks {
     }
 
     /// Returns true if data comes next.
-    pub(in crate::proxy) fn in_data(&self) -> bool {
+    pub(crate) fn in_data(&self) -> bool {
         self.state == State::Data
     }
 

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::Limits;
 
 /// Parses a trailer section, with the empty line at its end.
-pub(in crate::proxy) fn parse(section: &[u8], limits: Limits) -> Option<HeaderMap> {
+pub(crate) fn parse(section: &[u8], limits: Limits) -> Option<HeaderMap> {
     if section == b"\r\n" {
         return Some(HeaderMap::new());
     }

@@ -18,7 +18,7 @@ const CRLF: &[u8] = b"\r\n";
 /// A message that is being written. Next come `before`, `data` and `after`, of which `written`
 /// bytes have been written.
 #[derive(Debug)]
-pub(in crate::proxy) struct MessageWriter {
+pub(crate) struct MessageWriter {
     before: Vec<u8>,
     data: Bytes,
     after: &'static [u8],
@@ -35,11 +35,11 @@ pub(in crate::proxy) struct MessageWriter {
 /// The body does not have the length that the head says. The peer would wait for the missing bytes:
 /// its connection has to be closed.
 #[derive(Debug)]
-pub(in crate::proxy) struct WrongLength;
+pub(crate) struct WrongLength;
 
 impl MessageWriter {
     /// Creates the writer of a message with this head, which ends with the empty line.
-    pub(in crate::proxy) fn new(head: Vec<u8>, framing: Framing) -> Self {
+    pub(crate) fn new(head: Vec<u8>, framing: Framing) -> Self {
         Self {
             before: head,
             data: Bytes::new(),
@@ -53,23 +53,23 @@ impl MessageWriter {
     }
 
     /// Returns true once anything was written.
-    pub(in crate::proxy) fn is_begun(&self) -> bool {
+    pub(crate) fn is_begun(&self) -> bool {
         self.begun
     }
 
     /// Returns true once the transport has taken the whole message.
-    pub(in crate::proxy) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.ended && self.is_written() && self.flushed
     }
 
     /// Returns true if the next piece of the body should be taken now: nothing else waits to be
     /// written. The first piece is taken before the head is written, so that both go out together.
-    pub(in crate::proxy) fn takes_more(&self) -> bool {
+    pub(crate) fn takes_more(&self) -> bool {
         !self.ended && self.data.is_empty() && (self.written == 0 || self.is_written())
     }
 
     /// Starts over, for another connection, with a message whose body was not read yet.
-    pub(in crate::proxy) fn rewind(&mut self) {
+    pub(crate) fn rewind(&mut self) {
         (self.written, self.begun, self.flushed) = (0, false, true);
     }
 
@@ -77,7 +77,7 @@ impl MessageWriter {
     ///
     /// # Errors
     /// The body is longer than the head says, or ends early.
-    pub(in crate::proxy) fn take(&mut self, frame: Frame<Bytes>) -> Result<(), WrongLength> {
+    pub(crate) fn take(&mut self, frame: Frame<Bytes>) -> Result<(), WrongLength> {
         let data = match frame.into_data() {
             Ok(data) if data.is_empty() => return Ok(()),
             Ok(data) => data,
@@ -105,10 +105,7 @@ impl MessageWriter {
     ///
     /// # Errors
     /// The body is shorter than the head says.
-    pub(in crate::proxy) fn end(
-        &mut self,
-        trailers: Option<&HeaderMap>,
-    ) -> Result<(), WrongLength> {
+    pub(crate) fn end(&mut self, trailers: Option<&HeaderMap>) -> Result<(), WrongLength> {
         self.next();
         self.ended = true;
         match self.framing {
@@ -126,7 +123,7 @@ impl MessageWriter {
     }
 
     /// Writes what waits. Ready once all of it is written and flushed.
-    pub(in crate::proxy) fn poll_write(
+    pub(crate) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         mut to: Pin<&mut (impl AsyncWrite + ?Sized)>,
@@ -145,7 +142,7 @@ impl MessageWriter {
     }
 
     /// Returns the number of bytes that the transport has taken since the last piece of the body.
-    pub(in crate::proxy) fn written(&self) -> usize {
+    pub(crate) fn written(&self) -> usize {
         self.written
     }
 
@@ -189,7 +186,7 @@ impl MessageWriter {
 }
 
 /// Writes a field line.
-pub(in crate::proxy) fn write_field(bytes: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+pub(crate) fn write_field(bytes: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     bytes.reserve(name.len() + value.len() + 4);
     bytes.extend_from_slice(name);
     bytes.extend_from_slice(b": ");
@@ -198,6 +195,6 @@ pub(in crate::proxy) fn write_field(bytes: &mut Vec<u8>, name: &[u8], value: &[u
 }
 
 /// Writes a field line with a number.
-pub(in crate::proxy) fn write_number(bytes: &mut Vec<u8>, name: &str, value: u64) {
+pub(crate) fn write_number(bytes: &mut Vec<u8>, name: &str, value: u64) {
     let _in_memory = write!(bytes, "{name}: {value}\r\n");
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 use http_body::{Body, Frame};
 
-use super::body::BodyError;
+use super::request::body::BodyError;
 
 /// Bytes that may wait to be sent on one stream, besides the piece that its sender holds.
 pub(super) const SEND_BUFFER: usize = 64 * 1024;

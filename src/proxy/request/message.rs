@@ -3,8 +3,11 @@
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, Version, request::Parts};
 
-use super::fields::{Field, FieldName, Fields, Span, append};
-use crate::{proxy::error::Kind, routing::Head};
+use super::{
+    error::Kind,
+    fields::{Field, FieldName, Fields, Span, append},
+};
+use crate::routing::Head;
 
 /// The head of a request.
 #[derive(Debug)]

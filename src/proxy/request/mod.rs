@@ -1,4 +1,12 @@
 //! A request and its response as the data plane handles them, whatever protocol they came over.
 
-pub(super) mod fields;
-pub(super) mod message;
+pub(crate) mod access_log;
+pub(crate) mod body;
+mod check;
+pub(crate) mod error;
+pub(crate) mod fields;
+pub(crate) mod handle;
+pub(crate) mod headers;
+pub(crate) mod message;
+pub(crate) mod outside;
+pub(crate) mod terms;

@@ -20,10 +20,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::rest::Rest;
 use crate::proxy::{
-    body::RequestBody,
     deadline::{Deadline, Deadlines},
     h2::{BodySender, SEND_BUFFER, Sent, poll_frame},
-    request::message::{BodyLength, ResponseHead, decimal},
+    request::{
+        body::RequestBody,
+        message::{BodyLength, ResponseHead, decimal},
+    },
     settings::Settings,
 };
 
@@ -38,7 +40,7 @@ const PONG_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A connection to an endpoint, shared by its requests.
 #[derive(Clone, Debug)]
-pub(in crate::proxy) struct Shared {
+pub(crate) struct Shared {
     sender: SendRequest<Bytes>,
     ended: Rc<Cell<bool>>,
     /// Its clones count the requests.
@@ -47,11 +49,11 @@ pub(in crate::proxy) struct Shared {
 
 /// A place for one request on a shared connection.
 #[derive(Debug)]
-pub(in crate::proxy) struct Place(Rc<()>);
+pub(crate) struct Place(Rc<()>);
 
 /// The reason why there is no response.
 #[derive(Debug)]
-pub(in crate::proxy) enum Failed {
+pub(crate) enum Failed {
     /// The connection ends, and the endpoint has not processed the request, or it was not sent at
     /// all: it may be sent again, whatever its method (RFC 9113 section 8.7). The body is back
     /// unless a part of it was sent.
@@ -68,7 +70,7 @@ pub(in crate::proxy) enum Failed {
 
 /// The body of a response.
 #[derive(Debug)]
-pub(in crate::proxy) struct ResponseBody {
+pub(crate) struct ResponseBody {
     stream: RecvStream,
     _rest: Option<Rest>,
 }
@@ -79,7 +81,7 @@ impl Shared {
     ///
     /// # Errors
     /// The endpoint does not speak HTTP/2.
-    pub(in crate::proxy) async fn open<T>(
+    pub(crate) async fn open<T>(
         io: T,
         settings: &Settings,
         deadlines: &Rc<Deadlines>,
@@ -131,44 +133,44 @@ impl Shared {
     }
 
     /// Returns true once the connection has ended.
-    pub(in crate::proxy) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.ended.get()
     }
 
     /// Returns the number of requests on it.
-    pub(in crate::proxy) fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         Rc::strong_count(&self.streams) - 1
     }
 
     /// Returns how many requests the endpoint allows at once (`SETTINGS_MAX_CONCURRENT_STREAMS`).
-    pub(in crate::proxy) fn max_requests(&self) -> usize {
+    pub(crate) fn max_requests(&self) -> usize {
         self.sender.current_max_send_streams()
     }
 
     /// Takes a place on the connection.
-    pub(in crate::proxy) fn join(&self) -> Place {
+    pub(crate) fn join(&self) -> Place {
         Place(self.streams.clone())
     }
 
     /// Returns true if it is the connection that has this place.
-    pub(in crate::proxy) fn has(&self, place: &Place) -> bool {
+    pub(crate) fn has(&self, place: &Place) -> bool {
         Rc::ptr_eq(&self.streams, &place.0)
     }
 
     /// Returns the sender of a request.
-    pub(in crate::proxy) fn sender(&self) -> Sender {
+    pub(crate) fn sender(&self) -> Sender {
         Sender(self.sender.clone())
     }
 }
 
 /// Sends one request on a shared connection.
 #[derive(Debug)]
-pub(in crate::proxy) struct Sender(SendRequest<Bytes>);
+pub(crate) struct Sender(SendRequest<Bytes>);
 
 impl Sender {
     /// Sends a request and receives the head of its response. Calls `inform` with each
     /// informational one before that, except 100 (Continue), which we answer.
-    pub(in crate::proxy) async fn exchange(
+    pub(crate) async fn exchange(
         mut self,
         request: Request<()>,
         body: RequestBody,
@@ -277,7 +279,7 @@ fn failed(error: &h2::Error, body: Option<RequestBody>) -> Failed {
 
 impl ResponseBody {
     /// Returns the next piece of the body.
-    pub(in crate::proxy) fn poll_frame(
+    pub(crate) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
@@ -285,12 +287,12 @@ impl ResponseBody {
     }
 
     /// Returns true if the body is complete.
-    pub(in crate::proxy) fn is_end(&self) -> bool {
+    pub(crate) fn is_end(&self) -> bool {
         self.stream.is_end_stream()
     }
 
     /// Returns what is known about the length of the rest.
-    pub(in crate::proxy) fn size_hint(&self) -> SizeHint {
+    pub(crate) fn size_hint(&self) -> SizeHint {
         if self.is_end() {
             SizeHint::with_exact(0)
         } else {

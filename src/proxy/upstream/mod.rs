@@ -1,4 +1,11 @@
-//! The endpoints' side.
+//! The endpoints' side: choice, connection, sending, retries.
 
-pub(super) mod h2;
-pub(super) mod rest;
+pub(crate) mod condition;
+mod deferred_write_error;
+pub(crate) mod dns;
+pub(crate) mod forward;
+pub(crate) mod h1;
+pub(crate) mod h2;
+pub(crate) mod pin;
+pub(crate) mod pool;
+pub(crate) mod rest;

@@ -5,16 +5,16 @@ use tokio::task::JoinHandle;
 /// The task that sends the rest of a request while its response arrives: an endpoint that responds
 /// while it reads needs that, even while the client reads nothing. It ends with the response.
 #[derive(Debug)]
-pub(in crate::proxy) struct Rest(JoinHandle<()>);
+pub(crate) struct Rest(JoinHandle<()>);
 
 impl Rest {
     /// Starts the task.
-    pub(in crate::proxy) fn send(rest: impl Future<Output = ()> + 'static) -> Self {
+    pub(crate) fn send(rest: impl Future<Output = ()> + 'static) -> Self {
         Self(tokio::task::spawn_local(rest))
     }
 
     /// Returns true once the rest is sent, or cannot be.
-    pub(in crate::proxy) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.0.is_finished()
     }
 }

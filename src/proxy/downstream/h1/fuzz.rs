@@ -4,9 +4,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::head::Scanner;
 use crate::proxy::{
-    error::Kind,
     h1::{Framing, Limits, body::BodyReader},
-    request::message::RequestHead,
+    request::{error::Kind, message::RequestHead},
 };
 
 const LIMITS: Limits = Limits {

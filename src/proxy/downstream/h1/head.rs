@@ -7,9 +7,9 @@ use http::{Method, Version};
 use memchr::{memchr, memchr3};
 
 use crate::proxy::{
-    error::Kind,
     h1::Limits,
     request::{
+        error::Kind,
         fields::{FieldName, Fields, Line, Span},
         message::{BodyLength, RequestHead, Target, decimal},
     },
@@ -18,7 +18,7 @@ use crate::proxy::{
 /// A head while its bytes arrive. Each scan gets all bytes from the start of the head, but looks at
 /// each byte only once.
 #[derive(Debug, Default)]
-pub(in crate::proxy) struct Scanner {
+pub(crate) struct Scanner {
     /// The start of the line that is not complete yet.
     line: usize,
     /// The end of the searched part of that line.
@@ -37,7 +37,7 @@ pub(in crate::proxy) struct Scanner {
 
 impl Scanner {
     /// Creates a scanner for the next head, which uses the buffers of the last one.
-    pub(in crate::proxy) fn after(last: Fields) -> Self {
+    pub(crate) fn after(last: Fields) -> Self {
         let (buffer, lines) = last.recycle();
         Self {
             lines,
@@ -51,7 +51,7 @@ impl Scanner {
     ///
     /// # Errors
     /// The head is malformed, ambiguous, or over the limits. The connection cannot go on.
-    pub(in crate::proxy) fn scan(
+    pub(crate) fn scan(
         &mut self,
         bytes: &[u8],
         limits: Limits,

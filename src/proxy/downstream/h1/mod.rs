@@ -2,7 +2,7 @@
 //! response, and goes on to the next. Nobody else decides when the connection ends.
 
 #[cfg(fuzzing)]
-pub(in crate::proxy) mod fuzz;
+pub(crate) mod fuzz;
 mod head;
 mod response;
 mod transport;
@@ -16,7 +16,7 @@ use std::{
 
 use http::{Method, Version};
 
-pub(in crate::proxy) use self::transport::Transport;
+pub(crate) use self::transport::Transport;
 use self::{
     head::Scanner,
     response::{ResponseWriter, Written},
@@ -27,14 +27,14 @@ use crate::{
     proxy::{
         conn::ConnInfo,
         deadline::Deadline,
-        error::Kind,
         h1::Limits,
-        handle::{self, Response},
+        l4::tunnel,
         request::{
+            error::Kind,
             fields::{FieldName, Fields},
+            handle::{self, Response},
             message::{BodyLength, RequestHead},
         },
-        tunnel,
         worker::Worker,
     },
     util::drain::{Drain, Phase},
@@ -42,7 +42,7 @@ use crate::{
 
 /// While draining, a connection that just had a response may send one more request for this long:
 /// its client cannot know yet that we drain, and would see the request fail.
-pub(in crate::proxy) const DRAIN_IDLE: Duration = Duration::from_secs(1);
+pub(crate) const DRAIN_IDLE: Duration = Duration::from_secs(1);
 /// After the client's end of stream, a response may take this long without moving. A client that
 /// closed and one that only ended its own direction look the same; the first expects its request to
 /// be cancelled.
@@ -90,7 +90,7 @@ enum After {
 }
 
 /// Serves a connection until it ends. `first` was read from it already.
-pub(in crate::proxy) async fn serve(
+pub(crate) async fn serve(
     stream: ClientStream,
     first: &[u8],
     conn: ConnInfo,

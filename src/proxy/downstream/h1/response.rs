@@ -9,15 +9,15 @@ use http::Version;
 use http_body::Body as _;
 
 use crate::proxy::{
-    body::{Body, Switched},
     downstream::client::ClientStream,
     h1::{
         Framing,
         writer::{MessageWriter, write_field, write_number},
     },
-    handle::Response,
     request::{
+        body::{Body, Switched},
         fields::FieldName,
+        handle::Response,
         message::{BodyLength, ResponseHead, is_bodiless},
     },
 };

@@ -16,11 +16,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::response::write_informational;
 use crate::proxy::{
-    body::BodyError,
     downstream::client::ClientStream,
-    error::Kind,
     h1::{Limits, body::BodyReader, put_received},
-    request::message::{BodyLength, ResponseHead},
+    request::{
+        body::BodyError,
+        error::Kind,
+        message::{BodyLength, ResponseHead},
+    },
 };
 
 /// The size of a read while no body is expected.
@@ -32,7 +34,7 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The transport of an HTTP/1 connection.
 #[derive(Debug)]
-pub(in crate::proxy) struct Transport {
+pub(crate) struct Transport {
     stream: RefCell<ClientStream>,
     received: RefCell<BytesMut>,
     body: RefCell<BodyReader>,
@@ -117,7 +119,7 @@ impl Transport {
     }
 
     /// Returns true while a part of the body of the request is still to be read.
-    pub(in crate::proxy) fn has_body(&self) -> bool {
+    pub(crate) fn has_body(&self) -> bool {
         !self.body.borrow().is_end()
     }
 
@@ -134,7 +136,7 @@ impl Transport {
 
     /// Sends an informational response before the final one. Those that a slow client does not take
     /// are dropped.
-    pub(in crate::proxy) fn inform(&self, head: &ResponseHead) {
+    pub(crate) fn inform(&self, head: &ResponseHead) {
         let mut informational = self.informational.borrow_mut();
         if self.is_http_11.get() && informational.len() < self.limits.bytes {
             write_informational(&mut informational, head);
@@ -142,7 +144,7 @@ impl Transport {
     }
 
     /// Returns the next piece of the body of the request.
-    pub(in crate::proxy) fn poll_body(
+    pub(crate) fn poll_body(
         &self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -172,7 +174,7 @@ impl Transport {
     }
 
     /// Returns what is known about the length of the rest of the body.
-    pub(in crate::proxy) fn size_hint(&self) -> SizeHint {
+    pub(crate) fn size_hint(&self) -> SizeHint {
         self.body.borrow().size_hint()
     }
 

@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::hpack::Targets;
 
 /// The connection preface of a client (RFC 9113 section 3.4).
-pub(in crate::proxy) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The most frames that may come at once.
 const CREDIT: u32 = 2_000;
 /// The frames per second that may keep coming. A client that measures its bandwidth pings once per

@@ -2,7 +2,7 @@
 //! one task per stream handles a request and sends its response.
 
 #[cfg(fuzzing)]
-pub(in crate::proxy) mod fuzz;
+pub(crate) mod fuzz;
 mod guard;
 mod hpack;
 mod stream;
@@ -20,7 +20,7 @@ use h2::server::{Builder, Connection as H2Connection, Handshake, SendResponse};
 use http::Request;
 
 use self::guard::{Guard, Traffic};
-pub(in crate::proxy) use self::{guard::PREFACE, stream::Stream};
+pub(crate) use self::{guard::PREFACE, stream::Stream};
 use super::{client::ClientStream, h1::DRAIN_IDLE};
 use crate::{
     limit::Permit,
@@ -93,7 +93,7 @@ struct Streams(Cell<usize>);
 struct StreamGuard(Rc<Streams>);
 
 /// Serves a connection until it ends. `first` was read from it already.
-pub(in crate::proxy) async fn serve(
+pub(crate) async fn serve(
     stream: ClientStream,
     first: Vec<u8>,
     conn: ConnInfo,

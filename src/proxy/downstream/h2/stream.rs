@@ -12,15 +12,15 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Version, header::DATE};
 use http_body::{Frame, SizeHint};
 
-use super::super::Downstream;
 use crate::proxy::{
-    body::{Body, BodyError},
     conn::ConnInfo,
     deadline::Deadline,
+    downstream::Downstream,
     h2::{BodySender, Sent, poll_frame},
-    handle::{self, Response},
     request::{
+        body::{Body, BodyError},
         fields::FieldName,
+        handle::{self, Response},
         message::{RequestHead, ResponseHead, is_bodiless},
     },
     worker::Worker,
@@ -28,7 +28,7 @@ use crate::proxy::{
 
 /// A stream while its request is handled.
 #[derive(Debug)]
-pub(in crate::proxy) struct Stream {
+pub(crate) struct Stream {
     respond: RefCell<SendResponse<Bytes>>,
     body: RefCell<RecvStream>,
     /// The first data of the body, if it came with the head.
@@ -134,7 +134,7 @@ impl Stream {
     }
 
     /// Returns the next piece of the body of the request.
-    pub(in crate::proxy) fn poll_body(
+    pub(crate) fn poll_body(
         &self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -154,12 +154,12 @@ impl Stream {
     }
 
     /// Returns true while a part of the body of the request is still to be read.
-    pub(in crate::proxy) fn has_body(&self) -> bool {
+    pub(crate) fn has_body(&self) -> bool {
         self.first.borrow().is_some() || !self.body.borrow().is_end_stream()
     }
 
     /// Returns what is known about the length of the rest of the body.
-    pub(in crate::proxy) fn size_hint(&self) -> SizeHint {
+    pub(crate) fn size_hint(&self) -> SizeHint {
         if self.has_body() {
             SizeHint::default()
         } else {
@@ -168,7 +168,7 @@ impl Stream {
     }
 
     /// Sends an informational response (RFC 9110 section 15.2).
-    pub(in crate::proxy) fn inform(&self, head: &ResponseHead) {
+    pub(crate) fn inform(&self, head: &ResponseHead) {
         let mut message = http::Response::new(());
         *message.status_mut() = head.status;
         *message.headers_mut() = head.to_http2();

@@ -1,0 +1,203 @@
+//! Listeners: binds them before anything starts, so that conflicts are reported at once, and
+//! accepts connections until the drain.
+
+use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::serve::serve;
+use crate::{
+    limit::Connections,
+    proxy::{Settings, worker::Worker},
+    routing::ListenerProtocol,
+    tls::Server,
+    util::{drain::Drain, port},
+};
+
+/// The most connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
+/// The interval between keep-alive probes of a silent client.
+const PROBE: Duration = Duration::from_secs(15);
+/// The shortest and the longest silence before the first probe that Linux accepts.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(32_767));
+/// The longest user timeout; Linux accepts milliseconds below 2^31.
+const USER_TIMEOUT: Duration = Duration::from_secs(2_000_000);
+/// The BPF instruction that returns the number of bytes to keep; with 0, every packet is dropped.
+const BPF_RET: u16 = 0x06;
+/// The pause after the system ran out of descriptors: open ones have to close first.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The reason why the data plane cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {addr}: {why}")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// The reason, or the way out.
+        why: String,
+        /// True if a privilege is missing.
+        denied: bool,
+    },
+    /// A thread cannot be started.
+    #[error("cannot start a data-plane thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// The parts of a core that it needs to accept connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Acceptor {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) connections: Arc<Connections>,
+    /// TLS of the listeners that end it.
+    pub(crate) tls: Option<Arc<Server>>,
+    /// Connections of this core, without upgraded ones.
+    pub(crate) open: Rc<Cell<usize>>,
+}
+
+/// Binds one socket per core to an address; with port 0, all of them to the port that the system
+/// chose. The address must be free unless it is `ours` already.
+pub(crate) fn bind(
+    addr: SocketAddr,
+    cores: usize,
+    ours: bool,
+    settings: &Settings,
+) -> Result<(SocketAddr, Vec<std::net::TcpListener>), StartError> {
+    if !ours {
+        free(addr)?;
+    }
+    let mut bound = addr;
+    let mut sockets = Vec::with_capacity(cores);
+    for _ in 0..cores {
+        let socket = listen(bound, settings)?;
+        bound = socket.local_addr()?;
+        sockets.push(socket);
+    }
+    Ok((bound, sockets))
+}
+
+/// Creates a socket. One for `[::]` accepts IPv4 too, whatever the system's default.
+fn socket(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    Ok(socket)
+}
+
+/// Checks that an address is free: SO_REUSEPORT would let us share the port with another process of
+/// the same user, so try without it first.
+fn free(addr: SocketAddr) -> Result<(), StartError> {
+    let probe = socket(addr)?;
+    probe
+        .bind(&addr.into())
+        .and_then(|()| probe.listen(1))
+        .map_err(|error| {
+            let why = match error.kind() {
+                io::ErrorKind::AddrInUse => port::taken(addr, "--http or --https"),
+                io::ErrorKind::PermissionDenied => {
+                    "ports below 1024 need root or CAP_NET_BIND_SERVICE; \
+ choose another address with --http or --https"
+                        .to_owned()
+                }
+                _ => error.to_string(),
+            };
+            StartError::Listen {
+                addr,
+                why,
+                denied: error.kind() == io::ErrorKind::PermissionDenied,
+            }
+        })
+}
+
+fn listen(addr: SocketAddr, settings: &Settings) -> Result<std::net::TcpListener, StartError> {
+    let socket = socket(addr)?;
+    // Accepted connections inherit both. The kernel detects clients that vanished; an HTTP/2 PING
+    // would have to wait behind data that a slow client has yet to read.
+    let idle = settings.client_idle_timeout.clamp(KEEPALIVE.0, KEEPALIVE.1);
+    let keepalive = TcpKeepalive::new().with_time(idle).with_interval(PROBE);
+    socket.set_tcp_keepalive(&keepalive)?;
+    // The kernel drops data that a client does not acknowledge in time, even after we closed.
+    socket.set_tcp_user_timeout(Some(settings.stream_idle_timeout.min(USER_TIMEOUT)))?;
+
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Accepts until the drain begins.
+pub(crate) async fn accept(
+    listener: std::net::TcpListener,
+    protocol: ListenerProtocol,
+    acceptor: Acceptor,
+    mut drain: Drain,
+) {
+    let tls = match protocol {
+        ListenerProtocol::Http => None,
+        ListenerProtocol::Https => acceptor.tls.clone(),
+    };
+    let Ok(listener) = TcpListener::from_std(listener) else {
+        return;
+    };
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = drain.draining() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => acceptor.take(stream, peer, tls.clone(), &drain),
+            Err(error) if is_exhausted(&error) => tokio::time::sleep(PAUSE).await,
+            // The client disconnected before the connection was accepted.
+            Err(_) => {}
+        }
+    }
+
+    // Idle connections close soon.
+    acceptor.worker.deadlines.wake_all();
+
+    // Closing the listener would reset the connections that wait in it, so they are accepted first.
+    // The filter drops new SYNs; clients retransmit them, to a closed port or to the successor.
+    let _ = SockRef::from(&listener).attach_filter(&[SockFilter::new(BPF_RET, 0, 0, 0)]);
+    let Ok(listener) = listener.into_std() else {
+        return;
+    };
+    while let Ok((stream, peer)) = listener.accept() {
+        if stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = TcpStream::from_std(stream)
+        {
+            acceptor.take(stream, peer, tls.clone(), &drain);
+        }
+    }
+}
+
+impl Acceptor {
+    fn take(&self, stream: TcpStream, peer: SocketAddr, tls: Option<Arc<Server>>, drain: &Drain) {
+        let Ok(permit) = self.connections.admit() else {
+            return self.worker.counters.connections_refused.add(1);
+        };
+        let (worker, open) = (self.worker.clone(), self.open.clone());
+        let drain = drain.clone();
+        open.set(open.get() + 1);
+        tokio::task::spawn_local(async move {
+            serve(stream, peer, tls, permit, worker, drain).await;
+            open.set(open.get() - 1);
+        });
+    }
+}
+
+/// Returns true if the system is out of descriptors or memory.
+pub(crate) fn is_exhausted(error: &io::Error) -> bool {
+    const ENOMEM: i32 = 12;
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const ENOBUFS: i32 = 105;
+    matches!(
+        error.raw_os_error(),
+        Some(ENOMEM | ENFILE | EMFILE | ENOBUFS)
+    )
+}

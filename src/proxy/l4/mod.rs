@@ -1,0 +1,3 @@
+//! Bytes passed on as they are.
+
+pub(crate) mod tunnel;

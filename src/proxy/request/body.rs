@@ -1,0 +1,530 @@
+//! The two bodies: the request body sent upstream and the response body sent to the client. Both
+//! stream frame by frame; neither is buffered.
+
+use std::{
+    cell::Cell,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName,
+    header::{
+        AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+        CONTENT_TYPE, MAX_FORWARDS, SET_COOKIE, TRAILER,
+    },
+};
+use http_body::{Frame, SizeHint};
+
+use super::{access_log::Record, error::Kind, fields::FieldName};
+use crate::proxy::{
+    counters::Counters,
+    deadline::Deadline,
+    downstream::Downstream,
+    upstream::{
+        h1::{self, Connection, ResponseBody},
+        h2,
+        pool::Lease,
+    },
+    worker::Worker,
+};
+
+/// The reason why a body ended early. The other side sees an incomplete message.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// The peer reset the HTTP/2 stream inside the body, or the body is malformed.
+    #[error("the body is incomplete")]
+    Http2(#[source] ::h2::Error),
+    /// The client disconnected inside the request body, or its framing is invalid.
+    #[error("the request body is incomplete: {}", .0.reason())]
+    Client(Kind),
+    /// The endpoint closed the connection inside the response body, or its framing is invalid.
+    #[error("the response is incomplete")]
+    Response(#[source] h1::Broken),
+    /// No data moved for `stream_idle_timeout`.
+    #[error("the body stalled")]
+    Stalled,
+    /// The body exceeds `max_body_bytes`.
+    #[error("the body is too large")]
+    TooLarge,
+    /// The request took longer than `request_timeout`.
+    #[error("the request took too long")]
+    Deadline,
+}
+
+/// The progress of a request body, shared with the code that waits for the response.
+#[derive(Debug, Default)]
+pub(crate) struct RequestBodyState {
+    /// True once the upstream side has asked for any of it.
+    pub(crate) started: Cell<bool>,
+    /// True once all of it was handed to the upstream side.
+    pub(crate) done: Cell<bool>,
+    /// True while the upstream side waits for the client to send more.
+    pub(crate) waiting: Cell<bool>,
+    /// The time when data of the request or of its response last moved.
+    pub(crate) moved: Cell<Option<Instant>>,
+    /// The failure of the body, if any.
+    pub(crate) failed: Cell<Option<Kind>>,
+}
+
+/// The request body on its way to an upstream.
+#[derive(Debug)]
+pub(crate) struct RequestBody(Option<Box<Stream>>);
+
+#[derive(Debug)]
+struct Stream {
+    from: Downstream,
+    left: u64,
+    idle: Duration,
+    deadline: Deadline,
+    state: Rc<RequestBodyState>,
+    counters: Arc<Counters>,
+}
+
+/// The body of a response to a client.
+#[derive(Debug, Default)]
+pub(crate) struct Body {
+    source: Source,
+    /// The access-log entry, written when the response is complete or abandoned.
+    pub(crate) record: Option<Box<Record>>,
+}
+
+#[derive(Debug, Default)]
+enum Source {
+    #[default]
+    Empty,
+    Own(Bytes),
+    /// Boxed: most bodies are none.
+    Relay(Box<Relay>),
+    /// Not a body: the connection carries another protocol from here on.
+    Switched(Box<Switched>),
+}
+
+/// A connection to an endpoint that has switched to another protocol.
+#[derive(Debug)]
+pub(crate) struct Switched {
+    pub(crate) connection: Connection,
+    /// Counts as a request in flight.
+    pub(crate) lease: Lease,
+}
+
+#[derive(Debug)]
+struct Relay {
+    from: Received,
+    /// Counts the request as in flight; returns the connection to the pool if the body is complete.
+    lease: Option<Lease>,
+    idle: Duration,
+    deadline: Deadline,
+    /// The deadline of the whole request.
+    latest: Option<Instant>,
+    /// The request body, if it is still being sent.
+    state: Option<Rc<RequestBodyState>>,
+}
+
+/// The source of a response body.
+#[derive(Debug, Default)]
+pub(crate) enum Received {
+    /// An HTTP/1.1 connection.
+    H1(ResponseBody),
+    /// A stream of a shared HTTP/2 connection.
+    H2(h2::ResponseBody),
+    /// No source: the body is complete.
+    #[default]
+    Over,
+}
+
+impl RequestBodyState {
+    /// Returns the part of `idle` that remains since data moved in either direction: one direction
+    /// may be silent for a long time while the other is busy. `None` if nothing remains.
+    fn left(&self, idle: Duration) -> Option<Duration> {
+        self.moved
+            .get()
+            .and_then(|moved| idle.checked_sub(moved.elapsed()))
+            .filter(|left| !left.is_zero())
+    }
+}
+
+impl BodyError {
+    /// Returns the cause of the failure of a request whose body this is.
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Client(kind) => *kind,
+            Self::Http2(error) if error.is_io() || error.is_remote() => Kind::ClientGone,
+            _ => Kind::BadRequest("bad request body"),
+        }
+    }
+}
+
+// === RequestBody ===
+
+impl RequestBody {
+    /// Returns a body without content.
+    pub(crate) fn empty() -> Self {
+        Self(None)
+    }
+
+    /// Returns true once any of it was asked for.
+    pub(crate) fn is_started(&self) -> bool {
+        let stream = self.0.as_ref();
+        stream.is_some_and(|stream| stream.state.started.get())
+    }
+
+    /// Wraps the body of a request, of at most `limit` bytes.
+    pub(crate) fn new(
+        from: Downstream,
+        limit: Option<u64>,
+        worker: &Worker,
+    ) -> (Self, Rc<RequestBodyState>) {
+        let state = Rc::new(RequestBodyState::default());
+        let stream = Stream {
+            from,
+            left: limit.unwrap_or(u64::MAX),
+            idle: worker.settings.stream_idle_timeout,
+            deadline: Deadline::new(&worker.deadlines),
+            state: state.clone(),
+            counters: worker.counters.clone(),
+        };
+        (Self(Some(Box::new(stream))), state)
+    }
+}
+
+impl http_body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(stream) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+
+        stream.state.started.set(true);
+        let polled = stream.from.poll_body(cx);
+        stream.state.waiting.set(polled.is_pending());
+
+        match polled {
+            Poll::Pending if !stream.deadline.is_over(cx, stream.idle, None) => Poll::Pending,
+            Poll::Pending => match stream.state.left(stream.idle) {
+                Some(left) => {
+                    stream.deadline.moved();
+                    stream.deadline.is_over(cx, left, None);
+                    Poll::Pending
+                }
+                None => stream.fail(Kind::RequestTimeout, BodyError::Stalled),
+            },
+            Poll::Ready(None) => {
+                stream.state.done.set(true);
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => stream.fail(error.kind(), error),
+            Poll::Ready(Some(Ok(mut frame))) => {
+                stream.deadline.moved();
+                stream.state.moved.set(Some(Instant::now()));
+                stream.state.done.set(!stream.from.has_body());
+                if let Some(data) = frame.data_ref() {
+                    stream.counters.bytes_in.add(data.len() as u64);
+                    match stream.left.checked_sub(data.len() as u64) {
+                        Some(left) => stream.left = left,
+                        None => return stream.fail(Kind::BodyTooLarge, BodyError::TooLarge),
+                    }
+                } else if let Some(trailers) = frame.trailers_mut() {
+                    clean_trailers(trailers);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|stream| !stream.from.has_body())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), |stream| stream.from.size_hint())
+    }
+}
+
+impl Stream {
+    fn fail(&self, kind: Kind, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.state.failed.set(Some(kind));
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+// === Body ===
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        let source = if bytes.is_empty() {
+            Source::Empty
+        } else {
+            Source::Own(bytes)
+        };
+        Self {
+            source,
+            ..Self::default()
+        }
+    }
+}
+
+impl Body {
+    /// Creates the place of a body on a connection that switches to another protocol.
+    pub(crate) fn switched(switched: Switched) -> Self {
+        Self {
+            source: Source::Switched(Box::new(switched)),
+            ..Self::default()
+        }
+    }
+
+    /// Takes the connection that switches to another protocol, if there is one.
+    pub(crate) fn take_switched(&mut self) -> Option<Switched> {
+        match std::mem::take(&mut self.source) {
+            Source::Switched(switched) => Some(*switched),
+            other => {
+                self.source = other;
+                None
+            }
+        }
+    }
+
+    /// Drops what would be sent: the response has no body for its client.
+    pub(crate) fn end(&mut self) {
+        self.source = Source::Empty;
+    }
+
+    /// Returns the time by which the response must be complete.
+    pub(crate) fn latest(&self) -> Option<Instant> {
+        match &self.source {
+            Source::Relay(relay) => relay.latest,
+            _ => None,
+        }
+    }
+
+    /// Streams the body of an upstream response, which must be complete by `latest`. The request
+    /// body may still be on its way.
+    pub(crate) fn relay(
+        mut from: Received,
+        lease: Lease,
+        worker: &Worker,
+        latest: Option<Instant>,
+        state: Option<Rc<RequestBodyState>>,
+    ) -> Self {
+        // Most bodies arrive with their head; the connection can serve another request at once.
+        let whole = match &mut from {
+            Received::H1(body) => body.whole(),
+            Received::H2(body) => body.is_end().then(Bytes::new),
+            Received::Over => Some(Bytes::new()),
+        };
+        if let Some(bytes) = whole {
+            lease.upstream().counters.bytes_out.add(bytes.len() as u64);
+            lease.finish(from.into_connection());
+            return bytes.into();
+        }
+
+        let relay = Relay {
+            from,
+            lease: Some(lease),
+            idle: worker.settings.stream_idle_timeout,
+            deadline: Deadline::new(&worker.deadlines),
+            latest,
+            state: state.filter(|state| !state.done.get()),
+        };
+        Self {
+            source: Source::Relay(Box::new(relay)),
+            ..Self::default()
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let frame = match &mut this.source {
+            Source::Empty | Source::Switched(_) => return Poll::Ready(None),
+            Source::Own(bytes) => {
+                let frame = Frame::data(std::mem::take(bytes));
+                this.source = Source::Empty;
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Source::Relay(relay) => relay.poll(cx),
+        };
+
+        if let (Some(record), Poll::Ready(frame)) = (&mut this.record, &frame) {
+            match frame {
+                Some(Ok(frame)) => {
+                    record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                }
+                Some(Err(_)) => record.broken = true,
+                None => {}
+            }
+        }
+
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Empty | Source::Switched(_) => true,
+            Source::Own(_) => false,
+            Source::Relay(relay) => relay.from.is_end(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Empty | Source::Switched(_) => SizeHint::with_exact(0),
+            Source::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Relay(relay) => relay.from.size_hint(),
+        }
+    }
+}
+
+impl Received {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::H1(body) => body
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(BodyError::Response))),
+            Self::Over => Poll::Ready(None),
+            Self::H2(body) => body
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(BodyError::Http2))),
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        match self {
+            Self::H1(body) => body.is_end(),
+            Self::H2(body) => body.is_end(),
+            Self::Over => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::H1(body) => body.size_hint(),
+            Self::H2(body) => body.size_hint(),
+            Self::Over => SizeHint::with_exact(0),
+        }
+    }
+
+    /// Returns the connection for a protocol other than HTTP; `None` if it is a shared one.
+    pub(crate) fn into_stream(self) -> Option<Connection> {
+        match self {
+            Self::H1(body) => body.into_stream(),
+            Self::H2(_) | Self::Over => None,
+        }
+    }
+
+    /// Returns the connection if it can carry another request.
+    fn into_connection(self) -> Option<Connection> {
+        match self {
+            Self::H1(body) => body.into_connection(),
+            Self::H2(_) | Self::Over => None,
+        }
+    }
+}
+
+impl Relay {
+    fn give_back(&mut self) {
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
+        lease.finish(std::mem::take(&mut self.from).into_connection());
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.from.poll(cx) {
+            Poll::Pending => {
+                if !self.deadline.is_over(cx, self.idle, self.latest) {
+                    return Poll::Pending;
+                }
+
+                let late = self.latest.is_some_and(|latest| latest <= Instant::now());
+                if !late
+                    && let Some(left) = self.state.as_ref().and_then(|state| state.left(self.idle))
+                {
+                    self.deadline.moved();
+                    self.deadline.is_over(cx, left, self.latest);
+                    return Poll::Pending;
+                }
+
+                self.lease = None;
+                Poll::Ready(Some(Err(if late {
+                    BodyError::Deadline
+                } else {
+                    BodyError::Stalled
+                })))
+            }
+            Poll::Ready(None) => {
+                self.give_back();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.lease = None;
+                Poll::Ready(Some(Err(error)))
+            }
+            Poll::Ready(Some(Ok(mut frame))) => {
+                self.deadline.moved();
+                if let Some(state) = self.state.as_ref().filter(|state| !state.done.get()) {
+                    state.moved.set(Some(Instant::now()));
+                }
+
+                if let (Some(data), Some(lease)) = (frame.data_ref(), &self.lease) {
+                    lease.upstream().counters.bytes_out.add(data.len() as u64);
+                }
+                if let Some(trailers) = frame.trailers_mut() {
+                    clean_trailers(trailers);
+                }
+
+                if self.from.is_end() {
+                    self.give_back();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+}
+
+/// Fields that are removed from trailers, because a reader may already have acted on the head (RFC
+/// 9110 section 6.5.1): framing, routing, authentication, and content metadata.
+static NOT_IN_TRAILERS: [HeaderName; 9] = [
+    AUTHORIZATION,
+    CACHE_CONTROL,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_RANGE,
+    CONTENT_TYPE,
+    MAX_FORWARDS,
+    SET_COOKIE,
+    TRAILER,
+];
+
+/// Removes the fields from trailers that belong into a head, those of one connection, and those
+/// about the client.
+fn clean_trailers(trailers: &mut HeaderMap) {
+    let unwanted = |name: &HeaderName| {
+        let id = FieldName::of(name.as_str().as_bytes());
+        id == FieldName::Host
+            || id.is_hop_by_hop()
+            || id.is_about_client()
+            || NOT_IN_TRAILERS.contains(name)
+    };
+    while let Some(name) = trailers.keys().find(|name| unwanted(name)).cloned() {
+        trailers.remove(name);
+    }
+}

@@ -1,0 +1,46 @@
+//! The terms on which one request is forwarded: those of the route's policy, and for the rest the
+//! settings.
+
+use std::time::Duration;
+
+use crate::{
+    proxy::Settings,
+    routing::{LoadBalancing, Policy},
+};
+
+/// The terms of one request. See [`Settings`] for their meaning.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) response_header_timeout: Duration,
+    pub(crate) request_timeout: Option<Duration>,
+    pub(crate) max_body_bytes: Option<u64>,
+    pub(crate) max_attempts: u32,
+    pub(crate) balance: LoadBalancing,
+}
+
+impl Terms {
+    /// Returns the terms of a route's policy.
+    pub(crate) fn new(settings: &Settings, policy: Option<&Policy>) -> Self {
+        let defaults = Self {
+            response_header_timeout: settings.response_header_timeout,
+            request_timeout: settings.request_timeout,
+            max_body_bytes: settings.max_body_bytes,
+            max_attempts: settings.max_attempts,
+            balance: settings.balance,
+        };
+        let Some(policy) = policy else {
+            return defaults;
+        };
+
+        let timeouts = &policy.timeouts;
+        Self {
+            response_header_timeout: timeouts
+                .response_header
+                .unwrap_or(defaults.response_header_timeout),
+            request_timeout: timeouts.request.or(defaults.request_timeout),
+            max_body_bytes: policy.max_body_bytes.or(defaults.max_body_bytes),
+            max_attempts: policy.attempts.unwrap_or(defaults.max_attempts),
+            balance: policy.balancing.unwrap_or(defaults.balance),
+        }
+    }
+}
