@@ -44,6 +44,11 @@ impl Outlier {
         }
     }
 
+    /// Returns true if the last connection failed.
+    pub fn has_failed(&self) -> bool {
+        self.in_a_row != 0
+    }
+
     /// Reports whether the endpoint is ejected at this time.
     pub fn is_ejected(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| now < until)

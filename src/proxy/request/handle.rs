@@ -20,7 +20,7 @@ use crate::{
         conn::ConnInfo,
         downstream::Downstream,
         settings::AccessLog,
-        upstream::forward::{Matched, forward},
+        upstream::{forward::forward, message::Matched},
         worker::Worker,
     },
     routing::{Action, FixedResponse, Redirect, Refusal, RequestUrl, Route, path},

@@ -3,9 +3,12 @@
 pub(crate) mod condition;
 mod deferred_write_error;
 pub(crate) mod dns;
+mod exchange;
 pub(crate) mod forward;
 pub(crate) mod h1;
 pub(crate) mod h2;
+pub(crate) mod message;
+mod pick;
 pub(crate) mod pin;
 pub(crate) mod pool;
 pub(crate) mod rest;

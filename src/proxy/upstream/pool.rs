@@ -40,6 +40,9 @@ use crate::{
 /// The most requests on one HTTP/2 connection before another is opened, even if the endpoint allows
 /// more.
 const STREAMS: usize = 100;
+/// The duration after which a connect that has not ended is unusual: longer than it takes to send a
+/// lost SYN again.
+const USUAL_CONNECT: Duration = Duration::from_millis(1500);
 /// The most HTTP/2 connections to one endpoint; beyond that, requests queue.
 const MAX_SHARED: usize = 8;
 
@@ -66,6 +69,9 @@ pub(crate) struct Upstream {
     pub(crate) counters: Arc<Counters>,
     idle: RefCell<Vec<Idle>>,
     shared: RefCell<Vec<Shared>>,
+    /// The connects that have not ended yet, and the time since when there are any or the last of
+    /// them succeeded.
+    pending: Cell<(u32, Instant)>,
     /// Set while an HTTP/2 connection is opened, so that concurrent requests share it.
     connecting: RefCell<Option<Rc<Connecting>>>,
     max_idle: usize,
@@ -118,6 +124,25 @@ impl Drop for Opening<'_> {
     }
 }
 
+/// A connect that has not ended.
+struct Pending<'a>(&'a Upstream);
+
+impl<'a> Pending<'a> {
+    fn begin(upstream: &'a Upstream) -> Self {
+        let (others, since) = upstream.pending.get();
+        let since = if others == 0 { Instant::now() } else { since };
+        upstream.pending.set((others + 1, since));
+        Self(upstream)
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        let (pending, since) = self.0.pending.get();
+        self.0.pending.set((pending - 1, since));
+    }
+}
+
 impl Upstream {
     pub(crate) fn new(
         key: UpstreamKey,
@@ -145,6 +170,7 @@ impl Upstream {
             last_used: Cell::new(Instant::now()),
             idle: RefCell::default(),
             shared: RefCell::default(),
+            pending: Cell::new((0, Instant::now())),
             connecting: RefCell::default(),
         })
     }
@@ -206,6 +232,15 @@ impl Upstream {
         }
     }
 
+    /// Returns true if requests should rather go to another endpoint: this one is ejected, or a
+    /// request already waits for a connection to it and there is reason to doubt that it comes.
+    pub(crate) fn seems_down(&self, now: Instant) -> bool {
+        let outlier = self.outlier.borrow();
+        let (pending, since) = self.pending.get();
+        let doubtful = outlier.has_failed() || now.duration_since(since) >= USUAL_CONNECT;
+        outlier.is_ejected(now) || (pending > 0 && doubtful)
+    }
+
     /// Takes the most recently used idle connection.
     fn take_idle(&self) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
@@ -217,6 +252,10 @@ impl Upstream {
     /// Records that the endpoint responded.
     pub(crate) fn succeeded(&self) {
         self.outlier.borrow_mut().succeeded();
+        let (pending, _since) = self.pending.get();
+        if pending > 0 {
+            self.pending.set((pending, Instant::now()));
+        }
         self.condition.works();
         if self.stats.ejected.load(Relaxed) {
             self.stats.ejected.store(false, Relaxed);
@@ -258,6 +297,7 @@ impl Upstream {
     }
 
     async fn connect_h1(&self, worker: &Worker) -> Result<Connection, Error> {
+        let _pending = Pending::begin(self);
         let tcp = self.tcp(worker.settings.connect_timeout).await?;
         Ok(match self.key.backend.protocol {
             Protocol::Https => Connection::new(self.tls(tcp, worker, false).await?),
@@ -266,6 +306,7 @@ impl Upstream {
     }
 
     async fn connect_h2(&self, worker: &Worker) -> Result<Shared, Error> {
+        let _pending = Pending::begin(self);
         let limit = worker.settings.connect_timeout;
         let tcp = self.tcp(limit).await?;
         match self.key.backend.protocol {

@@ -4,13 +4,14 @@ use std::{
     io::{Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     sync::{
-        Mutex,
+        Arc, Mutex,
         mpsc::{self, Receiver, Sender as Tx},
     },
     thread,
     time::Duration,
 };
 
+use http::Request;
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
 
@@ -23,8 +24,8 @@ use crate::{
         executor::{Local, local},
     },
     routing::{
-        Action, BackendId, BackendSettings, Endpoint, Host, Origin, RequestStep, Route,
-        RoutingTable, Split, Steps,
+        Action, Backend, BackendId, BackendSettings, Endpoint, EndpointSet, Host, Origin, Protocol,
+        RequestStep, Route, RoutingTable, Split, Steps,
     },
     tls::{ChallengeKind, ChallengeMap},
     util::drain,

@@ -128,3 +128,58 @@ fn an_endpoint_without_weight_has_no_requests() {
     assert_eq!(seen[0], 0);
     assert!(seen[1].abs_diff(100) < 50, "{seen:?}");
 }
+
+/// An address where connects are neither accepted nor refused, as long as the result lives.
+fn silent() -> (SocketAddr, Vec<socket2::Socket>) {
+    let socket = || {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        socket.expect("a socket")
+    };
+    let listener = socket();
+    let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+    listener.bind(&any.into()).expect("a port");
+    listener.listen(0).expect("listening");
+    let addr = listener.local_addr().expect("address");
+
+    // The queue has room for one; the kernel drops the SYN of the next.
+    let queued = socket();
+    queued.connect(&addr).expect("the only place of the queue");
+    (
+        addr.as_socket().expect("an address"),
+        vec![listener, queued],
+    )
+}
+
+#[test]
+fn one_request_at_a_time_waits_for_a_silent_endpoint() {
+    let live = backend(|_, mut stream| {
+        while !head(&mut stream).is_empty() {
+            say(&mut stream, OK);
+        }
+    });
+    let (silent, _sockets) = silent();
+    let settings = Settings {
+        connect_timeout: Duration::from_secs(1),
+        // Ejection alone would hide it after some failures.
+        eject_after: u32::MAX,
+        ..Settings::default()
+    };
+    let proxy = start(
+        settings,
+        table(addresses(&[silent, live]), Protocol::Http1, Vec::new()),
+    );
+
+    // Both are tried in turn: one of these has waited and gone on to the other endpoint.
+    for _ in 0..2 {
+        assert_eq!(status(&get(&proxy)), "200");
+    }
+    let failures = || proxy.shared.counters()[0].connect_failures.value();
+    assert_eq!(failures(), 1);
+
+    thread::scope(|scope| {
+        for _ in 0..40 {
+            scope.spawn(|| assert_eq!(status(&get(&proxy)), "200"));
+        }
+    });
+    assert!(failures() <= 4, "{} requests waited", failures());
+}

@@ -1,5 +1,7 @@
 //! Routes with an action and a policy of their own.
 
+use http::HeaderValue;
+
 use super::*;
 use crate::routing::{FixedResponse, Policy, Redirect, Refusal, Timeouts};
 

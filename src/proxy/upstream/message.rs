@@ -1,0 +1,164 @@
+//! A request as it goes to an endpoint, and its response.
+
+use std::sync::Arc;
+
+use http::{
+    HeaderValue, Request, Uri, Version,
+    header::{CONTENT_LENGTH, TE},
+    uri::{PathAndQuery, Scheme},
+};
+
+use super::h1::{HeadWriter, RequestWriter};
+use crate::{
+    proxy::{
+        conn::ConnInfo,
+        request::{
+            body::{Received, RequestBody},
+            error::{Error, Kind},
+            fields::{FieldName, append},
+            headers,
+            message::{BodyLength, RequestHead, ResponseHead},
+            outside::Outside,
+            terms::Terms,
+        },
+        settings::Settings,
+    },
+    routing::{Backend, Protocol},
+};
+
+/// The results of checking and routing a request.
+pub(crate) struct Matched<'a> {
+    pub(crate) backend: &'a Arc<Backend>,
+    pub(crate) terms: Terms,
+    /// Host (and port) as the client wrote them.
+    pub(crate) host: &'a [u8],
+    /// The scheme and port by which the client reaches us.
+    pub(crate) outside: Outside,
+    /// The normalised path.
+    pub(crate) path: &'a str,
+    /// The query as it came, without its `?`.
+    pub(crate) query: Option<&'a str>,
+    /// `Upgrade` to pass on.
+    pub(crate) upgrade: Option<Vec<u8>>,
+    pub(crate) request_id: &'a [u8],
+}
+
+/// A request in the form for its endpoints.
+pub(super) enum UpstreamRequest {
+    /// `None` once it has a response.
+    H1(Option<RequestWriter>),
+    /// Boxed: it is large, and each future that it passes through would reserve space for it.
+    H2 {
+        head: Box<Request<()>>,
+        /// `None` while it is sent, and once a part of it was sent.
+        body: Option<RequestBody>,
+    },
+}
+
+/// The head of a response as it goes to the client, and the source of its body.
+pub(super) struct UpstreamResponse {
+    pub(super) head: ResponseHead,
+    pub(super) received: Received,
+    /// The protocol that follows on the connection, if the status is 101.
+    pub(super) upgrade: Option<Vec<u8>>,
+}
+
+impl UpstreamRequest {
+    /// Creates the request in the form that the protocol of its backend asks for.
+    ///
+    /// # Errors
+    /// The host or the path cannot be expressed in HTTP/2.
+    pub(super) fn new(
+        settings: &Settings,
+        conn: &ConnInfo,
+        matched: &Matched<'_>,
+        head: &RequestHead,
+        body: RequestBody,
+    ) -> Result<Self, Error> {
+        match matched.backend.protocol() {
+            Protocol::Http1 | Protocol::Https => {
+                let written = matched.head_h1(settings, conn, head);
+                let writer = RequestWriter::new(&head.method, written, head.length, body);
+                Ok(Self::H1(Some(writer)))
+            }
+            Protocol::H2c | Protocol::H2 => Ok(Self::H2 {
+                head: Box::new(matched.head_h2(settings, conn, head)?),
+                body: Some(body),
+            }),
+        }
+    }
+}
+
+impl Matched<'_> {
+    /// Writes the head for an HTTP/1.1 endpoint, without the framing of the body.
+    fn head_h1(&self, settings: &Settings, conn: &ConnInfo, head: &RequestHead) -> HeadWriter {
+        let mut written = HeadWriter::new(&head.method, self.path, self.query);
+        written.field(b"host", self.host);
+
+        headers::write(&head.fields, self.client(settings, conn), |name, value| {
+            written.field(name, value);
+        });
+        if let Some(protocol) = &self.upgrade {
+            written.field(b"upgrade", protocol);
+            written.field(b"connection", b"upgrade");
+        }
+        written
+    }
+
+    /// Returns the head of the request to an HTTP/2 endpoint.
+    fn head_h2(
+        &self,
+        settings: &Settings,
+        conn: &ConnInfo,
+        head: &RequestHead,
+    ) -> Result<Request<()>, Error> {
+        let mut request = Request::new(());
+        let fields = request.headers_mut();
+        headers::write(&head.fields, self.client(settings, conn), |name, value| {
+            append(fields, name, value);
+        });
+        if let BodyLength::Known(length) = head.length {
+            fields.insert(CONTENT_LENGTH, length.into());
+        }
+        // gRPC requires it.
+        if head.fields.has_token(FieldName::Te, "trailers") {
+            fields.insert(TE, HeaderValue::from_static("trailers"));
+        }
+
+        let scheme = if self.backend.protocol() == Protocol::H2 {
+            Scheme::HTTPS
+        } else {
+            Scheme::HTTP
+        };
+        let authority = http::uri::Authority::try_from(self.host)
+            .map_err(|_bad| Error::client(Kind::BadRequest("bad Host")))?;
+
+        let mut uri = http::uri::Parts::default();
+        uri.path_and_query = Some(self.path_and_query()?);
+        (uri.scheme, uri.authority) = (Some(scheme), Some(authority));
+        *request.uri_mut() =
+            Uri::from_parts(uri).map_err(|_bad| Error::client(Kind::BadRequest("bad target")))?;
+        *request.method_mut() = head.method.clone();
+        *request.version_mut() = Version::HTTP_2;
+
+        Ok(request)
+    }
+
+    fn client<'c>(&'c self, settings: &'c Settings, conn: &'c ConnInfo) -> headers::Client<'c> {
+        headers::Client {
+            conn,
+            trusted: &settings.trusted_proxies,
+            host: self.host,
+            outside: self.outside,
+            request_id: self.request_id,
+        }
+    }
+
+    fn path_and_query(&self) -> Result<PathAndQuery, Error> {
+        let target = match self.query {
+            Some(query) => format!("{}?{query}", self.path).parse(),
+            None => self.path.parse(),
+        };
+        target.map_err(|_bad| Error::client(Kind::BadRequest("bad path")))
+    }
+}

@@ -1,0 +1,178 @@
+//! Chooses the endpoint of a request.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    time::Instant,
+};
+
+use super::{exchange::Exchange, pool::Upstream};
+use crate::{
+    balance,
+    proxy::request::error::{Error, Kind, Retry},
+    routing::{Endpoint, EndpointSet, LoadBalancing},
+};
+
+/// The endpoints that were tried for one request: a bit each for the first 64.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Tried(u64);
+
+impl Tried {
+    fn has(self, index: usize) -> bool {
+        index < 64 && self.0 & (1 << index) != 0
+    }
+
+    fn add(&mut self, index: usize) {
+        if index < 64 {
+            self.0 |= 1 << index;
+        }
+    }
+}
+
+/// A chosen endpoint.
+pub(super) struct Choice {
+    pub(super) upstream: Rc<Upstream>,
+    /// True if there is no other.
+    pub(super) only: bool,
+}
+
+impl Exchange<'_> {
+    /// Chooses an endpoint, in turn or by load, except those that were tried or seem to be down. If
+    /// all seem so, chooses one anyway: an attempt is better than a certain 503. With `again`, the
+    /// same as in the last attempt.
+    ///
+    /// # Errors
+    /// The backend has no endpoint, or none that takes another request.
+    pub(super) async fn pick(&self, tried: &mut Tried, again: bool) -> Result<Choice, Error> {
+        let (host, port) = match &**self.backend.endpoints() {
+            EndpointSet::Addresses(list) if !list.is_empty() => {
+                return self.pick_address(list, tried, again);
+            }
+            EndpointSet::Empty | EndpointSet::Addresses(_) => {
+                return Err(unavailable("the service has no endpoints"));
+            }
+            EndpointSet::Name { host, port } => (host.clone(), *port),
+        };
+        // Boxed: names are rare, and every request in flight would reserve space for this future.
+        Box::pin(self.pick_by_name(&host, port)).await
+    }
+
+    fn pick_address(
+        &self,
+        list: &[Endpoint],
+        tried: &mut Tried,
+        again: bool,
+    ) -> Result<Choice, Error> {
+        let at = |index: usize| {
+            let settings = &self.backend.settings;
+            self.worker.upstream(settings, list[index].addr, None)
+        };
+        let free = |index: usize| list[index].weight > 0 && has_room(&at(index));
+        if let [_only] = list {
+            let upstream = free(0).then(|| at(0)).ok_or_else(no_room)?;
+            return Ok(Choice {
+                upstream,
+                only: true,
+            });
+        }
+
+        let now = Instant::now();
+        let seen = *tried;
+        let untried = |index: usize| free(index) && !seen.has(index);
+        let healthy = |index: usize| untried(index) && !at(index).seems_down(now);
+
+        let turn = self.worker.turn(self.backend);
+        let turn = turn.wrapping_sub(usize::from(again));
+        let is_even = list.iter().all(|endpoint| endpoint.weight == 1);
+        let index = match self.terms.balance {
+            _ if !is_even => {
+                let weight = |index| {
+                    if healthy(index) {
+                        list[index].weight
+                    } else {
+                        0
+                    }
+                };
+                balance::weighted(self.worker.random(), (0..list.len()).map(weight))
+            }
+            LoadBalancing::RoundRobin => balance::round_robin(turn, list.len(), healthy),
+            LoadBalancing::LeastRequest => {
+                let random = self.worker.random();
+                balance::least_request(random, list.len(), healthy, |index| {
+                    at(index).in_flight.get()
+                })
+            }
+        };
+
+        let index = index
+            .or_else(|| balance::round_robin(turn, list.len(), untried))
+            .or_else(|| balance::round_robin(turn, list.len(), free))
+            .ok_or_else(no_room)?;
+        if !again {
+            tried.add(index);
+        }
+        Ok(Choice {
+            upstream: at(index),
+            only: false,
+        })
+    }
+
+    async fn pick_by_name(&self, host: &str, port: u16) -> Result<Choice, Error> {
+        let (worker, settings) = (self.worker, &self.backend.settings);
+        let found = worker.resolve(host).await;
+        let found = found.ok_or_else(|| unavailable("the backend's name has no address"))?;
+
+        let allowed = |addr: &&IpAddr| worker.settings.local_names || !is_local(**addr);
+        let addresses: Vec<IpAddr> = found.iter().filter(allowed).copied().collect();
+        if addresses.is_empty() {
+            return Err(unavailable("the backend's name has no allowed address"));
+        }
+
+        let turn = worker.turn(self.backend) % addresses.len();
+        let name = host.parse::<IpAddr>().is_err().then(|| Rc::from(host));
+        let upstream = worker.upstream(settings, SocketAddr::new(addresses[turn], port), name);
+        if !has_room(&upstream) {
+            return Err(no_room());
+        }
+        Ok(Choice {
+            upstream,
+            only: addresses.len() == 1,
+        })
+    }
+}
+
+/// Returns true if the limit of its backend lets the endpoint have another request.
+fn has_room(upstream: &Upstream) -> bool {
+    let limit = upstream.key.backend.limits.requests;
+    limit.is_none_or(|limit| upstream.in_flight.get() < limit)
+}
+
+/// Returns the error of a request whose backend has no endpoint.
+fn unavailable(why: &'static str) -> Error {
+    Error::upstream(Kind::Unavailable(why), Retry::Never)
+}
+
+/// Returns the error of a request that no endpoint may have.
+fn no_room() -> Error {
+    Error::us(Kind::Unavailable("no endpoint takes another request"))
+}
+
+/// Returns true for loopback, link-local and other addresses whose meaning depends on the device.
+/// The API refuses them as endpoints, so a name must not resolve to them either.
+fn is_local(addr: IpAddr) -> bool {
+    match addr.to_canonical() {
+        IpAddr::V4(v4) => {
+            v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_unspecified()
+                || v4.is_multicast()
+                || v4.is_broadcast()
+        }
+        IpAddr::V6(v6) => {
+            v6.is_loopback()
+                || v6.is_unicast_link_local()
+                || v6.is_unspecified()
+                || v6.is_multicast()
+        }
+    }
+}
