@@ -12,7 +12,7 @@ use crate::{
     objects::Kind,
     proxy::{
         Shared,
-        counters::{Count, Counters, LATENCY_BUCKETS, UPSTREAM_ERRORS},
+        counters::{Count, Counters, LATENCY_BUCKETS, REFUSALS, UPSTREAM_ERRORS},
     },
     telemetry::families::{self, Label},
 };
@@ -55,6 +55,11 @@ impl Collector for DataPlane {
 
         let canceled = sum(&|core| &core.client_gone);
         families::REQUESTS_CANCELED.write_counter(encoder, alone(canceled))?;
+        let refused = REFUSALS.into_iter().enumerate().map(|(index, code)| {
+            let value = sum(&|core| &core.refused[index]);
+            (one("code", &code.to_string()), value)
+        });
+        families::REQUESTS_REFUSED.write_counter(encoder, refused)?;
         families::REQUEST_BODY.write_counter(encoder, alone(sum(&|core| &core.bytes_in)))?;
         families::RESPONSE_BODY.write_counter(encoder, alone(sum(&|core| &core.bytes_out)))?;
 

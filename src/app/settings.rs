@@ -10,9 +10,16 @@ use crate::{
     telemetry,
 };
 
-/// Returns the settings of the data plane, without listeners.
-pub(super) fn proxy(config: &Config) -> Settings {
+/// Descriptors that are kept for the store, the API, and connections to CAs and DNS servers.
+const RESERVED_DESCRIPTORS: u64 = 128;
+
+/// Returns the settings of the data plane, without listeners. At most as many client connections as
+/// the limit of open `descriptors` allows: each may need one to an endpoint.
+pub(super) fn proxy(config: &Config, descriptors: u64) -> Settings {
+    let affordable = descriptors.saturating_sub(RESERVED_DESCRIPTORS) / 2;
+    let affordable = usize::try_from(affordable).unwrap_or(usize::MAX).max(1);
     Settings {
+        max_connections: config.proxy.max_connections.min(affordable),
         workers: config.workers,
         access_log: match (config.log.access, config.log.format) {
             (None, _) => AccessLog::Off,
@@ -66,4 +73,18 @@ pub(super) fn own_address() -> Option<IpAddr> {
         .ok()
         .map(|addr| addr.ip())
         .filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_follow_the_limit_of_descriptors() {
+        let config = Config::default();
+        let connections = |descriptors| proxy(&config, descriptors).max_connections;
+        assert_eq!(connections(1 << 20), config.proxy.max_connections);
+        assert_eq!(connections(1024), (1024 - 128) / 2);
+        assert_eq!(connections(64), 1);
+    }
 }

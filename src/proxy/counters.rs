@@ -17,6 +17,10 @@ use crate::{routing::BackendSettings, util::sync::lock};
 /// [`Counters::upstream_errors`].
 pub const UPSTREAM_ERRORS: [&str; 3] = ["bad_gateway", "unavailable", "timeout"];
 
+/// The statuses with which requests are refused because of the client; the indices of
+/// [`Counters::refused`].
+pub const REFUSALS: [u16; 9] = [400, 405, 408, 413, 414, 417, 431, 505, 508];
+
 /// Upper bounds of the latency buckets, in seconds; one more bucket counts slower requests.
 pub const LATENCY_BUCKETS: [f64; 14] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
@@ -47,6 +51,8 @@ pub struct Counters {
     pub upgrades: Count,
     /// Requests that failed because of the upstream, by [`UPSTREAM_ERRORS`].
     pub upstream_errors: [Count; UPSTREAM_ERRORS.len()],
+    /// Requests that were refused because of the client, by [`REFUSALS`].
+    pub refused: [Count; REFUSALS.len()],
     /// Requests whose client disconnected before the head of the response.
     pub client_gone: Count,
     /// Client connections closed at once because the total or the per-client limit was reached.
@@ -135,13 +141,21 @@ impl Counters {
     }
 
     pub(super) fn failed(&self, error: &Error) {
-        let index = match error.kind {
-            _ if error.side != Side::Upstream => return,
-            Kind::Unavailable(_) => 1,
-            Kind::GatewayTimeout(_) => 2,
-            _ => 0,
+        let errors = &self.upstream_errors;
+        let status = error.kind.status().as_u16();
+        let count = match (error.side, error.kind) {
+            (Side::Us, _) | (_, Kind::ClientGone) => None,
+            (Side::Client, _) => {
+                let index = REFUSALS.iter().position(|refusal| *refusal == status);
+                index.map(|index| &self.refused[index])
+            }
+            (Side::Upstream, Kind::Unavailable(_)) => Some(&errors[1]),
+            (Side::Upstream, Kind::GatewayTimeout(_)) => Some(&errors[2]),
+            (Side::Upstream, _) => Some(&errors[0]),
         };
-        self.upstream_errors[index].add(1);
+        if let Some(count) = count {
+            count.add(1);
+        }
     }
 
     pub(super) fn responded(&self, status: http::StatusCode, took: std::time::Duration) {

@@ -14,6 +14,9 @@ use tokio::sync::Notify;
 /// The interval of the ticker, and so the longest delay of a deadline.
 const TICK: Duration = Duration::from_millis(100);
 
+/// The longest time until a deadline: more than any process runs.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// All deadlines of a core.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
@@ -100,7 +103,8 @@ impl Deadline {
         latest: Option<Instant>,
     ) -> bool {
         let now = Instant::now();
-        let at = *self.at.get_or_insert(now + idle);
+        // The greatest duration means no limit, and is more than an `Instant` can hold.
+        let at = *self.at.get_or_insert_with(|| now + idle.min(LONGEST));
         let at = latest.map_or(at, |latest| latest.min(at));
         if at <= now {
             return true;

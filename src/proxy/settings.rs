@@ -68,6 +68,9 @@ pub struct Settings {
     pub max_header_bytes: usize,
     /// Fields in a request head: 431 above.
     pub max_headers: usize,
+    /// Refuse request targets with characters that no URI has (RFC 3986 section 2): 400. By default
+    /// they are percent-encoded.
+    pub strict_targets: bool,
     /// Bytes of a request body: 413 above; `None` for no limit.
     #[serde(with = "size")]
     pub max_body_bytes: Option<u64>,
@@ -132,6 +135,7 @@ impl Default for Settings {
 
             max_header_bytes: 32 * 1024,
             max_headers: 100,
+            strict_targets: false,
             max_body_bytes: None,
             max_connections: 10_000,
             max_connections_per_client: 0,

@@ -24,6 +24,7 @@ use super::{
     pulse::{Pulse, Stalled},
     request::{
         error::{Error, Side},
+        loops::LoopId,
         outside::HttpsPorts,
     },
     upstream::{
@@ -52,6 +53,8 @@ pub struct Shared {
     pub table: ArcSwap<RoutingTable>,
     /// The responses to CAs that validate names; they precede every redirect and route.
     pub challenges: Arc<Challenges>,
+    /// Our name in `CDN-Loop`.
+    pub(super) loop_id: LoopId,
     /// The port of the first HTTPS listener; 0 without one.
     pub(super) https_port: AtomicU16,
     counters: Mutex<Vec<Arc<Counters>>>,

@@ -21,8 +21,7 @@ pub struct Policy {
     pub stickiness: Option<Stickiness>,
 }
 
-/// The times of a request. The data plane does not read `connect` and `idle`, and no object sets
-/// them.
+/// The times of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
     /// For the TCP (and TLS) connect to an endpoint.

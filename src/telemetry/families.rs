@@ -62,6 +62,10 @@ families! {
         "requests_canceled",
         "Requests whose client went away before the head of the response",
     );
+    REQUESTS_REFUSED = counter(
+        "requests_refused",
+        "Requests refused because of the client, before they reached a backend (`docs/http.md`)",
+    ).labelled(&[("code", "status of the response: 400, 405, 408, 413, 414, 417, 431, 505, 508")]);
     REQUEST_BODY = counter("request_body", "Bytes of request bodies sent to backends")
         .in_bytes();
     RESPONSE_BODY = counter("response_body", "Bytes of response bodies from backends")

@@ -2,7 +2,7 @@
 //! errors are reported.
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{TcpListener, TcpStream},
     process::Command,
     thread,
@@ -412,5 +412,50 @@ fn errors_have_the_requested_format() {
     assert!(
         said.starts_with("HTTP/2 200") && said.contains("grpc-status: 12\r\n"),
         "{said}"
+    );
+}
+
+/// With room for 300 open files, of which 128 are kept, 86 clients have a connection each and
+/// another one to the backend.
+#[test]
+fn connections_follow_the_limit_of_open_files() {
+    let mut gatelet = Gatelet::prepare(&[]);
+    let inner = gatelet.run_command();
+    let mut command = Command::new("prlimit");
+    command.arg("--nofile=100:300").arg(inner.get_program());
+    command.args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    gatelet.spawn_command(command);
+    gatelet.wait_ready();
+
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", gatelet.pid()));
+    let limits = limits.expect("it runs");
+    let files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let numbers: Vec<&str> = files.into_iter().flat_map(str::split_whitespace).collect();
+    assert_eq!(numbers[3..5], ["300", "300"], "{limits}");
+
+    let held: Vec<TcpStream> = (0..300)
+        .map(|_| TcpStream::connect(gatelet.http_addr()).expect("a connection"))
+        .collect();
+    let is_open = |mut stream: &TcpStream| {
+        let _ = stream.set_nonblocking(true);
+        let read = stream.read(&mut [0]);
+        read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    };
+    eventually("the connections beyond the limit are closed", || {
+        (held.iter().filter(|stream| is_open(stream)).count() <= 86).then_some(())
+    });
+    // The API has what is kept.
+    assert!(
+        gatelet
+            .kubectl(&["get", "namespaces"])
+            .contains("kube-system")
     );
 }

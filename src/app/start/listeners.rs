@@ -16,7 +16,7 @@ use crate::{
     store::{Batch, Store},
     telemetry::AuditLog,
     tls,
-    util::drain::Drain,
+    util::{descriptors, drain::Drain},
 };
 
 /// Key of the API's certificates and token in the store.
@@ -43,6 +43,22 @@ pub(super) fn start_proxy(
         None => Some(SocketAddr::new(unspecified, port)),
     };
 
+    let descriptors = descriptors::raise_limit().unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+        // The soft limit of most systems.
+        1024
+    });
+    let settings = settings::proxy(config, descriptors);
+    let wanted = config.proxy.max_connections;
+    if settings.max_connections < wanted {
+        let allowed = settings.max_connections;
+        tracing::warn!(
+            descriptors,
+            allowed,
+            "too few open files for max_connections = {wanted}"
+        );
+    }
+
     let attempt = |http_port, https_port| {
         let listeners: Vec<Listener> = [
             (ListenerProtocol::Http, config.http, http_port),
@@ -56,9 +72,8 @@ pub(super) fn start_proxy(
         .collect();
 
         let server_tls = Some(server_tls.clone());
-        let settings = settings::proxy(config);
         proxy::start(
-            settings,
+            settings.clone(),
             &listeners,
             shared.clone(),
             server_tls,

@@ -15,22 +15,18 @@ use tokio::{
     time::Instant,
 };
 
-use crate::proxy::{request::body::Switched, worker::Worker};
+use crate::proxy::request::body::Switched;
 
 /// The buffer size for each direction.
 const BUFFER: usize = 8 * 1024;
 
 /// Connects both sides until that ends.
-pub(crate) async fn run(
-    worker: &Worker,
-    client: impl AsyncRead + AsyncWrite + Unpin,
-    switched: Switched,
-) {
+pub(crate) async fn run(client: impl AsyncRead + AsyncWrite + Unpin, switched: Switched) {
     let Switched {
         connection: mut upstream,
         lease: _lease,
+        idle,
     } = switched;
-    let idle = worker.settings.stream_idle_timeout;
 
     let last = Rc::new(Cell::new(Instant::now()));
     let mut client = Watched {
@@ -49,7 +45,10 @@ pub(crate) async fn run(
 
 async fn stalled(last: &Cell<Instant>, idle: Duration) {
     loop {
-        let due = last.get() + idle;
+        let due = last.get().checked_add(idle);
+        let Some(due) = due else {
+            return std::future::pending().await;
+        };
         if Instant::now() >= due {
             return;
         }

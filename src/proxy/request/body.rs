@@ -20,7 +20,7 @@ use http::{
 };
 use http_body::{Frame, SizeHint};
 
-use super::{access_log::Record, error::Kind, fields::FieldName};
+use super::{access_log::Record, error::Kind, fields::FieldName, terms::Terms};
 use crate::proxy::{
     counters::Counters,
     deadline::Deadline,
@@ -110,6 +110,8 @@ pub(crate) struct Switched {
     pub(crate) connection: Connection,
     /// Counts as a request in flight.
     pub(crate) lease: Lease,
+    /// The time for which nothing may move.
+    pub(crate) idle: Duration,
 }
 
 #[derive(Debug)]
@@ -173,17 +175,17 @@ impl RequestBody {
         stream.is_some_and(|stream| stream.state.started.get())
     }
 
-    /// Wraps the body of a request, of at most `limit` bytes.
+    /// Wraps the body of a request.
     pub(crate) fn new(
         from: Downstream,
-        limit: Option<u64>,
+        terms: &Terms,
         worker: &Worker,
     ) -> (Self, Rc<RequestBodyState>) {
         let state = Rc::new(RequestBodyState::default());
         let stream = Stream {
             from,
-            left: limit.unwrap_or(u64::MAX),
-            idle: worker.settings.stream_idle_timeout,
+            left: terms.max_body_bytes.unwrap_or(u64::MAX),
+            idle: terms.stream_idle_timeout,
             deadline: Deadline::new(&worker.deadlines),
             state: state.clone(),
             counters: worker.counters.clone(),
@@ -300,6 +302,14 @@ impl Body {
         self.source = Source::Empty;
     }
 
+    /// Returns the time for which the client may take nothing; `None` for that of the settings.
+    pub(crate) fn idle(&self) -> Option<Duration> {
+        match &self.source {
+            Source::Relay(relay) => Some(relay.idle),
+            _ => None,
+        }
+    }
+
     /// Returns the time by which the response must be complete.
     pub(crate) fn latest(&self) -> Option<Instant> {
         match &self.source {
@@ -308,13 +318,13 @@ impl Body {
         }
     }
 
-    /// Streams the body of an upstream response, which must be complete by `latest`. The request
-    /// body may still be on its way.
+    /// Streams the body of an upstream response, which may pause for `idle` and must be complete by
+    /// `latest`. The request body may still be on its way.
     pub(crate) fn relay(
         mut from: Received,
         lease: Lease,
         worker: &Worker,
-        latest: Option<Instant>,
+        (idle, latest): (Duration, Option<Instant>),
         state: Option<Rc<RequestBodyState>>,
     ) -> Self {
         // Most bodies arrive with their head; the connection can serve another request at once.
@@ -332,7 +342,7 @@ impl Body {
         let relay = Relay {
             from,
             lease: Some(lease),
-            idle: worker.settings.stream_idle_timeout,
+            idle,
             deadline: Deadline::new(&worker.deadlines),
             latest,
             state: state.filter(|state| !state.done.get()),

@@ -26,9 +26,13 @@ pub(crate) struct Target<'a> {
 }
 
 /// Checks a request head. Must be called first: a request that fails must not reach an upstream.
-pub(crate) fn check(head: &RequestHead) -> Result<Target<'_>, Error> {
+/// With `strict`, a target with characters that no URI has is refused too.
+pub(crate) fn check(head: &RequestHead, strict: bool) -> Result<Target<'_>, Error> {
     if head.method == Method::CONNECT {
         return Err(Error::client(Kind::MethodNotAllowed));
+    }
+    if strict && head.is_target_encoded() {
+        return Err(bad("the target has characters that no URI has"));
     }
 
     let path = head.path();

@@ -62,6 +62,8 @@ pub(crate) enum Kind {
     GatewayTimeout(&'static str),
     /// 505: the version is not HTTP/1.0, HTTP/1.1 or HTTP/2.
     VersionNotSupported,
+    /// 508: the request has passed us too often.
+    LoopDetected,
     /// 499, in the log only: the client disconnected before it had its response.
     ClientGone,
 }
@@ -94,6 +96,7 @@ impl Kind {
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::GatewayTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::LoopDetected => StatusCode::LOOP_DETECTED,
         }
     }
 
@@ -113,6 +116,7 @@ impl Kind {
             Self::ExpectationFailed => "unknown expectation",
             Self::HeadersTooLarge => "the request head is too large",
             Self::VersionNotSupported => "only HTTP/1.0, HTTP/1.1 and HTTP/2 are supported",
+            Self::LoopDetected => "the request comes back to this proxy again and again",
             Self::ClientGone => "the client disconnected",
         }
     }

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 pub(crate) enum FieldName {
     Accept,
     Authorization,
+    CdnLoop,
     Connection,
     ContentLength,
     ContentType,
@@ -100,6 +101,7 @@ impl FieldName {
             (6, b'e') if is("expect") => Self::Expect,
             (7, b'r') if is("referer") => Self::Referer,
             (7, b'u') if is("upgrade") => Self::Upgrade,
+            (8, b'c') if is("cdn-loop") => Self::CdnLoop,
             (9, b'f') if is("forwarded") => Self::Forwarded,
             (10, b'c') if is("connection") => Self::Connection,
             (10, b'k') if is("keep-alive") => Self::KeepAlive,

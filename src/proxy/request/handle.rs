@@ -145,7 +145,8 @@ async fn route_request(
     downstream: Downstream,
     mut record: Option<&mut Record>,
 ) -> Result<Response, Error> {
-    let target = check::check(head)?;
+    let target = check::check(head, worker.settings.strict_targets)?;
+    worker.shared.loop_id.check(&head.fields)?;
     let upgrade = check::upgrade(head);
     if target.path == "*" {
         return Ok(Response::own(StatusCode::OK, Bytes::new()));
@@ -215,6 +216,7 @@ async fn route_request(
                 query: target.query,
                 upgrade,
                 request_id,
+                loop_id: worker.shared.loop_id.as_bytes(),
             };
             let (response, endpoint) = forward(worker, conn, matched, head, downstream).await?;
             if let Some(record) = record {

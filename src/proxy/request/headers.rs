@@ -21,6 +21,8 @@ pub(crate) struct Client<'a> {
     pub(crate) outside: Outside,
     /// The id of the request, unless a trusted peer has sent one.
     pub(crate) request_id: &'a [u8],
+    /// Our name in `CDN-Loop`.
+    pub(crate) loop_id: &'a [u8],
 }
 
 /// Calls `write` with the name and value of each field that goes to the endpoint, except `Host` and
@@ -101,6 +103,8 @@ fn forwarded(
             write(name.as_bytes(), value);
         }
     }
+    // Further names may be in fields that came.
+    write(b"cdn-loop", client.loop_id);
 }
 
 /// Returns the fields that a `Connection` field names, except the usual hop-by-hop ones, and

@@ -29,6 +29,8 @@ pub(crate) struct Target {
     path: Span,
     /// The query, without its `?`.
     query: Option<Span>,
+    /// True if it had bytes that no URI has.
+    encoded: bool,
 }
 
 /// The length of a message body. It is decided once, where the head is checked: a second reading of
@@ -95,12 +97,12 @@ impl RequestHead {
         let authority = uri
             .authority()
             .map(|authority| fields.note(authority.as_str().as_bytes()));
+        let (path, query) = (uri.path().as_bytes(), uri.query().map(str::as_bytes));
         let target = Target {
             authority,
-            path: encoded(&mut fields, uri.path().as_bytes()),
-            query: uri
-                .query()
-                .map(|query| encoded(&mut fields, query.as_bytes())),
+            encoded: has_encoded(path) || query.is_some_and(has_encoded),
+            path: encoded(&mut fields, path),
+            query: query.map(|query| encoded(&mut fields, query)),
         };
 
         let length = body_length(&fields, ended)?;
@@ -126,6 +128,11 @@ impl RequestHead {
     /// Returns the query as it came, without its `?`.
     pub(crate) fn query(&self) -> Option<&str> {
         self.target.query.map(|span| self.ascii(span))
+    }
+
+    /// Returns true if the target came with bytes that no URI has, which have been encoded.
+    pub(crate) fn is_target_encoded(&self) -> bool {
+        self.target.encoded
     }
 
     fn ascii(&self, span: Span) -> &str {
@@ -180,6 +187,7 @@ impl Target {
                 authority,
                 path,
                 query,
+                encoded: has_encoded(&rest),
             });
         }
         let start = span_start(text, span, rest);
@@ -191,9 +199,19 @@ impl Target {
         let question = memchr::memchr(b'?', rest).map(|at| start + at);
         let path = Span::new(start, question.unwrap_or(end));
         let query = question.map(|at| Span::new(at + 1, end));
+        let encoded = has_encoded(rest);
+        if !encoded {
+            return Ok(Self {
+                authority,
+                path,
+                query,
+                encoded,
+            });
+        }
 
         Ok(Self {
             authority,
+            encoded,
             path: encoded_span(fields, path),
             query: query.map(|query| encoded_span(fields, query)),
         })
@@ -228,10 +246,14 @@ fn is_encoded(byte: u8) -> bool {
     )
 }
 
+fn has_encoded(text: &[u8]) -> bool {
+    text.iter().any(|byte| is_encoded(*byte))
+}
+
 /// Returns the place of a part of a target that is in the buffer, with the bytes encoded that no
 /// URI has.
 fn encoded_span(fields: &mut Fields, span: Span) -> Span {
-    if !fields.text(span).iter().any(|byte| is_encoded(*byte)) {
+    if !has_encoded(fields.text(span)) {
         return span;
     }
     let text = fields.text(span).to_vec();
@@ -240,7 +262,7 @@ fn encoded_span(fields: &mut Fields, span: Span) -> Span {
 
 /// Adds a part of a target to the buffer, with the bytes encoded that no URI has.
 fn encoded(fields: &mut Fields, text: &[u8]) -> Span {
-    if !text.iter().any(|byte| is_encoded(*byte)) {
+    if !has_encoded(text) {
         return fields.note(text);
     }
     let mut out = Vec::with_capacity(text.len() * 3);

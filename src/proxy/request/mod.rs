@@ -7,6 +7,7 @@ pub(crate) mod error;
 pub(crate) mod fields;
 pub(crate) mod handle;
 pub(crate) mod headers;
+pub(crate) mod loops;
 pub(crate) mod message;
 pub(crate) mod outside;
 pub(crate) mod terms;

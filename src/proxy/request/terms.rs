@@ -13,6 +13,8 @@ use crate::{
 pub(crate) struct Terms {
     pub(crate) response_header_timeout: Duration,
     pub(crate) request_timeout: Option<Duration>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) stream_idle_timeout: Duration,
     pub(crate) max_body_bytes: Option<u64>,
     pub(crate) max_attempts: u32,
     pub(crate) balance: LoadBalancing,
@@ -24,6 +26,8 @@ impl Terms {
         let defaults = Self {
             response_header_timeout: settings.response_header_timeout,
             request_timeout: settings.request_timeout,
+            connect_timeout: settings.connect_timeout,
+            stream_idle_timeout: settings.stream_idle_timeout,
             max_body_bytes: settings.max_body_bytes,
             max_attempts: settings.max_attempts,
             balance: settings.balance,
@@ -38,6 +42,8 @@ impl Terms {
                 .response_header
                 .unwrap_or(defaults.response_header_timeout),
             request_timeout: timeouts.request.or(defaults.request_timeout),
+            connect_timeout: timeouts.connect.unwrap_or(defaults.connect_timeout),
+            stream_idle_timeout: timeouts.idle.unwrap_or(defaults.stream_idle_timeout),
             max_body_bytes: policy.max_body_bytes.or(defaults.max_body_bytes),
             max_attempts: policy.attempts.unwrap_or(defaults.max_attempts),
             balance: policy.balancing.unwrap_or(defaults.balance),

@@ -3,14 +3,18 @@
 //! while the name is resolved again.
 
 use std::{
-    cell::{Cell, OnceCell, RefCell},
+    cell::{Cell, RefCell},
     collections::HashMap,
+    fs,
     net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
     rc::Rc,
     time::{Duration, Instant},
 };
 
-use hickory_resolver::TokioResolver;
+use hickory_resolver::{
+    TokioResolver, net::runtime::TokioRuntimeProvider, system_conf::parse_resolv_conf,
+};
 use tokio::{sync::Mutex, time::timeout};
 
 /// The most names that are cached; beyond that the cache is emptied.
@@ -24,8 +28,16 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// The names that one core has resolved.
 #[derive(Default)]
 pub(crate) struct DnsCache {
-    resolver: OnceCell<Option<TokioResolver>>,
+    servers: Servers,
     known: RefCell<HashMap<Box<str>, Rc<Entry>>>,
+}
+
+/// The DNS servers that a file names. On a device that booted without a network, or moved to
+/// another one, they change.
+struct Servers {
+    file: PathBuf,
+    /// The resolver, and the text of the file that it was made from.
+    made: RefCell<Option<(Vec<u8>, Rc<TokioResolver>)>>,
 }
 
 #[derive(Default)]
@@ -41,6 +53,43 @@ struct Entry {
 impl std::fmt::Debug for DnsCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("DnsCache")
+    }
+}
+
+/// Those of the system.
+impl Default for Servers {
+    fn default() -> Self {
+        Self {
+            file: "/etc/resolv.conf".into(),
+            made: RefCell::default(),
+        }
+    }
+}
+
+impl Servers {
+    /// Returns a resolver that asks the servers that the file names now. `None` if it has never
+    /// named one.
+    fn resolver(&self) -> Option<Rc<TokioResolver>> {
+        let text = fs::read(&self.file)
+            .inspect_err(|error| tracing::debug!(%error, "cannot read the DNS servers"))
+            .ok();
+        let mut made = self.made.borrow_mut();
+        let known = made.as_ref();
+        if let Some(text) = text.filter(|text| known.is_none_or(|(known, _)| known != text)) {
+            match Self::build(&text) {
+                Ok(resolver) => *made = Some((text, Rc::new(resolver))),
+                Err(error) => tracing::warn!(%error, "cannot set up DNS for backends"),
+            }
+        }
+        made.as_ref().map(|(_, resolver)| resolver.clone())
+    }
+
+    fn build(text: &[u8]) -> Result<TokioResolver, hickory_resolver::net::NetError> {
+        let (servers, options) = parse_resolv_conf(text)?;
+        let provider = TokioRuntimeProvider::default();
+        TokioResolver::builder_with_config(servers, provider)
+            .with_options(options)
+            .build()
     }
 }
 
@@ -110,14 +159,9 @@ impl DnsCache {
     }
 
     async fn look_up(&self, host: &str) -> Option<(Rc<[IpAddr]>, Instant)> {
-        let resolver = self.resolver.get_or_init(|| {
-            TokioResolver::builder_tokio()
-                .and_then(|builder| builder.build())
-                .inspect_err(|error| tracing::warn!(%error, "cannot set up DNS for backends"))
-                .ok()
-        });
-        let answer = resolver
-            .as_ref()?
+        let answer = self
+            .servers
+            .resolver()?
             .lookup_ip(format!("{host}."))
             .await
             .inspect_err(|error| tracing::debug!(%error, host, "name not resolved"))

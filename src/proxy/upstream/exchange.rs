@@ -50,7 +50,9 @@ impl Exchange<'_> {
         let (mut connection, lease, reused) = match kept {
             Some(connection) => (connection, Lease::new(upstream.clone()), true),
             None => {
-                let acquired = upstream.connection(worker, fresh).await;
+                let acquired = upstream
+                    .connection(worker, self.terms.connect_timeout, fresh)
+                    .await;
                 acquired.inspect_err(|error| worker.failed(upstream, error))?
             }
         };
@@ -116,7 +118,7 @@ impl Exchange<'_> {
         body: &mut Option<RequestBody>,
     ) -> Result<(UpstreamResponse, Lease), Error> {
         let worker = self.worker;
-        let acquired = upstream.stream(worker).await;
+        let acquired = upstream.stream(worker, self.terms.connect_timeout).await;
         let (sender, mut lease, reused) =
             acquired.inspect_err(|error| worker.failed(upstream, error))?;
         if !reused {

@@ -35,6 +35,7 @@ pub(crate) async fn forward(
     downstream: Downstream,
 ) -> Result<(Response, SocketAddr), Error> {
     let (length, terms) = (head.length, matched.terms);
+    let idle = terms.stream_idle_timeout;
     if let (Some(limit), BodyLength::Known(length)) = (terms.max_body_bytes, length)
         && length > limit
     {
@@ -47,7 +48,7 @@ pub(crate) async fn forward(
     let (body, body_state) = if length.is_empty() {
         (RequestBody::empty(), None)
     } else {
-        let (body, body_state) = RequestBody::new(downstream.clone(), terms.max_body_bytes, worker);
+        let (body, body_state) = RequestBody::new(downstream.clone(), &terms, worker);
         (body, Some(body_state))
     };
 
@@ -88,7 +89,13 @@ pub(crate) async fn forward(
 
     let endpoint = lease.upstream().key.addr;
     if head.status != StatusCode::SWITCHING_PROTOCOLS {
-        let body = Body::relay(received, lease, worker, deadline, body_state.clone());
+        let body = Body::relay(
+            received,
+            lease,
+            worker,
+            (idle, deadline),
+            body_state.clone(),
+        );
         return Ok((Response { head, body }, endpoint));
     }
 
@@ -101,7 +108,11 @@ pub(crate) async fn forward(
     };
     head.fields.set("upgrade", &protocol);
     worker.counters.upgrades.add(1);
-    let body = Body::switched(Switched { connection, lease });
+    let body = Body::switched(Switched {
+        connection,
+        lease,
+        idle,
+    });
     Ok((Response { head, body }, endpoint))
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Matched<'a> {
     /// `Upgrade` to pass on.
     pub(crate) upgrade: Option<Vec<u8>>,
     pub(crate) request_id: &'a [u8],
+    /// Our name in `CDN-Loop`.
+    pub(crate) loop_id: &'a [u8],
 }
 
 /// A request in the form for its endpoints.
@@ -151,6 +153,7 @@ impl Matched<'_> {
             host: self.host,
             outside: self.outside,
             request_id: self.request_id,
+            loop_id: self.loop_id,
         }
     }
 

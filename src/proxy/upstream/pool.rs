@@ -16,7 +16,7 @@ use tokio::{
     sync::Notify,
     time::timeout,
 };
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
 use super::{
     condition::{Condition, ConnectFailure, EndpointKey},
@@ -176,10 +176,12 @@ impl Upstream {
     }
 
     /// Returns an HTTP/1.1 connection, and true if it was used before. Closes idle ones whose peer
-    /// has closed or sent anything. With `fresh`, always opens a new one.
+    /// has closed or sent anything. With `fresh`, always opens a new one. Its connect, and its TLS
+    /// handshake, may each take `limit`.
     pub(crate) async fn connection(
         self: &Rc<Self>,
         worker: &Worker,
+        limit: Duration,
         fresh: bool,
     ) -> Result<(Connection, Lease, bool), Error> {
         let lease = Lease::new(self.clone());
@@ -188,7 +190,7 @@ impl Upstream {
         }
         // Boxed, here and below: connecting is rare, and every request in flight reserves space for
         // this future.
-        let connection = Box::pin(self.connect_h1(worker)).await?;
+        let connection = Box::pin(self.connect_h1(worker, limit)).await?;
         Ok((connection, lease, false))
     }
 
@@ -197,6 +199,7 @@ impl Upstream {
     pub(crate) async fn stream(
         self: &Rc<Self>,
         worker: &Worker,
+        limit: Duration,
     ) -> Result<(Sender, Lease, bool), Error> {
         let mut lease = Lease::new(self.clone());
         loop {
@@ -219,7 +222,7 @@ impl Upstream {
                 upstream: self,
                 connecting,
             };
-            let opened = Box::pin(self.connect_h2(worker)).await;
+            let opened = Box::pin(self.connect_h2(worker, limit)).await;
             let outcome = opened.map(|shared| self.shared.borrow_mut().push(shared));
             opening.connecting.outcome.set(Some(outcome));
             drop(opening);
@@ -296,25 +299,28 @@ impl Upstream {
         !unused || !self.idle.borrow().is_empty() || self.outlier.borrow().is_ejected(now)
     }
 
-    async fn connect_h1(&self, worker: &Worker) -> Result<Connection, Error> {
+    async fn connect_h1(&self, worker: &Worker, limit: Duration) -> Result<Connection, Error> {
         let _pending = Pending::begin(self);
-        let tcp = self.tcp(worker.settings.connect_timeout).await?;
+        let tcp = self.tcp(limit).await?;
         Ok(match self.key.backend.protocol {
-            Protocol::Https => Connection::new(self.tls(tcp, worker, false).await?),
+            Protocol::Https => {
+                let connector = worker.tls(self.key.backend.tls.verify, false);
+                Connection::new(self.tls(tcp, connector, limit).await?)
+            }
             _ => Connection::new(tcp),
         })
     }
 
-    async fn connect_h2(&self, worker: &Worker) -> Result<Shared, Error> {
+    async fn connect_h2(&self, worker: &Worker, limit: Duration) -> Result<Shared, Error> {
         let _pending = Pending::begin(self);
-        let limit = worker.settings.connect_timeout;
         let tcp = self.tcp(limit).await?;
         match self.key.backend.protocol {
             Protocol::H2 => {
-                self.handshake_h2(self.tls(tcp, worker, true).await?, worker)
-                    .await
+                let connector = worker.tls(self.key.backend.tls.verify, true);
+                let tls = self.tls(tcp, connector, limit).await?;
+                self.handshake_h2(tls, worker, limit).await
             }
-            _ => self.handshake_h2(tcp, worker).await,
+            _ => self.handshake_h2(tcp, worker, limit).await,
         }
     }
 
@@ -342,8 +348,8 @@ impl Upstream {
     async fn tls(
         &self,
         tcp: DeferredWriteError,
-        worker: &Worker,
-        h2: bool,
+        connector: &TlsConnector,
+        limit: Duration,
     ) -> Result<tokio_rustls::client::TlsStream<DeferredWriteError>, Error> {
         let terms = &self.key.backend.tls;
         let chosen = terms.server_name.as_ref().map(Host::as_str);
@@ -356,13 +362,7 @@ impl Upstream {
             None => ServerName::IpAddress(self.key.addr.ip().into()),
         };
 
-        let connector = worker.tls(terms.verify, h2);
-        match timeout(
-            worker.settings.connect_timeout,
-            connector.connect(name, tcp),
-        )
-        .await
-        {
+        match timeout(limit, connector.connect(name, tcp)).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => {
                 Err(self.failed(ConnectFailure::Tls(handshake_failure(&error).into())))
@@ -371,12 +371,17 @@ impl Upstream {
         }
     }
 
-    async fn handshake_h2<T>(&self, io: T, worker: &Worker) -> Result<Shared, Error>
+    async fn handshake_h2<T>(
+        &self,
+        io: T,
+        worker: &Worker,
+        limit: Duration,
+    ) -> Result<Shared, Error>
     where
         T: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let opened = Shared::open(io, &worker.settings, &worker.deadlines);
-        match timeout(worker.settings.connect_timeout, opened).await {
+        match timeout(limit, opened).await {
             Ok(Ok(shared)) => Ok(shared),
             Ok(Err(_)) | Err(_) => Err(self.failed(ConnectFailure::NotHttp2)),
         }

@@ -251,6 +251,8 @@ impl Connection {
         let forgone = self.transport.forgo_continue();
         let last = last || forgone || self.is_draining();
         let latest = response.body.latest();
+        let idle = self.worker.settings.stream_idle_timeout;
+        let idle = response.body.idle().unwrap_or(idle);
         let date = self.worker.date();
         let before = self.transport.take_informational();
         let mut writer = ResponseWriter::new(before, response, version, is_head, last, &date);
@@ -268,7 +270,6 @@ impl Connection {
 
             // A response that the client does not take. One that the backend does not send has its
             // deadline in its body.
-            let idle = self.worker.settings.stream_idle_timeout;
             if writer.is_blocked() && self.deadline.is_over(cx, idle, latest) {
                 tracing::debug!("connection closed: the client does not read the response");
                 return Poll::Ready(Written::Broken);
@@ -282,7 +283,7 @@ impl Connection {
             Written::Broken => After::Abort,
             Written::Close => After::Close,
             Written::Tunnel(upstream) => {
-                tunnel::run(&self.worker, &*self.transport, *upstream).await;
+                tunnel::run(&*self.transport, *upstream).await;
                 After::Abort
             }
             Written::Keep if !self.transport.has_body() => After::Next(Fields::default()),

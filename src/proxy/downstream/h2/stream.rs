@@ -182,6 +182,7 @@ impl Stream {
 async fn send_body(worker: &Worker, stream: SendStream<Bytes>, body: &mut Body) {
     let mut deadline = Deadline::new(&worker.deadlines);
     let latest = body.latest();
+    let idle = body.idle().unwrap_or(worker.settings.stream_idle_timeout);
     let mut sender = BodySender::new(stream);
 
     std::future::poll_fn(|cx| {
@@ -199,7 +200,6 @@ async fn send_body(worker: &Worker, stream: SendStream<Bytes>, body: &mut Body) 
         if sender.progress() != before {
             deadline.moved();
         }
-        let idle = worker.settings.stream_idle_timeout;
         if sender.is_blocked() && deadline.is_over(cx, idle, latest) {
             tracing::debug!("stream reset: the client does not read the response");
             sender.reset(Reason::CANCEL);

@@ -161,6 +161,16 @@ fn one(stream: &mut TcpStream) -> String {
     head + &String::from_utf8_lossy(&body)
 }
 
+/// Switches to a protocol in which the server sends back what it gets.
+fn echo(mut stream: TcpStream) {
+    let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: upgrade\r\n\r\n";
+    let mut buffer = [0; 64];
+    let _ = stream.write_all(head.as_bytes());
+    while let Ok(n @ 1..) = stream.read(&mut buffer) {
+        let _ = stream.write_all(&buffer[..n]);
+    }
+}
+
 fn backend(requests: Arc<AtomicUsize>, delay: Duration) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
@@ -173,7 +183,10 @@ fn backend(requests: Arc<AtomicUsize>, delay: Duration) -> SocketAddr {
                 while let Ok(n @ 1..) = stream.read(&mut buffer) {
                     seen.extend_from_slice(&buffer[..n]);
                     while let Some(end) = seen.windows(4).position(|four| four == b"\r\n\r\n") {
-                        seen.drain(..end + 4);
+                        let head: Vec<u8> = seen.drain(..end + 4).collect();
+                        if head.starts_with(b"GET /switch ") {
+                            return echo(stream);
+                        }
                         let count = requests.fetch_add(1, SeqCst) + 1;
                         thread::sleep(delay);
                         let body = format!("request {count}");
@@ -378,6 +391,34 @@ fn a_drain_finishes_requests_and_closes_idle_connections() {
     let began = Instant::now();
     assert!(front.running.take().unwrap().join(Duration::from_secs(60)));
     assert!(began.elapsed() < Duration::from_secs(8));
+}
+
+#[test]
+fn a_protocol_is_switched_whole_also_during_a_drain() {
+    let front = Front::simple();
+    let mut client = front.connect();
+    client.write_all(GET).unwrap();
+    one(&mut client);
+    front.signal.drain(Duration::from_secs(10));
+
+    let request = "GET /switch HTTP/1.1\r\nHost: a.example\r\n\
+                   Connection: upgrade\r\nUpgrade: echo\r\n\r\n";
+    client.write_all(request.as_bytes()).unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 101 "), "{head}");
+    assert!(head.contains("connection: upgrade\r\n"), "{head}");
+    assert!(!head.contains("close"), "{head}");
+
+    client.write_all(b"ping").unwrap();
+    let mut back = [0; 4];
+    client.read_exact(&mut back).unwrap();
+    assert_eq!(&back, b"ping");
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn code(result: Result<(), Kind>) -> u16 {
 fn status(version: Version, method: &str, target: &str, host: Option<&str>) -> u16 {
     let lines: Vec<_> = host.map(|host| ("Host", host)).into_iter().collect();
     let head = head(version, method, target, &lines);
-    code(check(&head).map(drop).map_err(|error| error.kind))
+    code(check(&head, false).map(drop).map_err(|error| error.kind))
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn an_absolute_target_and_host_must_agree() {
     ] {
         let hosts: Vec<_> = host.into_iter().collect();
         let of_http2 = http2(target, &hosts)
-            .and_then(|head| check(&head).map(drop).map_err(|error| error.kind));
+            .and_then(|head| check(&head, false).map(drop).map_err(|error| error.kind));
         assert_eq!(code(of_http2), expected, "HTTP/2: {target} {host:?}");
         if !target.starts_with("ftp:") {
             let of_http1 = status(Version::HTTP_11, "GET", target, host);
@@ -95,7 +95,7 @@ fn an_absolute_target_and_host_must_agree() {
 #[test]
 fn two_hosts_are_refused() {
     let head = http2("http://a.example/", &["a.example", "a.example"]).unwrap();
-    assert!(check(&head).is_err());
+    assert!(check(&head, false).is_err());
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn targets_are_of_the_four_forms() {
     );
     assert_eq!(status(Version::HTTP_11, "GET", "*", Some("a.example")), 400);
     let head = head(Version::HTTP_11, "GET", "http://A.example:81/p/q?x=1", &[]);
-    let target = check(&head).unwrap();
+    let target = check(&head, false).unwrap();
     let authority = target.authority.unwrap();
     assert_eq!(
         (authority.host.as_ref(), authority.port),
@@ -156,8 +156,27 @@ fn only_the_known_expectation_is_met() {
     let checked = |expectation| {
         let lines = [("Host", "a.example"), ("Expect", expectation)];
         let head = head(Version::HTTP_11, "POST", "/", &lines);
-        check(&head).map(drop).map_err(|error| error.kind)
+        check(&head, false).map(drop).map_err(|error| error.kind)
     };
     assert_eq!(checked("100-Continue"), Ok(()));
     assert_eq!(checked("fish"), Err(Kind::ExpectationFailed));
+}
+
+#[test]
+fn characters_that_no_uri_has_are_refused_if_set() {
+    for (target, odd) in [
+        ("/a?b=c", false),
+        ("/a%22", false),
+        ("/a\"", true),
+        ("/a?{b}", true),
+        ("http://a.example?<", true),
+        ("/ä", true),
+    ] {
+        let lines = [("Host", "a.example")];
+        let head = head(Version::HTTP_11, "GET", target, &lines);
+        assert!(check(&head, false).is_ok(), "{target}");
+        assert_eq!(check(&head, true).is_err(), odd, "{target}");
+    }
+    let head = http2("https://a.example/{b}", &[]).unwrap();
+    assert!(check(&head, true).is_err());
 }

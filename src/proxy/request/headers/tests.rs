@@ -31,6 +31,7 @@ fn sent(lines: &[(&str, &str)], conn: &ConnInfo, trusted: &[IpNet]) -> Vec<(Stri
         host: b"a.example",
         outside: Outside::of(conn, &fields, None, Default::default()),
         request_id: b"id",
+        loop_id: b"us",
     };
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
     let mut sent = Vec::new();
@@ -53,7 +54,7 @@ fn names(sent: &[(String, String)]) -> Vec<&str> {
     sent.iter().map(|(name, _)| &**name).collect()
 }
 
-const FORWARDED: [&str; 8] = [
+const FORWARDED: [&str; 9] = [
     "x-forwarded-for",
     "x-real-ip",
     "x-forwarded-host",
@@ -62,6 +63,7 @@ const FORWARDED: [&str; 8] = [
     "x-forwarded-scheme",
     "x-scheme",
     "x-request-id",
+    "cdn-loop",
 ];
 
 #[test]
@@ -142,7 +144,7 @@ fn what_a_trusted_proxy_says_is_believed_and_extended() {
     assert_eq!(only(&sent, "x-forwarded-port"), "443");
     assert_eq!(only(&sent, "x-request-id"), "theirs");
     assert_eq!(only(&sent, "x-real-ip"), "198.51.100.7");
-    assert_eq!(sent.len(), 9, "{sent:?}");
+    assert_eq!(sent.len(), 10, "{sent:?}");
 }
 
 #[test]

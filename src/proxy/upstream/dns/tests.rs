@@ -84,14 +84,15 @@ fn cache(port: u16) -> Rc<DnsCache> {
     let config = ResolverConfig::from_name_servers(vec![server]);
     let resolver =
         TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).build();
-    let cache = DnsCache::default();
-    assert!(
-        cache
-            .resolver
-            .set(Some(resolver.expect("resolver")))
-            .is_ok()
-    );
-    Rc::new(cache)
+    let resolver = Rc::new(resolver.expect("resolver"));
+    Rc::new(DnsCache {
+        servers: Servers {
+            // Not there: the resolver above stays in use.
+            file: "/no/resolv.conf".into(),
+            made: RefCell::new(Some((Vec::new(), resolver))),
+        },
+        ..DnsCache::default()
+    })
 }
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -111,6 +112,33 @@ fn literals_and_localhost_need_no_dns() {
         );
         assert!(cache.known.borrow().is_empty());
     });
+}
+
+#[test]
+fn servers_that_appear_or_change_are_taken_up() {
+    let file = std::env::temp_dir().join(format!("gatelet-resolv-{}", std::process::id()));
+    let _ = fs::remove_file(&file);
+    local(async {
+        let servers = Servers {
+            file: file.clone(),
+            made: RefCell::default(),
+        };
+        assert!(servers.resolver().is_none());
+
+        let name = |server: &str| fs::write(&servers.file, format!("nameserver {server}\n"));
+        name("192.0.2.1").expect("a file");
+        let first = servers.resolver().expect("a server");
+        assert!(Rc::ptr_eq(&first, &servers.resolver().expect("the same")));
+
+        name("192.0.2.2").expect("a file");
+        let second = servers.resolver().expect("a server");
+        assert!(!Rc::ptr_eq(&first, &second));
+
+        // While it is written anew, the last known servers stay in use.
+        fs::write(&servers.file, "").expect("a file");
+        assert!(Rc::ptr_eq(&second, &servers.resolver().expect("the same")));
+    });
+    let _ = fs::remove_file(&file);
 }
 
 #[test]
@@ -135,12 +163,7 @@ fn requests_share_a_query_and_use_expired_addresses() {
         assert_eq!(asked.load(Relaxed), 1);
 
         last.store(2, Relaxed);
-        cache
-            .resolver
-            .get()
-            .and_then(Option::as_ref)
-            .expect("resolver")
-            .clear_cache();
+        cache.servers.resolver().expect("resolver").clear_cache();
         let entry = cache.entry("a.example");
         entry.until.set(Some(Instant::now()));
         assert_eq!(

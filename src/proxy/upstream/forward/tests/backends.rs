@@ -129,8 +129,29 @@ fn an_endpoint_without_weight_has_no_requests() {
     assert!(seen[1].abs_diff(100) < 50, "{seen:?}");
 }
 
+#[test]
+fn a_request_that_comes_back_again_and_again_is_508() {
+    let proxy = to(&[]);
+    switch_to(&proxy, settings(Protocol::Http1), proxy.addr);
+    assert_eq!(status(&get(&proxy)), "508");
+
+    let counters = &proxy.shared.counters()[0];
+    // Each but the last was sent on.
+    assert_eq!(counters.connects.value(), 8);
+    let refused = |code| {
+        let index = crate::proxy::counters::REFUSALS
+            .iter()
+            .position(|refusal| *refusal == code);
+        counters.refused[index.expect("a refusal")].value()
+    };
+    assert_eq!((refused(508), refused(400)), (1, 0));
+
+    assert_eq!(status(&ask(&proxy, "GET /%zz HTTP/1.1\r\n\r\n")), "400");
+    assert_eq!((refused(508), refused(400)), (1, 1));
+}
+
 /// An address where connects are neither accepted nor refused, as long as the result lives.
-fn silent() -> (SocketAddr, Vec<socket2::Socket>) {
+pub(super) fn silent() -> (SocketAddr, Vec<socket2::Socket>) {
     let socket = || {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
         socket.expect("a socket")

@@ -8,6 +8,10 @@ use crate::routing::{FixedResponse, Policy, Redirect, Refusal, Timeouts};
 /// A proxy whose only route has this action and policy. The settings have no limit that the policy
 /// has.
 fn with_route(action: Action, policy: Policy) -> Proxy {
+    start(Settings::default(), table_with(action, policy))
+}
+
+fn table_with(action: Action, policy: Policy) -> RoutingTable {
     let origin = Origin {
         namespace: "n".into(),
         name: "i".into(),
@@ -19,7 +23,7 @@ fn with_route(action: Action, policy: Policy) -> Proxy {
     };
     let mut table = RoutingTable::default();
     table.set_default(Some(Arc::new(route)));
-    start(Settings::default(), table)
+    table
 }
 
 fn to_endpoints(list: &[SocketAddr]) -> Action {
@@ -52,6 +56,97 @@ fn a_policy_limits_the_time_of_a_request() {
         };
         let proxy = with_route(to_endpoints(&[silent()]), policy);
         assert_eq!(status(&get(&proxy)), "504");
+    }
+}
+
+#[test]
+fn a_policy_limits_the_pauses_of_a_response() {
+    let addr = backend(|_, mut stream| {
+        head(&mut stream);
+        say(
+            &mut stream,
+            "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf",
+        );
+        // Until the proxy gives up.
+        let _ = stream.read(&mut [0]);
+    });
+    let policy = Policy {
+        timeouts: Timeouts {
+            idle: Some(Duration::from_millis(50)),
+            ..Timeouts::default()
+        },
+        ..Policy::default()
+    };
+    let proxy = with_route(to_endpoints(&[addr]), policy);
+    assert!(get(&proxy).ends_with("\r\n\r\nhalf"));
+}
+
+#[test]
+fn a_policy_limits_the_time_of_a_connect() {
+    let (silent, _sockets) = backends::silent();
+    let policy = Policy {
+        timeouts: Timeouts {
+            connect: Some(Duration::from_millis(50)),
+            ..Timeouts::default()
+        },
+        ..Policy::default()
+    };
+    let settings = Settings {
+        connect_timeout: Duration::MAX,
+        ..Settings::default()
+    };
+    let proxy = start(settings, table_with(to_endpoints(&[silent]), policy));
+    assert_eq!(status(&get(&proxy)), "504");
+}
+
+/// The reading of a client while it has a response without end.
+#[derive(Clone, Copy, Debug)]
+enum Reader {
+    Steady,
+    Slow,
+    None,
+}
+
+#[test]
+fn the_time_of_a_request_ends_it_however_its_client_reads() {
+    for reader in [Reader::Steady, Reader::Slow, Reader::None] {
+        let (ended, end) = mpsc::channel();
+        let addr = backend(move |_, mut stream| {
+            head(&mut stream);
+            say(
+                &mut stream,
+                "HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\n",
+            );
+            while stream.write_all(&[b'x'; 10_000]).is_ok() {}
+            let _ = ended.send(());
+        });
+        let policy = Policy {
+            timeouts: Timeouts {
+                request: Some(Duration::from_millis(400)),
+                ..Timeouts::default()
+            },
+            ..Policy::default()
+        };
+        let proxy = with_route(to_endpoints(&[addr]), policy);
+
+        let mut client = client(&proxy);
+        say(&mut client, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+        let reads = client.try_clone().expect("a second handle");
+        thread::spawn(move || read_as(reader, reads));
+        let waited = end.recv_timeout(Duration::from_secs(20));
+        assert!(waited.is_ok(), "{reader:?}: the backend still sends");
+    }
+}
+
+fn read_as(reader: Reader, mut stream: TcpStream) {
+    let (size, pause) = match reader {
+        Reader::Steady => (100_000, Duration::ZERO),
+        Reader::Slow => (1, Duration::from_millis(10)),
+        Reader::None => return,
+    };
+    let mut buffer = vec![0; size];
+    while matches!(stream.read(&mut buffer), Ok(1..)) {
+        thread::sleep(pause);
     }
 }
 
@@ -102,8 +197,10 @@ fn a_policy_without_limits_has_none() {
     });
     let policy = Policy {
         timeouts: Timeouts {
+            connect: Some(Duration::MAX),
+            response_header: Some(Duration::MAX),
             request: Some(Duration::MAX),
-            ..Timeouts::default()
+            idle: Some(Duration::MAX),
         },
         max_body_bytes: Some(u64::MAX),
         ..Policy::default()
