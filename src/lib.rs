@@ -23,6 +23,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod controller;
+pub mod http_client;
 pub mod k8s;
 pub mod limit;
 pub mod objects;

@@ -6,11 +6,8 @@ use http::Uri;
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    ca::{http::Proxy, jws::ExternalAccount},
-    dns,
-};
-use crate::{pki::KeyType, util::hash::fnv1a};
+use super::{ca::jws::ExternalAccount, dns};
+use crate::{http_client::Proxy, pki::KeyType, util::hash::fnv1a};
 
 /// The directory of Let's Encrypt.
 pub const LETSENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";

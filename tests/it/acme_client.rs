@@ -5,9 +5,9 @@ use std::{path::Path, sync::Arc, time::Duration};
 use gatelet::{
     acme::ca::{
         Client, ErrorKind, Identifier, Order, Replied, Session, Status, ari_id,
-        http::{Http, HttpError, HttpSettings},
         jws::{AccountKey, ExternalAccount},
     },
+    http_client::{Http, HttpError, HttpSettings},
     pki::CertificateName,
 };
 use rustls::pki_types::{CertificateDer, UnixTime, pem::PemObject};

@@ -10,13 +10,13 @@ use std::{
     time::Duration,
 };
 
-use gatelet::acme::{
-    ca::http::{Http, HttpSettings},
-    dns::{
+use gatelet::{
+    acme::dns::{
         Lookup, PersistPolicy, Propagation, Provider, ProviderContext, ProviderSettings,
         Rfc2136Settings, Secret, TsigKey, TxtRecord, WebhookSettings, advice, caa_allows,
         persist_record, persisted, visible,
     },
+    http_client::{Http, HttpSettings},
 };
 use rustls::pki_types::UnixTime;
 

@@ -15,13 +15,15 @@ use serde_json::json;
 
 use super::{
     Account, ClientError, Directory, ErrorKind, RenewalInfo, Replied, Session, header,
-    http::{Http, HttpError, Reply},
     identifier::document,
     jws::{AccountKey, ExternalAccount, Signer},
     types::certificate_id,
     wire::{Wire, exchange},
 };
-use crate::util::{sync::lock, time::UnixSeconds};
+use crate::{
+    http_client::{Http, HttpError, Reply},
+    util::{sync::lock, time::UnixSeconds},
+};
 
 /// The number of times that a request is sent again with another nonce: enough for a CA with
 /// several servers that know only half of each other's nonces.

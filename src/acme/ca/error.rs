@@ -8,10 +8,12 @@ use serde_json::Value;
 
 use super::{
     header::{date, retry_after},
-    http::{HttpError, Reply},
     identifier::{Identifier, document},
 };
-use crate::util::{text::one_line, time::UnixSeconds};
+use crate::{
+    http_client::{HttpError, Reply},
+    util::{text::one_line, time::UnixSeconds},
+};
 
 /// The largest number of bytes kept of a CA's text.
 const WORDS: usize = 2000;

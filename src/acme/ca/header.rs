@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Uri, header};
 
-use super::http::relative_to;
-use crate::util::time::UnixSeconds;
+use crate::{http_client::relative_to, util::time::UnixSeconds};
 
 /// The longest wait in seconds. Longer ones are cut, so that sums of times stay in range.
 const LONGEST_WAIT: u64 = 366 * 86_400;

@@ -1,13 +1,12 @@
-//! Certificate authorities: their protocol (RFC 8555), and the HTTP client below it. The caller
-//! decides which requests to send and what to store. It also provides keys and CSRs, so that they
-//! can be stored before they are used.
+//! Certificate authorities: their protocol (RFC 8555) over our HTTP client. The caller decides which
+//! requests to send and what to store. It also provides keys and CSRs, so that they can be stored
+//! before they are used.
 
 mod client;
 mod error;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod header;
-pub mod http;
 mod identifier;
 pub mod jws;
 mod session;

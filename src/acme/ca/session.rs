@@ -18,12 +18,15 @@ use super::{
     Authorization, Chain, Client, ClientError, Order, Replied,
     client::{KEY_CHANGE, NEW_ORDER, REVOKE_CERT, at_place, location, parsed},
     header,
-    http::{HttpError, Reply},
     jws::{AccountKey, Signer},
     types::certificate_id,
     wire::{Wire, exchange},
 };
-use crate::{pki::CertificateName, util::sync::lock};
+use crate::{
+    http_client::{HttpError, Reply},
+    pki::CertificateName,
+    util::sync::lock,
+};
 
 /// The number of orders that are kept: more than are open at once.
 const MOST_ORDERS: usize = 8;

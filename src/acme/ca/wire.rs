@@ -13,12 +13,11 @@ use http_body_util::{BodyExt, Full};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use serde_json::json;
 
-use super::{
-    Client, ClientError, Problem,
-    http::{HttpError, Reply},
-    identifier::document,
+use super::{Client, ClientError, Problem, identifier::document};
+use crate::{
+    http_client::{HttpError, Reply},
+    util::sync::lock,
 };
-use crate::util::sync::lock;
 
 /// The number of calls of the crate while a CA refuses nonces. Each call tries three nonces.
 pub(super) const ROUNDS: usize = 7;

@@ -17,7 +17,7 @@ use super::{
     web::Web,
     zone::suffixes,
 };
-use crate::acme::ca::http::Http;
+use crate::http_client::Http;
 
 /// The settings for acme-dns.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use super::{
     web::{Refusal, Web, is_id, unless_missing, zone_id},
     zone::{Place, Value, ZoneApi, quoted},
 };
-use crate::acme::ca::http::Http;
+use crate::http_client::Http;
 
 const BASE: &str = "https://api.cloudflare.com/client/v4";
 /// The codes of errors about a record that already exists.

@@ -10,7 +10,7 @@ use super::{
     web::{Refusal, Web, unless_missing},
     zone::{Place, Value, ZoneApi, quoted, with},
 };
-use crate::acme::ca::http::Http;
+use crate::http_client::Http;
 
 const BASE: &str = "https://desec.io/api/v1";
 /// The TTL in seconds that every domain allows; most refuse a shorter one.

@@ -11,7 +11,7 @@ use super::{
     web::{Refusal, Web, unless_missing},
     zone::{Place, Value, ZoneApi},
 };
-use crate::acme::ca::http::Http;
+use crate::http_client::Http;
 
 const BASE: &str = "https://api.digitalocean.com/v2";
 

@@ -11,7 +11,7 @@ use super::{
     service::{Service, Working},
     web::Web,
 };
-use crate::acme::ca::http::Http;
+use crate::http_client::Http;
 
 const BASE: &str = "https://www.duckdns.org";
 /// The zone of all domains.

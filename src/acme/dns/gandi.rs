@@ -10,7 +10,7 @@ use super::{
     web::{Refusal, Web, unless_missing},
     zone::{Place, Value, ZoneApi, quoted, with},
 };
-use crate::acme::ca::http::Http;
+use crate::http_client::Http;
 
 const BASE: &str = "https://api.gandi.net/v5/livedns";
 /// The shortest TTL in seconds that Gandi allows.

@@ -11,7 +11,7 @@ use super::{
     web::{Refusal, Web, unless_missing},
     zone::{Place, Value, ZoneApi, quoted},
 };
-use crate::acme::ca::http::Http;
+use crate::http_client::Http;
 
 const BASE: &str = "https://api.hetzner.cloud/v1";
 

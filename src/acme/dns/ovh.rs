@@ -15,7 +15,7 @@ use super::{
     web::{Refusal, Web, sensitive, unless_missing},
     zone::{Place, Value, ZoneApi, quoted},
 };
-use crate::{acme::ca::http::Http, util::hex};
+use crate::{http_client::Http, util::hex};
 
 const BASE: &str = "https://eu.api.ovh.com/1.0";
 /// The largest number of records of one name that are read, one request each.

@@ -10,7 +10,7 @@ use super::{
     web::{Refusal, Web, unless_missing},
     zone::{Place, Value, ZoneApi},
 };
-use crate::acme::ca::http::Http;
+use crate::http_client::Http;
 
 const BASE: &str = "https://api.porkbun.com/api/json/v3";
 /// The shortest TTL in seconds that Porkbun allows. It is a text in this API.

@@ -32,7 +32,7 @@ use super::{
     service::Service,
     webhook::Webhook,
 };
-use crate::acme::ca::http::{Clock, Http};
+use crate::http_client::{Clock, Http};
 
 /// The time limit for publishing or removing a record.
 const LIMIT: Duration = Duration::from_secs(30);

@@ -22,7 +22,7 @@ use super::{
     service::{Service, Working},
     wire::{self, First},
 };
-use crate::acme::ca::http::Clock;
+use crate::http_client::Clock;
 
 /// The allowed difference of the two clocks in seconds, as RFC 8945 section 10 recommends.
 const FUDGE: u16 = 300;

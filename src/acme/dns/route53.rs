@@ -10,7 +10,7 @@ use super::{
     web::{Refusal, Web, elements, is_id, zone_id},
     zone::{Place, Value, ZoneApi, quoted, with},
 };
-use crate::acme::ca::http::{Clock, Http};
+use crate::http_client::{Clock, Http};
 
 const BASE: &str = "https://route53.amazonaws.com";
 const NAMESPACE: &str = "https://route53.amazonaws.com/doc/2013-04-01/";

@@ -8,7 +8,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
 use super::{Secret, error::Failure};
-use crate::acme::ca::http::{Http, Reply};
+use crate::http_client::{Http, Reply};
 
 /// The largest number of times that one request is sent, and the longest wait in between. A longer
 /// one is left to the caller.

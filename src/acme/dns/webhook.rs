@@ -13,7 +13,7 @@ use super::{
     service::{Service, Working},
     web::Web,
 };
-use crate::acme::ca::http::Http;
+use crate::http_client::Http;
 
 /// The address of the service.
 #[derive(Clone, Debug)]

@@ -12,14 +12,11 @@ use rustls::pki_types::CertificateDer;
 use super::time_source::TimeSource;
 use crate::{
     acme::{
-        ca::{
-            Client, Session,
-            http::{Http, HttpSettings, Proxy},
-            jws::AccountKey,
-        },
+        ca::{Client, Session, jws::AccountKey},
         issuer::{AcmeIssuer, Issuer},
         plan::{Class, Failure},
     },
+    http_client::{Http, HttpSettings, Proxy},
     util::sync::lock,
 };
 

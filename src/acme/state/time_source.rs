@@ -11,10 +11,8 @@ use std::{
 use rustls::pki_types::UnixTime;
 
 use crate::{
-    acme::{
-        ca::http,
-        plan::{Class, Failure},
-    },
+    acme::plan::{Class, Failure},
+    http_client,
     util::{
         clock::{Clock, Reading, Trust},
         sync::lock,
@@ -91,7 +89,7 @@ impl TimeSource {
     }
 
     /// Returns the clock by which the certificates of CAs are verified.
-    pub(crate) fn for_verification(self: &Arc<Self>) -> http::Clock {
+    pub(crate) fn for_verification(self: &Arc<Self>) -> http_client::Clock {
         let time = self.clone();
         Arc::new(move || {
             let seconds = time.judge(|clock, reading| match clock.now(reading) {

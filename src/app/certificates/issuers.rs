@@ -18,12 +18,10 @@ use rustls::pki_types::UnixTime;
 
 use self::build::{CLUSTER, DATA, IssuerBuilder};
 use crate::{
-    acme::{
-        ca::http::Clock,
-        issuer::{Issuer, PRESETS},
-    },
+    acme::issuer::{Issuer, PRESETS},
     config::{self, Config, IssuerProblem},
     controller::{Finding, Reason},
+    http_client::Clock,
     objects::{Event, EventType, Key, Kind, RawObject, slim::ConfigMap},
 };
 

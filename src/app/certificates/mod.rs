@@ -28,7 +28,6 @@ use super::write_queue::WriteQueue;
 use crate::{
     acme::{
         self, Parts, SharedAccounts, Timing,
-        ca::http::Clock,
         dns::Lookup,
         engine::{active::ActiveCertificates, notice::Notice},
         issuer::Issuer,
@@ -36,6 +35,7 @@ use crate::{
         spec::CertificateSpec,
     },
     controller::{DesiredCertificate, ExistingSecret},
+    http_client::Clock,
     k8s::AccountSecret,
     objects::{EventNote, EventType, ObjectRef, SecretPatch, Write},
     pki::CertificateName,

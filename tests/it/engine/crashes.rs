@@ -5,12 +5,12 @@ use std::{fs, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 use gatelet::{
     acme::{
         Timing,
-        ca::http::{Http, HttpSettings},
         dns::{CommandSettings, Lookup, Provider, ProviderContext, ProviderSettings},
         engine::notice::NoticeReason,
         issuer::ChallengeType,
         plan::record::{self, StoredCertificate},
     },
+    http_client::{Http, HttpSettings},
     store,
 };
 use rustls::pki_types::UnixTime;

@@ -2,10 +2,12 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 
-use gatelet::acme::{
-    ca::http::{Http, HttpSettings},
-    dns::{CommandSettings, Lookup, Propagation, Provider, ProviderContext, ProviderSettings},
-    issuer::ChallengeType,
+use gatelet::{
+    acme::{
+        dns::{CommandSettings, Lookup, Propagation, Provider, ProviderContext, ProviderSettings},
+        issuer::ChallengeType,
+    },
+    http_client::{Http, HttpSettings},
 };
 use rustls::pki_types::UnixTime;
 

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::acme::ca::http::HttpSettings;
+use crate::http_client::HttpSettings;
 
 /// The responses to each path, in order. The last one is repeated.
 type Script = HashMap<&'static str, Vec<String>>;

@@ -9,10 +9,7 @@ use rustls::{
 
 use crate::{
     acme::{
-        ca::{
-            http::{Clock, Http, HttpSettings, Proxy},
-            jws::ExternalAccount,
-        },
+        ca::jws::ExternalAccount,
         dns::{
             AcmeDnsSettings, CloudflareSettings, CommandSettings, Lookup, OvhSettings,
             PorkbunSettings, Propagation, Provider, ProviderContext, ProviderSettings,
@@ -21,6 +18,7 @@ use crate::{
         issuer::{AcmeIssuer, Issuer, IssuerKind, publishes_limits},
     },
     config::{self, IssuerProblem},
+    http_client::{Clock, Http, HttpSettings, Proxy},
     objects::RawObject,
 };
 

@@ -21,7 +21,6 @@ use self::{
     source::{Content, Document, Place, Source},
 };
 use crate::{
-    acme::ca::http::Clock,
     admin::Severity,
     apiserver::{
         defaults,
@@ -35,6 +34,7 @@ use crate::{
     },
     config::{Config, Mode},
     controller::{Finding, Index, Message, Missing, Reason},
+    http_client::Clock,
     objects::{Event, Kind, RawObject},
     routing::HostPattern,
 };

@@ -1,6 +1,6 @@
-//! The HTTP client for certificate authorities and webhooks: HTTP/1.1 over TLS with built-in roots,
-//! through the proxies that the environment names, with limits on time and size. It returns headers
-//! and bodies of every status.
+//! The HTTP client for certificate authorities and DNS providers: HTTP/1.1 over TLS with built-in
+//! roots, through the proxies that the environment names, with limits on time and size. It returns
+//! headers and bodies of every status.
 
 mod dial;
 mod error;
