@@ -1,6 +1,6 @@
-//! Certificate authorities: their protocol (RFC 8555) over our HTTP client. The caller decides which
-//! requests to send and what to store. It also provides keys and CSRs, so that they can be stored
-//! before they are used.
+//! Certificate authorities: their protocol (RFC 8555) over our HTTP client. The caller decides
+//! which requests to send and what to store. It also provides keys and CSRs, so that they can be
+//! stored before they are used.
 
 mod client;
 mod error;
