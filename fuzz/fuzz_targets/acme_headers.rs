@@ -2,4 +2,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|data: &[u8]| gatelet::acme::ca::fuzz::headers(data));
+fuzz_target!(|data: &[u8]| gatelet::http_client::fuzz::headers(data));

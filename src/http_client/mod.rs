@@ -4,6 +4,9 @@
 
 mod dial;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzz;
+mod header;
 mod proxy;
 mod target;
 
@@ -15,7 +18,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header as name};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use rustls::{
     ClientConfig, RootCertStore,
@@ -27,10 +30,9 @@ pub use error::HttpError;
 pub use proxy::Proxy;
 
 use dial::{Dialer, Sender, USER_AGENT};
-use target::Origin;
+use target::{Origin, relative_to};
 
-use crate::util::sync::lock;
-pub(crate) use target::relative_to;
+use crate::util::{sync::lock, time::UnixSeconds};
 
 /// The largest number of redirects that are followed (for GET and HEAD only).
 const REDIRECTS: usize = 3;
@@ -102,6 +104,29 @@ pub struct Reply {
     pub body: Bytes,
 }
 
+impl Reply {
+    /// Returns the text of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header::text(&self.headers, name)
+    }
+
+    /// Returns the time of the server.
+    pub fn date(&self) -> Option<UnixSeconds> {
+        header::date(&self.headers)
+    }
+
+    /// Returns the wait that the server asks for.
+    pub fn retry_after(&self) -> Option<Duration> {
+        header::retry_after(&self.headers)
+    }
+
+    /// Returns the targets of `Link` headers of a relation (RFC 8288), as absolute URLs. `base` is
+    /// the URL of the response.
+    pub fn links(&self, relation: &str, base: &Uri) -> Vec<String> {
+        header::links(&self.headers, relation, base)
+    }
+}
+
 /// A failed request on one connection.
 struct Failed {
     error: HttpError,
@@ -166,7 +191,7 @@ impl Http {
 
             let location = reply
                 .headers
-                .get(header::LOCATION)
+                .get(name::LOCATION)
                 .filter(|_| follows && redirects(reply.status));
             let Some(location) = location else {
                 return Ok(reply);
@@ -190,7 +215,7 @@ impl Http {
             }
             if from != to {
                 // Don't send credentials to another server.
-                request.headers_mut().remove(header::AUTHORIZATION);
+                request.headers_mut().remove(name::AUTHORIZATION);
             }
             *request.uri_mut() = target;
         }
@@ -233,13 +258,13 @@ impl Http {
             .path_and_query()
             .map_or("/", |path| path.as_str());
         let headers = outgoing.headers_mut();
-        headers.insert(header::HOST, origin.host_header()?);
-        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        headers.insert(name::HOST, origin.host_header()?);
+        headers.insert(name::USER_AGENT, HeaderValue::from_static(USER_AGENT));
 
         let proxy = self.0.dialer.proxy.towards(origin).filter(|_| !origin.tls);
         let uri = if let Some(proxy) = proxy {
             if let Some(authorization) = &proxy.authorization {
-                headers.insert(header::PROXY_AUTHORIZATION, authorization.clone());
+                headers.insert(name::PROXY_AUTHORIZATION, authorization.clone());
             }
             format!("http://{}{path}", origin.authority()).parse()
         } else {

@@ -7,14 +7,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Uri, header as name};
+use http::{HeaderValue, Method, Request, Uri, header};
 use instant_acme::{Error, Key};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::{
-    Account, ClientError, Directory, ErrorKind, RenewalInfo, Replied, Session, header,
+    Account, ClientError, Directory, ErrorKind, RenewalInfo, Replied, Session,
     identifier::document,
     jws::{AccountKey, ExternalAccount, Signer},
     types::certificate_id,
@@ -65,20 +65,22 @@ pub(super) const REVOKE_CERT: Resource =
 pub(super) const KEY_CHANGE: Resource = ("keyChange", |directory| directory.key_change.as_deref());
 const RENEWAL_INFO: Resource = ("renewalInfo", |directory| directory.renewal_info.as_deref());
 
-/// Sends a request to the place of a resource, once more if that has moved.
-macro_rules! at_place {
+/// Sends a request to the URL of a resource, once more if the resource has moved.
+macro_rules! to_resource {
     ($client:expr, $resource:expr, |$url:ident| $request:expr) => {{
-        let mut place = $client.place($resource).await?;
+        let mut is_again = false;
         loop {
-            let $url = &*place.url;
+            let url = $client.resource($resource).await?;
+            let $url = &*url;
             let response = $request;
-            if !place.has_moved(&response).await? {
+            if is_again || !$client.has_moved($resource, $url, &response).await? {
                 break response;
             }
+            is_again = true;
         }
     }};
 }
-pub(super) use at_place;
+pub(super) use to_resource;
 
 impl Client {
     /// Creates a client of the CA with this directory URL, without connecting to it.
@@ -117,7 +119,7 @@ impl Client {
     /// # Errors
     /// The CA does not respond.
     pub async fn time(&self) -> Result<Option<UnixSeconds>, ClientError> {
-        Ok(header::date(&self.get(&self.0.url).await?.headers))
+        Ok(self.get(&self.0.url).await?.date())
     }
 
     /// Creates an account, or finds the one that the key has (RFC 8555 section 7.3), and agrees to
@@ -137,7 +139,7 @@ impl Client {
         // binding.
         let ours = !only_existing && (external.is_some() || !contacts.is_empty());
 
-        let reply = at_place!(self, NEW_ACCOUNT, |url| if ours {
+        let reply = to_resource!(self, NEW_ACCOUNT, |url| if ours {
             let mut payload = json!({"termsOfServiceAgreed": true, "contact": contacts});
             if let Some(external) = external {
                 payload["externalAccountBinding"] = external.binding(key, url);
@@ -204,7 +206,7 @@ impl Client {
     }
 
     /// Returns the URL of a resource.
-    async fn resource(&self, (name, of): Resource) -> Result<String, ClientError> {
+    pub(super) async fn resource(&self, (name, of): Resource) -> Result<String, ClientError> {
         let directory = self.directory().await?;
         of(&directory)
             .map(str::to_owned)
@@ -234,15 +236,18 @@ impl Client {
         }
     }
 
-    /// Returns the place of a resource.
-    pub(super) async fn place(&self, resource: Resource) -> Result<Place<'_>, ClientError> {
-        let url = self.resource(resource).await?;
-        Ok(Place {
-            client: self,
-            resource,
-            url,
-            has_moved: false,
-        })
+    /// Returns true if a resource is no longer at a URL: after a 404, the directory is read again.
+    pub(super) async fn has_moved<T>(
+        &self,
+        resource: Resource,
+        url: &str,
+        response: &Result<T, ClientError>,
+    ) -> Result<bool, ClientError> {
+        if !is_missing(response) {
+            return Ok(false);
+        }
+        self.forget_directory().await;
+        Ok(self.resource(resource).await? != url)
     }
 
     /// Sends a signed request. `payload` is JSON, or empty for POST-as-GET.
@@ -282,7 +287,7 @@ impl Client {
         let is_signed = method == Method::POST;
         if is_signed {
             let jose = HeaderValue::from_static("application/jose+json");
-            request.headers_mut().insert(name::CONTENT_TYPE, jose);
+            request.headers_mut().insert(header::CONTENT_TYPE, jose);
         }
 
         *request.method_mut() = method;
@@ -316,31 +321,6 @@ impl Client {
     }
 }
 
-/// The place of a resource of the directory, which may move.
-pub(super) struct Place<'a> {
-    client: &'a Client,
-    resource: Resource,
-    pub(super) url: String,
-    has_moved: bool,
-}
-
-impl Place<'_> {
-    /// Returns true if the request should be repeated at a new URL: after a 404, the directory is
-    /// read once more.
-    pub(super) async fn has_moved<T>(
-        &mut self,
-        response: &Result<T, ClientError>,
-    ) -> Result<bool, ClientError> {
-        if self.has_moved || !is_missing(response) {
-            return Ok(false);
-        }
-        self.client.forget_directory().await;
-        let before = std::mem::replace(&mut self.url, self.client.resource(self.resource).await?);
-        self.has_moved = before != self.url;
-        Ok(self.has_moved)
-    }
-}
-
 fn is_missing<T>(response: &Result<T, ClientError>) -> bool {
     matches!(response, Err(error) if error.status() == Some(404))
 }
@@ -349,8 +329,8 @@ impl<T> Replied<T> {
     pub(super) fn of(value: T, reply: &Reply) -> Self {
         Self {
             value,
-            retry_after: header::retry_after(&reply.headers),
-            date: header::date(&reply.headers),
+            retry_after: reply.retry_after(),
+            date: reply.date(),
         }
     }
 }
@@ -367,7 +347,7 @@ pub(super) fn parsed<T: DeserializeOwned>(
 
 /// Returns the nonce of a response (RFC 8555 section 6.5.1).
 fn replay_nonce(reply: &Reply) -> Option<String> {
-    let nonce = header::text(&reply.headers, "replay-nonce")?;
+    let nonce = reply.header("replay-nonce")?;
     (1..=NONCE_LENGTH)
         .contains(&nonce.len())
         .then(|| nonce.to_owned())
@@ -375,10 +355,8 @@ fn replay_nonce(reply: &Reply) -> Option<String> {
 
 /// Returns the URL of the created resource.
 pub(super) fn location(reply: &Reply) -> Result<String, ClientError> {
-    let location = header::text(&reply.headers, name::LOCATION.as_str());
-    location
-        .map(str::to_owned)
-        .ok_or_else(|| ClientError::nonsense(reply, "no Location"))
+    let location = reply.header("location").map(str::to_owned);
+    location.ok_or_else(|| ClientError::nonsense(reply, "no Location"))
 }
 
 #[cfg(test)]

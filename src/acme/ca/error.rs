@@ -2,14 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{
-    header::{date, retry_after},
-    identifier::{Identifier, document},
-};
+use super::identifier::{Identifier, document};
 use crate::{
     http_client::{HttpError, Reply},
     util::{text::one_line, time::UnixSeconds},
@@ -118,14 +114,8 @@ impl ClientError {
 
     pub(super) fn nonsense(reply: &Reply, why: &'static str) -> Self {
         let head = one_line(String::from_utf8_lossy(&reply.body), HEAD);
-        Self::with(
-            &reply.headers,
-            ErrorKind::Nonsense {
-                status: reply.status.as_u16(),
-                why,
-                head,
-            },
-        )
+        let status = reply.status.as_u16();
+        Self::with(reply, ErrorKind::Nonsense { status, why, head })
     }
 
     /// Converts a response that is not a success.
@@ -133,17 +123,14 @@ impl ClientError {
         if reply.status.as_u16() < 400 {
             return Self::nonsense(reply, "neither a success nor an error");
         }
-        Self::with(
-            &reply.headers,
-            ErrorKind::Problem(Box::new(Problem::of(reply))),
-        )
+        Self::with(reply, ErrorKind::Problem(Box::new(Problem::of(reply))))
     }
 
-    fn with(headers: &HeaderMap, kind: ErrorKind) -> Self {
+    fn with(reply: &Reply, kind: ErrorKind) -> Self {
         Self {
             kind,
-            retry_after: retry_after(headers),
-            date: date(headers),
+            retry_after: reply.retry_after(),
+            date: reply.date(),
         }
     }
 }

@@ -6,7 +6,6 @@ mod client;
 mod error;
 #[cfg(fuzzing)]
 pub mod fuzz;
-mod header;
 mod identifier;
 pub mod jws;
 mod session;

@@ -16,8 +16,7 @@ use serde_json::json;
 
 use super::{
     Authorization, Chain, Client, ClientError, Order, Replied,
-    client::{KEY_CHANGE, NEW_ORDER, REVOKE_CERT, at_place, location, parsed},
-    header,
+    client::{KEY_CHANGE, NEW_ORDER, REVOKE_CERT, location, parsed, to_resource},
     jws::{AccountKey, Signer},
     types::certificate_id,
     wire::{Wire, exchange},
@@ -97,7 +96,7 @@ impl Session {
     /// # Errors
     /// See [`Session`]. The key of another account is a conflict, with that account's URL.
     pub async fn change_key(&self, new: &AccountKey) -> Result<(), ClientError> {
-        at_place!(self.client, KEY_CHANGE, |url| {
+        to_resource!(self.client, KEY_CHANGE, |url| {
             let change = new.takes_over(&self.key, &self.url, url);
             self.post(url, &change).await
         })
@@ -125,7 +124,7 @@ impl Session {
             new = new.replaces(certificate_id(id));
         }
 
-        let (handle, reply) = at_place!(self.client, NEW_ORDER, |_url| {
+        let (handle, reply) = to_resource!(self.client, NEW_ORDER, |_url| {
             let account = self.crate_account().await?;
             exchange!(account.new_order(&new))
         })?;
@@ -228,7 +227,7 @@ impl Session {
         let base: Uri = self.client.checked(url)?;
         let chain = Chain {
             pem: pem.to_owned(),
-            alternates: header::links(&reply.headers, "alternate", &base),
+            alternates: reply.links("alternate", &base),
         };
         Ok(Replied::of(chain, &reply))
     }
@@ -244,7 +243,7 @@ impl Session {
             certificate: &certificate.into(),
             reason: known.clone().flatten(),
         };
-        let response = at_place!(self.client, REVOKE_CERT, |url| match known {
+        let response = to_resource!(self.client, REVOKE_CERT, |url| match known {
             // The CA decides about a reason that the crate does not know.
             Some(None) => {
                 let certificate = URL_SAFE_NO_PAD.encode(certificate);

@@ -257,7 +257,7 @@ pub(super) fn unless_missing<T>(result: Result<T, Refusal>) -> Result<Option<T>,
     }
 }
 
-/// Returns the seconds after which a response lets us try again (RFC 9110 section 10.2.3).
+/// Returns the seconds after which a response lets us try again.
 fn wait(reply: &Reply) -> Option<u64> {
     if !matches!(
         reply.status,
@@ -265,9 +265,7 @@ fn wait(reply: &Reply) -> Option<u64> {
     ) {
         return None;
     }
-    let named = reply.headers.get(header::RETRY_AFTER);
-    let named = named.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    Some(named.unwrap_or(1))
+    Some(reply.retry_after().map_or(1, |wait| wait.as_secs()))
 }
 
 /// Returns the words that a response has for an error, or all of it.

@@ -7,7 +7,6 @@ use tokio::time::Instant;
 use super::run::{Done, Loop};
 use crate::{
     acme::{
-        ca::RenewalInfo,
         issuer::Issuer,
         plan::{StoredCertificate, Suggestion, record},
         spec::CertificateSpec,
@@ -90,13 +89,8 @@ async fn ask(
 
     let before = context.ledger.state().suggestions.get(&*spec.id).cloned();
     let random = u64::from_le_bytes(stamp::random());
-    let RenewalInfo {
-        start,
-        end,
-        explanation_url: page,
-    } = info.value;
-    let now = Suggestion::take(before.as_ref(), start, end, page, random);
-    if let Some(now) = now.filter(|now| before.as_ref() != Some(now)) {
+    let now = Suggestion::take(before.as_ref(), info.value, random);
+    if before.as_ref() != Some(&now) {
         // A failed write does no harm: the window is requested again.
         let batch = record::put(Batch::new(), &spec.id, &now);
         let change = "the CA's renewal window";

@@ -125,7 +125,7 @@ impl Attempt<'_> {
     async fn register(&self, mut account: Account) -> Result<Registered, Failure> {
         self.set_progress("registering the account");
         let (client, contacts) = (&self.ca.client, &self.acme.contacts);
-        let key = Arc::new(account_key(&account)?);
+        let key = Arc::new(account_key(&account.key)?);
         let eab = self.acme.eab.as_ref();
         let is_known = account.url.is_some();
         let new =
@@ -203,7 +203,7 @@ async fn current(context: &Context, ca: &Ca, acme: &AcmeIssuer) -> Result<Accoun
     if let Some(url) = &account.url
         && ca.session().is_err()
     {
-        ca.enter(Arc::new(account_key(&account)?), url);
+        ca.enter(Arc::new(account_key(&account.key)?), url);
     }
     Ok(account)
 }
@@ -213,11 +213,7 @@ async fn settled(context: &Context, ca: &Ca, account: Account) -> Result<Account
     let Some(next) = &account.next_key else {
         return Ok(account);
     };
-    let changed = Account {
-        key: next.clone(),
-        ..account.clone()
-    };
-    let key = account_key(&changed)?;
+    let key = account_key(next)?;
     match ca.client.new_account(&key, &[], None, true).await {
         Ok(_) => settle(context, ca, account, true).await,
         Err(error) if error.is(UNKNOWN_ACCOUNT) => settle(context, ca, account, false).await,
@@ -237,7 +233,7 @@ pub(crate) async fn settle(
         account.key = next;
     }
     if let Some(url) = &account.url {
-        ca.enter(Arc::new(account_key(&account)?), url);
+        ca.enter(Arc::new(account_key(&account.key)?), url);
     }
 
     let accounts = &context.accounts;

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     acme::{
         ca::{Authorization, Challenge, Identifier},
-        dns::{self, DnsError, PersistPolicy, Provider, TxtRecord, visible},
+        dns::{self, DnsError, Lookup, PersistPolicy, Provider, TxtRecord, visible},
         issuer::ChallengeType,
         plan::{Class, Failure, PendingOrder},
         state::Timing,
@@ -153,6 +153,7 @@ pub(super) async fn wait_for_dns(
     attempt.set_progress("waiting for the record in DNS");
 
     let lookup = attempt.lookup();
+    let hook = attempt.acme.dns.as_ref().filter(|dns| dns.is_hook());
     let mut poller = Poller::new(&Timing {
         poll_timeout: PUBLISHED_WITHIN.min(attempt.context.timing.poll_timeout),
         ..attempt.context.timing
@@ -166,13 +167,15 @@ pub(super) async fn wait_for_dns(
                 Ok(true) => break,
                 Ok(false) => {
                     let later = &pending.dns[index + 1..];
-                    replaced = if shows_another(attempt, fqdn, later).await {
-                        replaced + 1
+                    if let Some(hook) = hook
+                        && shows_another(fqdn, later, lookup).await
+                    {
+                        replaced += 1;
+                        if replaced == SEEN_REPLACED {
+                            return Err(replaced_by_hook(hook, fqdn));
+                        }
                     } else {
-                        0
-                    };
-                    if replaced == SEEN_REPLACED {
-                        return Err(replaced_by_hook(attempt, fqdn));
+                        replaced = 0;
                     }
                 }
                 Err(error) => {
@@ -197,25 +200,17 @@ pub(super) async fn wait_for_dns(
     Ok(())
 }
 
-/// Returns true if a hook published a later value of this record that is visible already.
-async fn shows_another(attempt: &Attempt<'_>, fqdn: &str, later: &[TxtRecord]) -> bool {
-    if !attempt.acme.dns.as_ref().is_some_and(Provider::is_hook) {
-        return false;
-    }
+/// Returns true if a value of this record that was published later is visible already.
+async fn shows_another(fqdn: &str, later: &[TxtRecord], lookup: &Lookup) -> bool {
     match later.iter().rev().find(|other| other.fqdn == fqdn) {
-        Some(record) => visible(record, attempt.lookup()).await == Ok(true),
+        Some(record) => visible(record, lookup).await == Ok(true),
         None => false,
     }
 }
 
 /// Returns the failure of a hook that replaces values.
-fn replaced_by_hook(attempt: &Attempt<'_>, fqdn: &str) -> Failure {
-    let noted = attempt
-        .acme
-        .dns
-        .as_ref()
-        .map(|dns| dns.note_replacement(fqdn));
-    let (problem, advice) = noted.unwrap_or_default();
+fn replaced_by_hook(hook: &Provider, fqdn: &str) -> Failure {
+    let (problem, advice) = hook.note_replacement(fqdn);
     tracing::warn!(record = fqdn, problem, "a DNS hook replaces values");
     Failure::new(Class::Transport, problem).advise(advice)
 }

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    acme::ca::RenewalInfo,
     pki::RenewBefore,
     util::{hash::fnv1a, time::UnixSeconds},
 };
@@ -27,31 +28,17 @@ pub struct Suggestion {
 
 impl Suggestion {
     /// Returns the suggestion for the CA's current window. An unchanged window keeps its time; for
-    /// another one, a time is drawn. Returns `None` for a window that ends before it starts.
-    pub fn take(
-        before: Option<&Self>,
-        start: UnixSeconds,
-        end: UnixSeconds,
-        explanation: Option<String>,
-        random: u64,
-    ) -> Option<Self> {
-        if end < start {
-            return None;
-        }
-
-        if let Some(before) = before.filter(|before| (before.start, before.end) == (start, end)) {
-            return Some(Self {
-                explanation,
-                ..before.clone()
-            });
-        }
-
-        Some(Self {
+    /// another one, a time is drawn.
+    pub fn take(before: Option<&Self>, window: RenewalInfo, random: u64) -> Self {
+        let RenewalInfo { start, end, .. } = window;
+        let same = before.filter(|before| (before.start, before.end) == (start, end));
+        let drawn = || start + spread(end - start, random);
+        Self {
             start,
             end,
-            chosen: start + spread(end - start, random),
-            explanation,
-        })
+            chosen: same.map_or_else(drawn, |same| same.chosen),
+            explanation: window.explanation_url,
+        }
     }
 }
 

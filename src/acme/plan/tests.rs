@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     acme::{
+        ca::RenewalInfo,
         issuer::{AcmeIssuer, IssuerKind},
         plan::failure::Failure,
     },
@@ -404,10 +405,13 @@ fn times_at_the_limits_overflow_nowhere() {
         };
         state.certificates.insert(id.clone(), certificate);
 
-        let suggestion = Suggestion::take(None, begin, end, None, u64::MAX);
-        state
-            .suggestions
-            .extend(suggestion.map(|suggestion| (id.clone(), suggestion)));
+        let window = RenewalInfo {
+            start: begin,
+            end,
+            explanation_url: None,
+        };
+        let suggestion = Suggestion::take(None, window, u64::MAX);
+        state.suggestions.insert(id.clone(), suggestion);
 
         let failure = FailureState {
             since: end,

@@ -250,9 +250,8 @@ impl Accounts {
                 .filter_map(|issuer| accounts.get(&issuer.account_id()?))
         };
         let account = of_issuers().find(|account| account.speaks_for.contains(&*spec.id));
-        account_key(account.or_else(|| of_issuers().next())?)
-            .ok()
-            .map(|key| key.thumbprint())
+        let key = account_key(&account.or_else(|| of_issuers().next())?.key);
+        key.ok().map(|key| key.thumbprint())
     }
 }
 
@@ -270,9 +269,9 @@ pub(crate) fn new_account(acme: &AcmeIssuer, replaced: Option<UnixSeconds>) -> A
 }
 
 /// Reads the key of a stored account.
-pub(crate) fn account_key(account: &Account) -> Result<AccountKey, Failure> {
+pub(crate) fn account_key(stored: &str) -> Result<AccountKey, Failure> {
     let damaged = || Failure::new(Class::Account, "the stored key of the account is damaged");
-    let bytes = STANDARD.decode(&account.key).map_err(|_bad| damaged())?;
+    let bytes = STANDARD.decode(stored).map_err(|_bad| damaged())?;
     AccountKey::from_pkcs8(&bytes).map_err(|_bad| damaged())
 }
 

@@ -22,8 +22,16 @@ fn life(days: i64) -> Life<'static> {
     }
 }
 
+fn window(start: UnixSeconds, end: UnixSeconds) -> RenewalInfo {
+    RenewalInfo {
+        start,
+        end,
+        explanation_url: None,
+    }
+}
+
 fn suggestion(start: UnixSeconds, end: UnixSeconds) -> Suggestion {
-    Suggestion::take(None, start, end, None, 12_345).expect("a window")
+    Suggestion::take(None, window(start, end), 12_345)
 }
 
 #[test]
@@ -93,18 +101,17 @@ fn the_cas_window_applies_unless_expiry_is_close() {
 #[test]
 fn only_a_changed_window_draws_another_time() {
     let first = suggestion(day(1), day(2));
-    let again = Suggestion::take(Some(&first), day(1), day(2), Some("why".to_owned()), 99)
-        .expect("a window");
+    let explained = RenewalInfo {
+        explanation_url: Some("why".to_owned()),
+        ..window(day(1), day(2))
+    };
+    let again = Suggestion::take(Some(&first), explained, 99);
     assert_eq!(
         (again.chosen, again.explanation.as_deref()),
         (first.chosen, Some("why"))
     );
-    let moved = Suggestion::take(Some(&first), day(0), day(0) + 10, None, 99).expect("a window");
+    let moved = Suggestion::take(Some(&first), window(day(0), day(0) + 10), 99);
     assert!((day(0)..=day(0) + 10).contains(&moved.chosen));
-    assert_eq!(
-        Suggestion::take(Some(&first), day(1), day(0), None, 1),
-        None
-    );
 }
 
 #[test]

@@ -1,10 +1,11 @@
-//! Headers of a CA's responses: times and links.
+//! Headers of responses: times and links.
 
 use std::time::Duration;
 
 use http::{HeaderMap, Uri, header};
 
-use crate::{http_client::relative_to, util::time::UnixSeconds};
+use super::target::relative_to;
+use crate::util::time::UnixSeconds;
 
 /// The longest wait in seconds. Longer ones are cut, so that sums of times stay in range.
 const LONGEST_WAIT: u64 = 366 * 86_400;
