@@ -12,12 +12,12 @@ const HOUR: i64 = 3_600;
 const DAY: i64 = 86_400;
 const WEEK: i64 = 7 * DAY;
 
-/// Failed validations of a name per hour; the CA allows five.
-pub const FAILURES_PER_HOUR: usize = 4;
-/// Certificates for exactly the same names per week; the CA allows five.
-pub const CERTIFICATES_PER_WEEK: usize = 4;
-/// Orders in three hours; the CA allows three hundred.
-pub const ORDERS_PER_THREE_HOURS: usize = 200;
+/// The limit on failed validations of a name; the CA allows five.
+const FAILURES: Limit = Limit::new(4, HOUR);
+/// The limit on certificates for exactly the same names; the CA allows five.
+const CERTIFICATES: Limit = Limit::new(4, WEEK);
+/// The limit on orders; the CA allows three hundred.
+const ORDERS: Limit = Limit::new(200, ORDERS_COUNT_FOR);
 /// The time for which an order counts, in seconds.
 pub const ORDERS_COUNT_FOR: i64 = 3 * HOUR;
 /// Consecutive failed validations of a name after which the operator has to act; the CA pauses the
@@ -26,6 +26,14 @@ pub const FAILURES_IN_A_ROW: u32 = 500;
 
 /// The largest number of names and of name sets that are kept. The oldest are dropped first.
 const REMEMBERED: usize = 2_000;
+
+/// A limit: the most that may happen within a time.
+#[derive(Clone, Copy, Debug)]
+struct Limit {
+    most: usize,
+    /// The time in seconds.
+    within: i64,
+}
 
 /// The used-up limits of one account.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,34 +91,30 @@ impl Budget {
                 let why = format!("validation of {name} failed {times} times in a row");
                 return Err(Refusal { why, until: None });
             }
-            check(&failures.times, FAILURES_PER_HOUR, HOUR, now, || {
-                format!("validation of {name} failed {FAILURES_PER_HOUR} times within an hour")
+            FAILURES.check(&failures.times, now, |most| {
+                format!("validation of {name} failed {most} times within an hour")
             })?;
         }
 
         let issued = self.issued.get(&set(names));
         if let Some(times) = issued.filter(|_| purpose == Purpose::New) {
-            check(times, CERTIFICATES_PER_WEEK, WEEK, now, || {
-                format!("{CERTIFICATES_PER_WEEK} certificates for the same names within a week")
+            CERTIFICATES.check(times, now, |most| {
+                format!("{most} certificates for the same names within a week")
             })?;
         }
 
         if purpose == Purpose::Unlimited {
             return Ok(());
         }
-        check(
-            &self.orders,
-            ORDERS_PER_THREE_HOURS,
-            ORDERS_COUNT_FOR,
-            now,
-            || format!("{ORDERS_PER_THREE_HOURS} orders within three hours"),
-        )
+        ORDERS.check(&self.orders, now, |most| {
+            format!("{most} orders within three hours")
+        })
     }
 
     /// Counts an order.
     pub fn ordered(&mut self, now: UnixSeconds) {
         self.orders.push(now);
-        forget(&mut self.orders, now, ORDERS_COUNT_FOR);
+        ORDERS.forget(&mut self.orders, now);
     }
 
     /// Counts an order from before the start, unless it is already counted.
@@ -124,7 +128,7 @@ impl Budget {
     pub fn failed(&mut self, name: &str, now: UnixSeconds) {
         let failures = self.failures.entry(base(name).to_owned()).or_default();
         failures.times.push(now);
-        forget(&mut failures.times, now, HOUR);
+        FAILURES.forget(&mut failures.times, now);
         failures.in_a_row = failures.in_a_row.saturating_add(1);
         drop_oldest(&mut self.failures, |failures| &failures.times);
     }
@@ -137,7 +141,7 @@ impl Budget {
 
         self.issued.entry(set(names)).or_default().push(now);
         self.issued.retain(|_, times| {
-            forget(times, now, WEEK);
+            CERTIFICATES.forget(times, now);
             !times.is_empty()
         });
         drop_oldest(&mut self.issued, |times| times);
@@ -145,17 +149,14 @@ impl Budget {
 
     /// Returns the number of failed validations of a name that are left within this hour.
     pub fn failures_left(&self, name: &str, now: UnixSeconds) -> usize {
-        let times = self
-            .failures
-            .get(base(name))
-            .map_or(&[][..], |failures| &failures.times);
-        FAILURES_PER_HOUR.saturating_sub(recent(times, HOUR, now))
+        let failures = self.failures.get(base(name));
+        FAILURES.left(failures.map_or(&[], |failures| &failures.times), now)
     }
 
     /// Returns the number of certificates for exactly these names that are left within this week.
     pub fn certificates_left(&self, names: &[String], now: UnixSeconds) -> usize {
-        let times = self.issued.get(&set(names)).map_or(&[][..], Vec::as_slice);
-        CERTIFICATES_PER_WEEK.saturating_sub(recent(times, WEEK, now))
+        let issued = self.issued.get(&set(names));
+        CERTIFICATES.left(issued.map_or(&[], Vec::as_slice), now)
     }
 
     /// Resets the consecutive failures of these names, after the operator has acted.
@@ -165,6 +166,50 @@ impl Budget {
                 failures.in_a_row = 0;
             }
         }
+    }
+}
+
+impl Limit {
+    const fn new(most: usize, within: i64) -> Self {
+        Self { most, within }
+    }
+
+    /// Refuses one more than the limit allows, until it is allowed again.
+    fn check(
+        self,
+        times: &[UnixSeconds],
+        now: UnixSeconds,
+        why: impl FnOnce(usize) -> String,
+    ) -> Result<(), Refusal> {
+        let mut counted: Vec<UnixSeconds> = self.counted(times, now).collect();
+        counted.sort_unstable();
+        let index = counted.len().checked_sub(self.most);
+        match index.and_then(|index| counted.get(index)) {
+            Some(time) => Err(Refusal {
+                why: why(self.most),
+                until: Some(*time + self.within),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns how many more are allowed.
+    fn left(self, times: &[UnixSeconds], now: UnixSeconds) -> usize {
+        self.most.saturating_sub(self.counted(times, now).count())
+    }
+
+    /// Returns the times that count. Those in the future were recorded by a wrong clock and count as
+    /// now.
+    fn counted(self, times: &[UnixSeconds], now: UnixSeconds) -> impl Iterator<Item = UnixSeconds> {
+        let recent = times.iter().filter(move |time| **time > now - self.within);
+        recent.map(move |time| (*time).min(now))
+    }
+
+    /// Forgets the times that no longer count.
+    fn forget(self, times: &mut Vec<UnixSeconds>, now: UnixSeconds) {
+        times.retain(|time| *time > now - self.within);
+        let extra = times.len().saturating_sub(1_000);
+        times.drain(..extra);
     }
 }
 
@@ -179,41 +224,6 @@ fn set(names: &[String]) -> String {
     names.join(" ")
 }
 
-/// Returns true for times within the window. Times in the future were recorded by a wrong clock and
-/// count as now.
-fn is_recent(time: UnixSeconds, width: i64, now: UnixSeconds) -> bool {
-    time > now - width
-}
-
-fn recent(times: &[UnixSeconds], width: i64, now: UnixSeconds) -> usize {
-    times
-        .iter()
-        .filter(|time| is_recent(**time, width, now))
-        .count()
-}
-
-/// Refuses one more than `most`, until it is allowed again.
-fn check(
-    times: &[UnixSeconds],
-    most: usize,
-    width: i64,
-    now: UnixSeconds,
-    why: impl FnOnce() -> String,
-) -> Result<(), Refusal> {
-    let mut counted: Vec<UnixSeconds> = times
-        .iter()
-        .filter(|time| is_recent(**time, width, now))
-        .map(|t| (*t).min(now))
-        .collect();
-    counted.sort_unstable();
-    let index = counted.len().checked_sub(most);
-    let until = index.and_then(|index| Some(*counted.get(index)? + width));
-    match until {
-        Some(_) => Err(Refusal { why: why(), until }),
-        None => Ok(()),
-    }
-}
-
 /// Drops the entries with the oldest times until [`REMEMBERED`] are left.
 fn drop_oldest<T>(entries: &mut BTreeMap<String, T>, times: impl Fn(&T) -> &Vec<UnixSeconds>) {
     while entries.len() > REMEMBERED {
@@ -223,12 +233,6 @@ fn drop_oldest<T>(entries: &mut BTreeMap<String, T>, times: impl Fn(&T) -> &Vec<
         };
         entries.remove(&key);
     }
-}
-
-fn forget(times: &mut Vec<UnixSeconds>, now: UnixSeconds, width: i64) {
-    times.retain(|time| is_recent(*time, width, now));
-    let extra = times.len().saturating_sub(1_000);
-    times.drain(..extra);
 }
 
 #[cfg(test)]

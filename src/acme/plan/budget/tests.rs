@@ -77,7 +77,7 @@ fn successes_and_the_operator_reset_failures() {
 
     budget.failed("a", later);
     budget.issued(&names(&["a"]), later);
-    assert_eq!(budget.failures_left("a", later), FAILURES_PER_HOUR);
+    assert_eq!(budget.failures_left("a", later), FAILURES.most);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn other_cas_are_limited_only_in_failed_validations() {
         budget.issued(&names(&["a"]), now);
     }
 
-    for _ in 0..FAILURES_PER_HOUR {
+    for _ in 0..FAILURES.most {
         budget.failed("a", NOW);
     }
     assert!(
@@ -166,7 +166,7 @@ fn other_cas_are_limited_only_in_failed_validations() {
 #[test]
 fn many_simultaneous_renewals_are_spread() {
     let mut budget = Budget::default();
-    for _ in 0..ORDERS_PER_THREE_HOURS {
+    for _ in 0..ORDERS.most {
         budget.ordered(NOW);
     }
     let refusal = budget
