@@ -208,7 +208,7 @@ fn an_error_names_the_cname_its_server_and_the_setting() {
 fn refused_updates_are_reported_with_their_reason() {
     let server = DnsServer::start(&[ZONE]);
     let record = TxtRecord::challenge("www.example.test", "value");
-    let says = async |provider: &Provider, record: &TxtRecord, permanent: bool, reason: &str| {
+    let says = async |provider: &Provider, record: &TxtRecord, reason: &str| {
         let error = provider.present(record).await.expect_err(reason);
         let line = error.to_string();
         assert!(line.contains(reason), "{line}");
@@ -217,35 +217,30 @@ fn refused_updates_are_reported_with_their_reason() {
             "{line}"
         );
         assert!(!line.contains(SECRET) && !line.contains('\n'), "{line}");
-        assert_eq!(error.is_permanent(), permanent, "{line}");
     };
     run(async {
         let of = |key| provider(&server, key);
         says(
             &of(key("nobody", SECRET)),
             &record,
-            true,
             "does not know the key nobody., or",
         )
         .await;
         says(
             &of(key(KEY, "d3Jvbmc=")),
             &record,
-            true,
             "the key acme. differs from the server's (BADSIG)",
         )
         .await;
         says(
             &of(key(POWERLESS_KEY, SECRET)),
             &record,
-            true,
             "does not accept it for this zone (BADKEY)",
         )
         .await;
         says(
             &of(None),
             &record,
-            true,
             "example.test., or requires a signature (NOTAUTH)",
         )
         .await;
@@ -258,14 +253,12 @@ fn refused_updates_are_reported_with_their_reason() {
         says(
             &good,
             &TxtRecord::challenge("other.test", "v"),
-            true,
             "not authoritative for any zone",
         )
         .await;
         says(
             &good,
             &TxtRecord::challenge("a.below.example.test", "v"),
-            true,
             "to other servers",
         )
         .await;
@@ -278,12 +271,12 @@ fn refused_updates_are_reported_with_their_reason() {
         };
         let late =
             Provider::new(update(server.address(), key(KEY, SECRET)), late).expect("good settings");
-        says(&late, &record, false, "the clocks differ: it is 20").await;
+        says(&late, &record, "the clocks differ: it is 20").await;
 
         let nobody = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let nobody = Provider::new(update(nobody, key(KEY, SECRET)), context(lookup(&server)))
             .expect("good settings");
-        says(&nobody, &record, false, "Connection refused").await;
+        says(&nobody, &record, "Connection refused").await;
     });
     assert!(
         server
@@ -325,7 +318,6 @@ fn a_secret_is_read_again_before_each_use() {
                 .contains(&format!("{}: No such file", file.display())),
             "{error}"
         );
-        assert!(!error.is_permanent());
         folder.write("secret", SECRET);
         provider.remove(&record).await.expect("removed");
     });
@@ -349,7 +341,6 @@ fn a_check_fails_if_no_server_of_the_zone_responds() {
                 .contains("no server of the zone example.test. responds"),
             "{error}"
         );
-        assert!(!error.is_permanent());
     });
 }
 

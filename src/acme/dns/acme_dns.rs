@@ -62,7 +62,7 @@ impl AcmeDns {
     ) -> Result<Self, Failure> {
         // Don't quote the parser's error: it may contain a part of a password.
         let accounts = serde_json::from_str(settings.accounts.expose()).map_err(|_| {
-            Failure::permanent(
+            Failure::new(
                 "the accounts are not JSON with username, password, fulldomain and subdomain",
             )
         })?;
@@ -92,7 +92,7 @@ impl AcmeDns {
 
         let mut domains = suffixes(name);
         let account = domains.find_map(|domain| self.accounts.get(domain));
-        Err(Failure::permanent(match account {
+        Err(Failure::new(match account {
             Some(account) if !self.follow_cname => return Ok(account),
             Some(account) => format!(
                 "{name} is no CNAME of {}: create that record, once, or set `follow_cname = false` \

@@ -119,7 +119,7 @@ impl ZoneApi for Cloudflare {
         for Value { id, .. } in gone {
             if !is_id(id) {
                 let reason = "the API returned a record with an invalid ID";
-                return Err(Failure::passing(reason).into());
+                return Err(Failure::new(reason).into());
             }
             let path = format!("{}/{id}", records(at));
             unless_missing(self.change(Method::DELETE, &path, None).await)?;

@@ -78,7 +78,7 @@ pub(super) async fn follow(source: &impl Cnames, start: Name) -> Result<Chain, F
         chain.name = target;
     }
 
-    Err(Failure::permanent("too many CNAMEs in a row")
+    Err(Failure::new("too many CNAMEs in a row")
         .noting("to publish at the name itself, set `follow_cname = false`"))
 }
 
@@ -94,6 +94,6 @@ pub(super) fn target(records: &[Record], name: &Name) -> Option<Name> {
 async fn is_of_wildcard(source: &impl Cnames, name: &Name, target: &Name) -> Result<bool, Failure> {
     let label = format!("gatelet-{}", hex::encode(&stamp::random::<8>()));
     let beside = name.base_name().prepend_label(label.as_bytes());
-    let beside = beside.map_err(Failure::permanent)?;
+    let beside = beside.map_err(Failure::new)?;
     Ok(source.cname(&beside).await? == Found::Target(target.clone()))
 }

@@ -56,9 +56,9 @@ impl Command {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
 
-        let mut child = process.spawn().map_err(|error| {
-            Failure::permanent(format!("the program cannot be started: {error}"))
-        })?;
+        let mut child = process
+            .spawn()
+            .map_err(|error| Failure::new(format!("the program cannot be started: {error}")))?;
         let pipes = (child.stdout.take(), child.stderr.take());
         let (mut output, mut errors) = (Vec::new(), Vec::new());
         let ended = {
@@ -90,13 +90,13 @@ impl Command {
 
         match ended {
             Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(status)) => Err(Failure::passing(format!(
+            Ok(Ok(status)) => Err(Failure::new(format!(
                 "the program ended with {status}: {output}"
             ))),
-            Ok(Err(error)) => Err(Failure::passing(format!(
+            Ok(Err(error)) => Err(Failure::new(format!(
                 "waiting for the program failed: {error}"
             ))),
-            Err(_) => Err(Failure::passing(format!(
+            Err(_) => Err(Failure::new(format!(
                 "the program ran longer than {} s: {output}",
                 LIMIT.as_secs()
             ))),

@@ -42,9 +42,7 @@ impl DuckDns {
             .strip_suffix(ZONE)
             .and_then(|below| below.rsplit('.').next());
         let Some(domain) = domain.filter(|domain| !domain.is_empty()) else {
-            return Err(Failure::permanent(format!(
-                "{name} is not below duckdns.org"
-            )));
+            return Err(Failure::new(format!("{name} is not below duckdns.org")));
         };
         let change = match action {
             Action::Present => format!("txt={value}"),

@@ -36,12 +36,6 @@ impl DnsError {
         }
     }
 
-    /// Returns true if the operation fails until a setting is changed: a wrong key or token, a
-    /// missing zone, or a missing program. Timeouts, overload and a wrong clock are not permanent.
-    pub fn is_permanent(&self) -> bool {
-        self.failure.permanent
-    }
-
     /// Returns the seconds that the service asks to wait before the next attempt, if any.
     pub fn retry_after(&self) -> Option<u64> {
         self.failure.retry_after
@@ -52,25 +46,14 @@ impl DnsError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     reason: String,
-    permanent: bool,
     retry_after: Option<u64>,
 }
 
 impl Failure {
-    /// Creates a failure that repeats until a setting is changed.
-    pub(super) fn permanent(reason: impl std::fmt::Display) -> Self {
+    /// Creates a failure.
+    pub(super) fn new(reason: impl std::fmt::Display) -> Self {
         Self {
             reason: one_line(reason, LONGEST),
-            permanent: true,
-            retry_after: None,
-        }
-    }
-
-    /// Creates a failure that may pass by itself.
-    pub(super) fn passing(reason: impl std::fmt::Display) -> Self {
-        Self {
-            reason: one_line(reason, LONGEST),
-            permanent: false,
             retry_after: None,
         }
     }
@@ -104,14 +87,6 @@ impl Failure {
         }
     }
 
-    /// Makes it a failure that may pass by itself.
-    pub(super) fn may_pass(self) -> Self {
-        Self {
-            permanent: false,
-            ..self
-        }
-    }
-
     /// Returns true if the reason contains these words.
     pub(super) fn says(&self, words: &str) -> bool {
         self.reason.contains(words)
@@ -124,7 +99,7 @@ mod tests {
 
     #[test]
     fn an_error_is_one_bounded_line() {
-        let failure = Failure::permanent(format!("it said:\n\tno\u{1b}[31m {}", "é".repeat(5000)));
+        let failure = Failure::new(format!("it said:\n\tno\u{1b}[31m {}", "é".repeat(5000)));
         let error = DnsError::new(
             "command",
             "/bin/hook",
@@ -139,6 +114,5 @@ mod tests {
         assert!(
             line.ends_with("é…") && line.chars().count() < 1100 && !line.contains(char::is_control)
         );
-        assert!(error.is_permanent());
     }
 }

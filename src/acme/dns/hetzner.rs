@@ -72,7 +72,7 @@ impl Hetzner {
         match started.action.error {
             Some(ActionError { code, message }) => {
                 let reason = format!("POST {path}: {message}, {code}");
-                Err(Failure::passing(reason).into())
+                Err(Failure::new(reason).into())
             }
             None => Ok(()),
         }

@@ -66,7 +66,7 @@ impl Lookup {
     fn resolver(&self) -> Result<TokioResolver, Failure> {
         let mut builder = if self.resolvers.is_empty() {
             TokioResolver::builder_tokio()
-                .map_err(|error| Failure::passing(format!("no system resolver: {error}")))?
+                .map_err(|error| Failure::new(format!("no system resolver: {error}")))?
         } else {
             let servers = self.resolvers.iter().map(|address| {
                 let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
@@ -87,7 +87,7 @@ impl Lookup {
         options.cache_size = 0;
         options.use_hosts_file = ResolveHosts::Never;
         options.preserve_intermediates = true;
-        builder.build().map_err(Failure::passing)
+        builder.build().map_err(Failure::new)
     }
 
     fn at(&self) -> String {
@@ -210,7 +210,7 @@ async fn in_time<T>(
     limit: Duration,
     lookup: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    let late = || Failure::passing(format!("no reply within {} s", limit.as_secs()));
+    let late = || Failure::new(format!("no reply within {} s", limit.as_secs()));
     timeout(limit, lookup).await.unwrap_or_else(|_| Err(late()))
 }
 
@@ -245,7 +245,7 @@ async fn records(
     match resolver.lookup(name.clone(), kind).await {
         Ok(lookup) => Ok(lookup.answers().to_vec()),
         Err(error) if error.is_no_records_found() => Ok(Vec::new()),
-        Err(error) => Err(Failure::passing(format!(
+        Err(error) => Err(Failure::new(format!(
             "the lookup of {kind} for {name} failed: {error}"
         ))),
     }
@@ -273,7 +273,7 @@ async fn at_servers(
         }
         let answers: Vec<Message> = queries.join_all().await.into_iter().flatten().collect();
         if answers.is_empty() {
-            return Err(Failure::passing(format!(
+            return Err(Failure::new(format!(
                 "no server of the zone {zone} responds at port {port}"
             )));
         }
@@ -289,7 +289,7 @@ async fn at_servers(
             .all(|answer| values(&answer.answers).any(|found| found == value)));
     }
 
-    Err(Failure::permanent("too many CNAMEs in a row"))
+    Err(Failure::new("too many CNAMEs in a row"))
 }
 
 /// Queries one server for the TXT records of a name. Returns `None` for servers that fail or do not
@@ -328,7 +328,7 @@ async fn servers(
         }
         zone = zone.base_name();
         if zone.is_root() {
-            return Err(Failure::passing(format!("no zone contains {name}")));
+            return Err(Failure::new(format!("no zone contains {name}")));
         }
     };
 

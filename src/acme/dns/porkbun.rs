@@ -78,7 +78,7 @@ impl Porkbun {
             "SUCCESS" => Ok(reply.content),
             status => {
                 let reason = format!("POST {path}: {status}: {}", reply.message);
-                Err(Failure::permanent(reason).into())
+                Err(Failure::new(reason).into())
             }
         }
     }
@@ -124,7 +124,7 @@ impl ZoneApi for Porkbun {
         for value in gone {
             if !value.id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
                 let reason = "the API returned a record with an invalid ID";
-                return Err(Failure::passing(reason).into());
+                return Err(Failure::new(reason).into());
             }
             let path = format!("/dns/delete/{}/{}", at.zone, value.id);
             unless_missing(self.call::<Nothing>(&path, json!({})).await)?;

@@ -153,7 +153,7 @@ impl Provider {
         let _turn = self.turn.acquire().await;
         let done = Box::pin(timeout(LIMIT, self.change(action, record))).await;
         let done = done.unwrap_or_else(|_| {
-            Err(Failure::passing(format!(
+            Err(Failure::new(format!(
                 "no result within {} s",
                 LIMIT.as_secs()
             )))
@@ -169,8 +169,8 @@ impl Provider {
         let settings = self.settings.clone();
         let refreshed = tokio::task::spawn_blocking(move || settings.refreshed())
             .await
-            .map_err(Failure::passing)?;
-        connect(&refreshed.map_err(Failure::passing)?, &self.context)
+            .map_err(Failure::new)?;
+        connect(&refreshed.map_err(Failure::new)?, &self.context)
     }
 
     async fn change(&self, action: Action, record: &TxtRecord) -> Result<(), Failure> {

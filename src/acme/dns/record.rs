@@ -36,9 +36,7 @@ impl TxtRecord {
         let name = parse_name(&self.fqdn)?;
         let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
         if self.value.is_empty() || self.value.len() > 255 || !self.value.bytes().all(plain) {
-            return Err(Failure::permanent(
-                "the value is not 1 to 255 plain characters",
-            ));
+            return Err(Failure::new("the value is not 1 to 255 plain characters"));
         }
         Ok(name)
     }
@@ -77,7 +75,7 @@ impl Action {
 
 /// Parses a full name of letters, digits, `-` and `_`.
 pub(super) fn parse_name(text: &str) -> Result<Name, Failure> {
-    let wrong = || Failure::permanent(format!("{text:?} is not a DNS name"));
+    let wrong = || Failure::new(format!("{text:?} is not a DNS name"));
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if !text.bytes().all(plain) || text.starts_with('.') {
         return Err(wrong());

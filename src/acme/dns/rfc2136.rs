@@ -78,9 +78,7 @@ impl Rfc2136 {
         };
 
         if !zone.zone_of(name) {
-            return Err(Failure::permanent(format!(
-                "{name} is not in the zone {zone}"
-            )));
+            return Err(Failure::new(format!("{name} is not in the zone {zone}")));
         }
         let record = Record::from_rdata(
             name.clone(),
@@ -97,10 +95,10 @@ impl Rfc2136 {
         let reply = self.send(message, First::Tcp).await?;
         match reply.response_code {
             ResponseCode::NoError => Ok(()),
-            ResponseCode::ServFail => Err(Failure::passing(format!(
+            ResponseCode::ServFail => Err(Failure::new(format!(
                 "the server failed to update {zone} (SERVFAIL)"
             ))),
-            ResponseCode::Refused => Err(Failure::permanent(match &self.key {
+            ResponseCode::Refused => Err(Failure::new(match &self.key {
                 Some(key) => format!(
                     "the server does not let the key {} update {zone} (REFUSED)",
                     key.signer_name()
@@ -113,11 +111,11 @@ impl Rfc2136 {
                 } else {
                     ""
                 };
-                Err(Failure::permanent(format!(
+                Err(Failure::new(format!(
                     "the server is not authoritative for the zone {zone}{or} (NOTAUTH)"
                 )))
             }
-            other => Err(Failure::permanent(format!(
+            other => Err(Failure::new(format!(
                 "the server responds {other} to an update of {zone}"
             ))),
         }
@@ -131,7 +129,7 @@ impl Rfc2136 {
                 .send(wire::question(&at, RecordType::SOA), First::Udp)
                 .await?;
             if reply.response_code == ResponseCode::ServFail {
-                return Err(Failure::passing(format!(
+                return Err(Failure::new(format!(
                     "the server failed to look up the zone of {name} (SERVFAIL)"
                 )));
             }
@@ -156,7 +154,7 @@ impl Rfc2136 {
                 elsewhere.filter(|_| !reply.authoritative && reply.answers.is_empty())
             {
                 let zone = &elsewhere.name;
-                return Err(Failure::permanent(format!(
+                return Err(Failure::new(format!(
                     "the server delegates {name} to other servers (in {zone})"
                 )));
             }
@@ -164,7 +162,7 @@ impl Rfc2136 {
             last = reply.response_code;
             at = at.base_name();
         }
-        Err(Failure::permanent(format!(
+        Err(Failure::new(format!(
             "the server is not authoritative for any zone of {name} (last response: {last})"
         )))
     }
@@ -174,15 +172,15 @@ impl Rfc2136 {
     async fn send(&self, mut message: Message, first: First) -> Result<Message, Failure> {
         let now = (self.time)().as_secs();
         let verifier = match &self.key {
-            Some(key) => message.finalize(key, now).map_err(Failure::permanent)?,
+            Some(key) => message.finalize(key, now).map_err(Failure::new)?,
             None => None,
         };
-        let request = message.to_vec().map_err(Failure::permanent)?;
+        let request = message.to_vec().map_err(Failure::new)?;
         let bytes = wire::exchange(self.server, &request, first)
             .await
-            .map_err(|error| Failure::passing(format!("no reply from the server: {error}")))?;
+            .map_err(|error| Failure::new(format!("no reply from the server: {error}")))?;
         let reply = wire::parse(&message, &bytes)
-            .map_err(|error| Failure::passing(format!("the reply cannot be used: {error}")))?;
+            .map_err(|error| Failure::new(format!("the reply cannot be used: {error}")))?;
 
         let (Some(key), Some(mut verifier)) = (&self.key, verifier) else {
             return Ok(reply);
@@ -191,7 +189,7 @@ impl Rfc2136 {
         let Some(signature) = reply.signature() else {
             return match reply.response_code {
                 ResponseCode::NoError | ResponseCode::NXDomain => {
-                    Err(Failure::passing("the reply is not signed"))
+                    Err(Failure::new("the reply is not signed"))
                 }
                 // Servers do not sign refusals that precede the check of the key. An unsigned
                 // refusal does no harm.
@@ -203,12 +201,12 @@ impl Rfc2136 {
             return Err(failure);
         }
         if signature.data.time < u64::from(signature.data.fudge) {
-            return Err(Failure::passing(
+            return Err(Failure::new(
                 "the signature of the reply has an impossible time",
             ));
         }
         verifier.verify(&bytes).map_err(|error| {
-            Failure::passing(format!("the signature of the reply is invalid: {error}"))
+            Failure::new(format!("the signature of the reply is invalid: {error}"))
         })?;
         Ok(reply)
     }
@@ -249,10 +247,10 @@ impl Cnames for Rfc2136 {
 fn refused(reply: &TSIG, key: &TSigner, now: u64) -> Option<Failure> {
     let name = key.signer_name();
     Some(match reply.error? {
-        TsigError::BadKey => Failure::permanent(format!(
+        TsigError::BadKey => Failure::new(format!(
             "the server does not know the key {name}, or does not accept it for this zone (BADKEY)"
         )),
-        TsigError::BadSig => Failure::permanent(format!(
+        TsigError::BadSig => Failure::new(format!(
             "the secret or algorithm of the key {name} differs from the server's (BADSIG)"
         )),
         TsigError::BadTime => {
@@ -262,14 +260,14 @@ fn refused(reply: &TSIG, key: &TSigner, now: u64) -> Option<Failure> {
                 .iter()
                 .fold(0u64, |time, byte| time << 8 | u64::from(*byte));
             let (ours, theirs) = (date(now), date(server));
-            Failure::passing(format!(
+            Failure::new(format!(
                 "the clocks differ: it is {theirs} at the server, {ours} here (BADTIME)"
             ))
         }
         TsigError::BadTrunc => {
-            Failure::permanent("the server requires another signature length (BADTRUNC)")
+            Failure::new("the server requires another signature length (BADTRUNC)")
         }
-        TsigError::Unknown(code) => Failure::permanent(format!(
+        TsigError::Unknown(code) => Failure::new(format!(
             "the server refuses the signature with error {code}"
         )),
     })
@@ -293,13 +291,13 @@ fn signer(key: &TsigKey) -> Result<TSigner, Failure> {
         "hmac-sha384" => TsigAlgorithm::HmacSha384,
         "hmac-sha512" => TsigAlgorithm::HmacSha512,
         weak @ ("hmac-sha1" | "hmac-md5" | "hmac-md5.sig-alg.reg.int") => {
-            return Err(Failure::permanent(format!(
+            return Err(Failure::new(format!(
                 "{weak} is too weak, use hmac-sha256 or hmac-sha512"
             )));
         }
         other => {
             let known = "use hmac-sha256, hmac-sha384 or hmac-sha512";
-            return Err(Failure::permanent(format!(
+            return Err(Failure::new(format!(
                 "unknown TSIG algorithm {other:?}; {known}"
             )));
         }
@@ -307,16 +305,16 @@ fn signer(key: &TsigKey) -> Result<TSigner, Failure> {
     let name = parse_name(&key.name)?;
 
     // Don't quote the decoder's error: it contains a character of the secret.
-    let secret = BASE64_STANDARD.decode(key.secret.expose()).map_err(|_| {
-        Failure::permanent(format!("the secret of the TSIG key {name} is not base64"))
-    })?;
+    let secret = BASE64_STANDARD
+        .decode(key.secret.expose())
+        .map_err(|_| Failure::new(format!("the secret of the TSIG key {name} is not base64")))?;
 
     if secret.is_empty() {
-        return Err(Failure::permanent(format!(
+        return Err(Failure::new(format!(
             "the secret of the TSIG key {name} is empty"
         )));
     }
-    TSigner::new(secret, algorithm, name, FUDGE).map_err(Failure::permanent)
+    TSigner::new(secret, algorithm, name, FUDGE).map_err(Failure::new)
 }
 
 #[cfg(test)]

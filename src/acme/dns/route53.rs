@@ -16,8 +16,6 @@ const BASE: &str = "https://route53.amazonaws.com";
 const NAMESPACE: &str = "https://route53.amazonaws.com/doc/2013-04-01/";
 /// The largest number of pages of zones with one name that are read.
 const PAGES: usize = 5;
-/// The codes of errors that pass although their status is 400.
-const PASSING: [&str; 3] = ["Throttling", "PriorRequestNotComplete", "RequestExpired"];
 
 /// The settings for Route 53.
 #[derive(Clone, Debug)]
@@ -54,7 +52,7 @@ impl Route53 {
     }
 
     async fn call(&self, method: Method, path: &str, body: String) -> Result<String, Refusal> {
-        let url: Uri = self.web.url(path).parse().map_err(Failure::permanent)?;
+        let url: Uri = self.web.url(path).parse().map_err(Failure::new)?;
         let credentials = Credentials {
             id: &self.settings.access_key_id,
             secret: self.settings.secret_key.expose(),
@@ -63,8 +61,7 @@ impl Route53 {
         };
         let now = (self.time)().as_secs();
         let headers = sigv4::headers(&credentials, &method, &url, body.as_bytes(), now)?;
-        let reply = self.web.send(&method, path, headers, body).await;
-        let reply = reply.map_err(|refusal| refusal.passing_if(&PASSING))?;
+        let reply = self.web.send(&method, path, headers, body).await?;
         Ok(String::from_utf8_lossy(&reply.body).into_owned())
     }
 
@@ -156,7 +153,7 @@ impl ZoneApi for Route53 {
         }
         if set.contains("<SetIdentifier>") {
             let reason = "its record set has a routing policy, which a challenge cannot have";
-            return Err(Failure::permanent(reason).into());
+            return Err(Failure::new(reason).into());
         }
 
         let ttl = part("TTL").parse().ok();

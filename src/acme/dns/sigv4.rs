@@ -28,8 +28,8 @@ pub(super) fn headers(
     body: &[u8],
     now: u64,
 ) -> Result<HeaderMap, Failure> {
-    let time = i64::try_from(now).map_err(Failure::passing)?;
-    let time = Timestamp::from_second(time).map_err(Failure::passing)?;
+    let time = i64::try_from(now).map_err(Failure::new)?;
+    let time = Timestamp::from_second(time).map_err(Failure::new)?;
     let stamp = time.strftime("%Y%m%dT%H%M%SZ").to_string();
     let host = url.authority().map_or("", |host| host.as_str());
     let request = format!(
@@ -42,7 +42,7 @@ pub(super) fn headers(
     let mut headers = HeaderMap::new();
     let authorization = authorization(credentials, &stamp, "host;x-amz-date", &request);
     headers.insert("authorization", sensitive(&authorization)?);
-    let stamp = HeaderValue::from_str(&stamp).map_err(Failure::permanent)?;
+    let stamp = HeaderValue::from_str(&stamp).map_err(Failure::new)?;
     headers.insert("x-amz-date", stamp);
     Ok(headers)
 }

@@ -118,7 +118,7 @@ impl Web {
         };
         serde_json::from_slice(text).map_err(|_| {
             let reason = self.reason(method, path, reply);
-            let failure = Failure::passing(format!("{reason} (it is not the expected JSON)"));
+            let failure = Failure::new(format!("{reason} (it is not the expected JSON)"));
             Refusal {
                 status: Some(reply.status),
                 failure,
@@ -160,7 +160,7 @@ impl Web {
         let mut tries = 1;
         loop {
             let reply = self.http.send(request.clone()).await;
-            let reply = reply.map_err(|error| Refusal::from(Failure::passing(error)))?;
+            let reply = reply.map_err(|error| Refusal::from(Failure::new(error)))?;
             if reply.status.is_success() {
                 return Ok(reply);
             }
@@ -172,7 +172,7 @@ impl Web {
                 continue;
             }
 
-            let failure = by_status(&reply, &self.reason(method, path, &reply));
+            let failure = Failure::new(self.reason(method, path, &reply));
             return Err(Refusal {
                 status: Some(reply.status),
                 failure: failure.retry_after(wait),
@@ -182,7 +182,7 @@ impl Web {
 
     /// Returns the failure of a response that reports an error with a good status.
     pub(super) fn failed(&self, method: &Method, path: &str, reply: &Reply) -> Failure {
-        Failure::permanent(self.reason(method, path, reply))
+        Failure::new(self.reason(method, path, reply))
     }
 
     /// Returns the request, without a query, and the response in the words of the API.
@@ -222,14 +222,6 @@ impl Refusal {
     /// Returns true if the API's words contain one of these.
     pub(super) fn says(&self, words: &[&str]) -> bool {
         words.iter().any(|word| self.failure.says(word))
-    }
-
-    /// Makes the failure one that may pass by itself, if the API's words contain one of these.
-    pub(super) fn passing_if(mut self, words: &[&str]) -> Self {
-        if self.says(words) {
-            self.failure = self.failure.may_pass();
-        }
-        self
     }
 }
 
@@ -311,25 +303,8 @@ pub(super) fn elements<'a>(xml: &'a str, tag: &str) -> impl Iterator<Item = &'a 
     })
 }
 
-/// Creates a failure that is permanent or not depending on the response's status.
-pub(super) fn by_status(reply: &Reply, reason: &str) -> Failure {
-    let wait = matches!(
-        reply.status,
-        StatusCode::REQUEST_TIMEOUT
-            | StatusCode::TOO_MANY_REQUESTS
-            | StatusCode::CONFLICT
-            | StatusCode::LOCKED
-    );
-    let ours = reply.status.is_client_error() || reply.status.is_redirection();
-    if ours && !wait {
-        Failure::permanent(reason)
-    } else {
-        Failure::passing(reason)
-    }
-}
-
 pub(super) fn url(text: &str) -> Result<Uri, Failure> {
-    let wrong = || Failure::permanent("the URL is not an http or https URL with a host");
+    let wrong = || Failure::new("the URL is not an http or https URL with a host");
     let url: Uri = text.parse().map_err(|_| wrong())?;
     match (url.scheme_str(), url.authority()) {
         (Some("http" | "https"), Some(authority)) if !authority.as_str().contains('@') => Ok(url),
@@ -339,7 +314,7 @@ pub(super) fn url(text: &str) -> Result<Uri, Failure> {
 
 pub(super) fn sensitive(value: &str) -> Result<HeaderValue, Failure> {
     let mut value = HeaderValue::from_str(value)
-        .map_err(|_| Failure::permanent("the secret has characters that HTTP does not allow"))?;
+        .map_err(|_| Failure::new("the secret has characters that HTTP does not allow"))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -347,7 +322,7 @@ pub(super) fn sensitive(value: &str) -> Result<HeaderValue, Failure> {
 /// Returns the ID of a zone from the settings.
 pub(super) fn zone_id(id: Option<&str>) -> Result<Option<String>, Failure> {
     match id {
-        Some(id) if !is_id(id) => Err(Failure::permanent(
+        Some(id) if !is_id(id) => Err(Failure::new(
             "the zone ID has characters other than letters and digits",
         )),
         id => Ok(id.map(str::to_owned)),

@@ -177,7 +177,7 @@ async fn find(api: &impl ZoneApi, name: &str) -> Result<Place, Failure> {
     let none = format!("the account has no zone that contains {name}, or does not show it");
     Err(match denied {
         Some(refusal) => Failure::from(refusal).after(&none),
-        None => Failure::permanent(none),
+        None => Failure::new(none),
     })
 }
 

@@ -115,20 +115,19 @@ fn assert_names_the_missing_zone(provider: &Provider) {
     let other = TxtRecord::challenge("other.test", "v");
     let error = run(provider.present(&other)).expect_err("no such zone");
     assert!(
-        error.is_permanent() && error.to_string().contains("has no zone that contains"),
+        error.to_string().contains("has no zone that contains"),
         "{error}"
     );
 }
 
-/// Checks that errors have the API's words and not the token, and which of them may pass.
+/// Checks that errors have the API's words and not the token.
 fn assert_refusals(kind: &str, provider: impl Fn(String) -> Provider) {
-    for (status, permanent) in [(401, true), (403, true), (409, false), (502, false)] {
+    for status in [401, 403, 409, 502] {
         let body = format!("{{\"message\":\"bad\\nluck with {TOKEN}\"}}");
         let service = WebService::start(move |_| (status, body.clone()));
         let provider = provider(service.url());
         let error = run(provider.present(&record("v"))).expect_err("refused");
         let line = format!("{error}");
-        assert_eq!(error.is_permanent(), permanent, "{line}");
         assert!(
             line.starts_with(&format!("{kind} {}, {NAME}: ", service.url())),
             "{line}"
@@ -143,10 +142,7 @@ fn assert_refusals(kind: &str, provider: impl Fn(String) -> Provider) {
         (429, more, "{\"detail\":\"slow down\"}".to_owned())
     });
     let error = run(provider(service.url()).present(&record("v"))).expect_err("too many");
-    assert_eq!(
-        (error.is_permanent(), error.retry_after()),
-        (false, Some(3600))
-    );
+    assert_eq!(error.retry_after(), Some(3600));
     assert!(error.to_string().contains("slow down"), "{error}");
 }
 

@@ -142,10 +142,9 @@ fn cloudflare_publishes_and_removes_single_values() {
             .await
             .expect_err("no such zone");
         assert!(
-            error.is_permanent()
-                && error
-                    .to_string()
-                    .contains("the account has no zone that contains"),
+            error
+                .to_string()
+                .contains("the account has no zone that contains"),
             "{error}"
         );
     });
@@ -201,16 +200,14 @@ fn cloudflares_error_is_reported_without_the_token() {
         "{line}"
     );
     assert!(
-        line.ends_with("GET /zones: 403 Forbidden: Invalid access token (9109)")
-            && error.is_permanent(),
+        line.ends_with("GET /zones: 403 Forbidden: Invalid access token (9109)"),
         "{line}"
     );
     assert!(!format!("{line}{error:?}{provider:?}").contains("hunter2"));
 
-    for (status, permanent) in [(502, false), (429, false), (200, false), (404, true)] {
+    for status in [502, 429, 200, 404] {
         let service = WebService::start(move |_| (status, "<h1>not\nJSON</h1>".to_owned()));
         let error = run(cloudflare(&service, "right").present(&record)).expect_err("not JSON");
-        assert_eq!(error.is_permanent(), permanent, "{error}");
         assert!(error.to_string().contains("<h1>not JSON</h1>"), "{error}");
     }
 }
@@ -247,7 +244,6 @@ fn a_webhook_is_called_like_legos_httpreq() {
                 .ends_with("POST /present: 422 Unprocessable Entity: no such zone"),
             "{error}"
         );
-        assert!(error.is_permanent());
     });
     for action in ["present", "cleanup"] {
         let asked = told.recv().expect("a request");
@@ -313,7 +309,7 @@ fn a_failing_commands_output_is_in_the_error() {
         line.contains("the program ended with exit status: 3: wrong zone xxx"),
         "{line}"
     );
-    assert!(!error.is_permanent() && line.len() < 2000, "{line}");
+    assert!(line.len() < 2000, "{line}");
 
     let program = folder.path().join("absent");
     let absent = provider(ProviderSettings::Command(CommandSettings {
@@ -321,8 +317,5 @@ fn a_failing_commands_output_is_in_the_error() {
         arguments: Vec::new(),
     }));
     let error = run(absent.present(&record)).expect_err("no such program");
-    assert!(
-        error.is_permanent() && error.to_string().contains("cannot be started"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("cannot be started"), "{error}");
 }
