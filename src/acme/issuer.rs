@@ -102,14 +102,7 @@ impl Issuer {
             .iter()
             .find(|(preset, others)| *preset == name || others.contains(&name))?;
 
-        let acme = |directory: &str| {
-            IssuerKind::Acme(Box::new(AcmeIssuer {
-                directory: directory.to_owned(),
-                publishes_limits: publishes_limits(directory),
-                environment: Proxy::environment_fingerprint(),
-                ..AcmeIssuer::default()
-            }))
-        };
+        let acme = |directory: &str| IssuerKind::Acme(Box::new(AcmeIssuer::at(directory)));
 
         let kind = match *name {
             "letsencrypt" => acme(LETSENCRYPT),
@@ -182,12 +175,20 @@ impl Issuer {
     }
 }
 
-/// Returns true if the CA with this directory publishes rate limits: Let's Encrypt does, for its
-/// staging CA too.
-pub fn publishes_limits(directory: &str) -> bool {
-    let host = directory.parse::<Uri>().ok();
-    let host = host.as_ref().and_then(Uri::host).unwrap_or_default();
-    host.to_ascii_lowercase().ends_with(".api.letsencrypt.org")
+impl AcmeIssuer {
+    /// Returns the CA with this directory, with the default of every other setting. Let's Encrypt
+    /// publishes rate limits, for its staging CA too.
+    pub fn at(directory: &str) -> Self {
+        let url = directory.parse::<Uri>().ok();
+        let host = url.as_ref().and_then(Uri::host).unwrap_or_default();
+        let host = host.to_ascii_lowercase();
+        Self {
+            directory: directory.to_owned(),
+            publishes_limits: host.ends_with(".api.letsencrypt.org"),
+            environment: Proxy::environment_fingerprint(),
+            ..Self::default()
+        }
+    }
 }
 
 impl ChallengeType {

@@ -7,10 +7,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::Uri;
-use instant_acme::{
-    Account as CrateAccount, Error, NewOrder, Order as Handle, OrderStatus, RevocationReason,
-    RevocationRequest,
-};
+use instant_acme::{Account as CrateAccount, Error, NewOrder, Order as Handle, OrderStatus};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde_json::json;
 
@@ -233,27 +230,20 @@ impl Session {
     }
 
     /// Revokes a certificate in DER (RFC 8555 section 7.6), for a reason of RFC 5280 section 5.3.1.
-    /// Succeeds if it is already revoked.
+    /// Succeeds if it is already revoked. The CA decides about reasons, of which the crate does not
+    /// know all.
     ///
     /// # Errors
     /// See [`Session`].
     pub async fn revoke(&self, certificate: &[u8], reason: Option<u8>) -> Result<(), ClientError> {
-        let known = reason.map(revocation_reason);
-        let request = RevocationRequest {
-            certificate: &certificate.into(),
-            reason: known.clone().flatten(),
-        };
-        let response = to_resource!(self.client, REVOKE_CERT, |url| match known {
-            // The CA decides about a reason that the crate does not know.
-            Some(None) => {
-                let certificate = URL_SAFE_NO_PAD.encode(certificate);
-                let payload = json!({"certificate": certificate, "reason": reason});
-                self.post(url, &payload.to_string()).await.map(drop)
-            }
-            _ => {
-                let account = self.crate_account().await?;
-                exchange!(account.revoke(&request)).map(drop)
-            }
+        let certificate = URL_SAFE_NO_PAD.encode(certificate);
+        let mut payload = json!({"certificate": certificate});
+        if let Some(reason) = reason {
+            payload["reason"] = reason.into();
+        }
+        let payload = payload.to_string();
+        let response = to_resource!(self.client, REVOKE_CERT, |url| {
+            self.post(url, &payload).await
         });
 
         match response {
@@ -342,24 +332,4 @@ async fn trigger(order: &mut Handle, url: &str) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// Converts a reason code of RFC 5280 section 5.3.1. Returns `None` for codes that the crate does
-/// not know.
-fn revocation_reason(code: u8) -> Option<RevocationReason> {
-    use RevocationReason::*;
-    let mut known = [
-        Unspecified,
-        KeyCompromise,
-        CaCompromise,
-        AffiliationChanged,
-        Superseded,
-        CessationOfOperation,
-        CertificateHold,
-        RemoveFromCrl,
-        PrivilegeWithdrawn,
-        AaCompromise,
-    ]
-    .into_iter();
-    known.find(|reason| reason.clone() as u8 == code)
 }

@@ -15,7 +15,7 @@ use crate::{
             PorkbunSettings, Propagation, Provider, ProviderContext, ProviderSettings,
             Rfc2136Settings, Route53Settings, Secret, TokenSettings, TsigKey, WebhookSettings,
         },
-        issuer::{AcmeIssuer, Issuer, IssuerKind, publishes_limits},
+        issuer::{AcmeIssuer, Issuer, IssuerKind},
     },
     config::{self, IssuerProblem},
     http_client::{Clock, Http, HttpSettings, Proxy},
@@ -108,11 +108,8 @@ impl IssuerBuilder {
             roots.extend(parsed.map_err(|error| problem("roots_pem", error))?);
         }
 
-        let (dns, directory) = (acme.dns.as_ref(), directory(acme));
+        let dns = acme.dns.as_ref();
         Ok(AcmeIssuer {
-            publishes_limits: publishes_limits(&directory),
-            environment: Proxy::environment_fingerprint(),
-            directory,
             roots,
             contacts: acme.contacts.clone(),
             eab: acme.eab.as_ref().map(external_account).transpose()?,
@@ -121,7 +118,7 @@ impl IssuerBuilder {
             key_type: acme.key_type,
             challenges: acme.challenges.clone(),
             dns: dns.map(|dns| self.provider(dns)).transpose()?,
-            problem: None,
+            ..AcmeIssuer::at(&directory(acme))
         })
     }
 
