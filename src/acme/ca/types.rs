@@ -116,6 +116,9 @@ pub struct Order {
     /// The reason for an invalid order.
     #[serde(default, deserialize_with = "lenient")]
     pub error: Option<Problem>,
+    /// The certificate that it replaces (RFC 9773 section 5), if the CA accepted that.
+    #[serde(default, deserialize_with = "lenient")]
+    pub replaces: Option<String>,
     /// The profile that the CA uses.
     #[serde(default, deserialize_with = "lenient")]
     pub profile: Option<String>,
