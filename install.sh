@@ -9,7 +9,8 @@ Installs gatelet as a systemd service. Run again with another binary, it upgrade
 Usage: install.sh [--dry-run] [--root DIR] [BINARY]
        install.sh --uninstall [--purge] [--dry-run] [--root DIR]
 
-  BINARY       the gatelet to install [default: gatelet or target/release/gatelet beside this script]
+  BINARY       the gatelet to install [default: gatelet or target/dist/gatelet beside this script];
+               BINARY.sha256 beside it, if there is one, must have its checksum
   --uninstall  stop the service and remove the binary and the unit; configuration, state and user stay
   --purge      with --uninstall: remove configuration, state and user too
   --dry-run    print what would be done, and change nothing
@@ -62,11 +63,11 @@ find_binary() {
     [ -f "$binary" ] || fail "$binary: no such file"
     return
   fi
-  for binary in "$here/gatelet" "$here/target/release/gatelet"; do
+  for binary in "$here/gatelet" "$here/target/dist/gatelet"; do
     [ ! -f "$binary" ] || return 0
   done
-  fail "neither $here/gatelet nor $here/target/release/gatelet is there;" \
-    "name the binary, or build it with: cargo build --release --locked"
+  fail "neither $here/gatelet nor $here/target/dist/gatelet is there;" \
+    "name the binary, or build it with: cargo build --profile dist --locked"
 }
 
 # Before anything is changed: the new binary runs here, and takes the configuration that is there.
