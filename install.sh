@@ -42,12 +42,14 @@ step() {
   fi
 }
 
-# place FROM TO MODE: replaces a file in one move, so that it is never half there, not even after a power cut.
+# place FROM TO MODE: replaces a file in one move, so that it is never half there, not even after a power cut. The old one
+# is kept as TO.old where a service may need it again.
 place() {
   if cmp -s "$1" "$2"; then
     echo "unchanged: $2"
     return
   fi
+  [ ! -e "$2" ] || ! systemd_runs || step ln -f "$2" "$2.old"
   step install -m "$3" "$1" "$2.new"
   step sync "$2.new"
   step mv -f "$2.new" "$2"
@@ -70,10 +72,16 @@ find_binary() {
     "name the binary, or build it with: cargo build --profile dist --locked"
 }
 
-# Before anything is changed: the new binary runs here, and takes the configuration that is there.
+# Before anything is changed: the new binary is whole, runs here, and takes the configuration that is there.
 check_binary() {
+  if [ -f "$binary.sha256" ]; then
+    sum=$(sha256sum <"$binary")
+    read -r expected _ <"$binary.sha256" || true
+    [ "${sum%% *}" = "$expected" ] || fail "$binary has not the checksum in $binary.sha256; nothing was changed"
+  fi
   if ! version=$("$binary" version 2>&1); then
     [ "$staged" = yes ] || fail "$binary does not run on this machine: $version"
+    runs=no
     return 0
   fi
   case $version in
@@ -82,6 +90,42 @@ check_binary() {
   esac
   [ ! -e "$config" ] || "$binary" config check --config "$config" >/dev/null ||
     fail "$config is not what $version understands; nothing was changed"
+}
+
+# completions SHELL FILE: writes the completions for a shell.
+completions() {
+  [ -d "${2%/*}" ] || step install -d -m 0755 "${2%/*}"
+  [ "$dry" = no ] || printf 'would run: '
+  echo "$program completions $1 >$2"
+  [ "$dry" = yes ] || "$program" completions "$1" >"$2"
+}
+
+# The binary writes its man pages and completions itself, unless it is for another machine.
+describe() {
+  if [ "$runs" = no ]; then
+    echo "left out: man pages and completions, because $binary does not run on this machine"
+    return 0
+  fi
+  step "$program" man "$man"
+  completions bash "$bash"
+  completions zsh "$zsh"
+  completions fish "$fish"
+}
+
+# A service that does not become ready with the new files gets the old ones back.
+restart() {
+  if step systemctl try-restart gatelet.service; then
+    for file in "$program" "$unit"; do
+      [ ! -e "$file.old" ] || step rm -f "$file.old"
+    done
+    return 0
+  fi
+  for file in "$program" "$unit"; do
+    [ ! -e "$file.old" ] || step mv -f "$file.old" "$file"
+  done
+  step systemctl daemon-reload
+  step systemctl restart gatelet.service
+  fail "with $version the service does not become ready (journalctl -u gatelet shows why); the old one serves again"
 }
 
 install_all() {
@@ -111,9 +155,7 @@ install_all() {
   else
     place "$here/configs/gatelet.toml" "$config" 0644
   fi
-
-  [ "$staged" = no ] || return 0
-  if [ "$first" = yes ]; then
+  if [ "$staged" = no ] && [ "$first" = yes ]; then
     step systemctl enable gatelet.service
   fi
   if systemd_runs; then
@@ -122,9 +164,10 @@ install_all() {
     if [ "$first" = yes ]; then
       step systemctl start gatelet.service
     else
-      step systemctl try-restart gatelet.service
+      restart
     fi
   fi
+  describe
 }
 
 uninstall_all() {
@@ -138,7 +181,9 @@ uninstall_all() {
       step systemctl daemon-reload
     fi
   fi
-  [ ! -e "$program" ] || step rm -f "$program"
+  for left in "$program" "$man"/gatelet.1 "$man"/gatelet-*.1 "$bash" "$zsh" "$fish"; do
+    [ ! -e "$left" ] || step rm -f "$left"
+  done
   if [ "$purge" = no ]; then
     for left in "${config%/*}" "$state"; do
       [ ! -d "$left" ] || echo "kept: $left (--purge removes it)"
@@ -154,7 +199,7 @@ uninstall_all() {
 }
 
 here=$(cd "$(dirname "$0")" && pwd)
-action=install purge=no dry=no staged=no root='' binary=''
+action=install purge=no dry=no staged=no runs=yes root='' binary=''
 while [ $# -gt 0 ]; do
   case $1 in
     --uninstall) action=uninstall ;;
@@ -192,6 +237,10 @@ program=$root/usr/local/bin/gatelet
 config=$root/etc/gatelet/gatelet.toml
 unit=$root/etc/systemd/system/gatelet.service
 state=$root/var/lib/gatelet
+man=$root/usr/local/share/man/man1
+bash=$root/usr/local/share/bash-completion/completions/gatelet
+zsh=$root/usr/local/share/zsh/site-functions/_gatelet
+fish=$root/usr/local/share/fish/vendor_completions.d/gatelet.fish
 
 case $action in
   install) install_all ;;

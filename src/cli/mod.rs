@@ -8,6 +8,7 @@
 mod client;
 mod columns;
 mod expose;
+mod generate;
 mod kubeconfig;
 mod render;
 
@@ -16,7 +17,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{
     ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, parser::ValueSource,
 };
-
+use clap_complete::Shell;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -104,9 +105,24 @@ enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Write the man pages, one for each command, into a folder
+    #[command(after_help = "Example: gatelet man /usr/local/share/man/man1")]
+    Man {
+        /// The folder
+        folder: PathBuf,
+    },
+    /// Print the completions for a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
     /// Print the version
     Version,
 }
+
+const COMPLETIONS_EXAMPLES: &str = "Examples:\n  source <(gatelet completions bash)\n  \
+gatelet completions fish > ~/.config/fish/completions/gatelet.fish";
 
 const CHECK_EXAMPLES: &str = "Examples:\n  gatelet check manifests/\n  \
 kubectl kustomize overlays/home | gatelet check -\n  gatelet check --class nginx manifests/\n\n\
@@ -339,6 +355,11 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
             print(&settings, output, render::settings)
         }
 
+        Command::Man { folder } => generate::man(&folder),
+        Command::Completions { shell } => {
+            generate::completions(shell);
+            Ok(())
+        }
         Command::Version => {
             println!("gatelet {}", env!("CARGO_PKG_VERSION"));
             Ok(())

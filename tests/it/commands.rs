@@ -4,6 +4,7 @@
 mod check;
 mod examples;
 mod expose;
+mod generate;
 mod inspect;
 mod reasons;
 mod settings;
@@ -63,6 +64,8 @@ fn version_and_help_list_every_command() {
         "certs",
         "kubeconfig",
         "config",
+        "man",
+        "completions",
         "version",
     ] {
         assert!(

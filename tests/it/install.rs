@@ -15,6 +15,12 @@ const PROGRAM: &str = "usr/local/bin/gatelet";
 const CONFIG: &str = "etc/gatelet/gatelet.toml";
 const UNIT: &str = "etc/systemd/system/gatelet.service";
 const STATE: &str = "var/lib/gatelet";
+const MAN: &str = "usr/local/share/man/man1";
+const COMPLETIONS: [&str; 3] = [
+    "usr/local/share/bash-completion/completions/gatelet",
+    "usr/local/share/zsh/site-functions/_gatelet",
+    "usr/local/share/fish/vendor_completions.d/gatelet.fish",
+];
 
 fn here() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -89,6 +95,10 @@ fn it_installs_upgrades_and_uninstalls() {
     assert_eq!(text(CONFIG), include_str!("../../configs/gatelet.toml"));
     assert_eq!(text(UNIT), include_str!("../../systemd/gatelet.service"));
     assert!(run(Command::new(root.path().join(PROGRAM)).arg("version")).starts_with("gatelet "));
+    assert!(text(&format!("{MAN}/gatelet-run.1")).contains(".TH gatelet"));
+    for script in COMPLETIONS {
+        assert!(text(script).contains("kubeconfig"), "{script}");
+    }
 
     // A second run changes nothing.
     let before = contents(root.path());
@@ -109,6 +119,13 @@ fn it_installs_upgrades_and_uninstalls() {
 
     run(&mut install(&root, &["--uninstall"]));
     assert!(!root.path().join(PROGRAM).exists() && !root.path().join(UNIT).exists());
+    let manual = fs::read_dir(root.path().join(MAN)).expect("the folder");
+    assert_eq!(manual.count(), 0);
+    assert!(
+        !COMPLETIONS
+            .iter()
+            .any(|script| root.path().join(script).exists())
+    );
     assert_eq!(
         (text(CONFIG), text("var/lib/gatelet/ca.pem")),
         ("grace = \"5s\"\n".to_owned(), "kept".to_owned())
@@ -189,8 +206,12 @@ fn an_impossible_installation_is_refused_before_any_change() {
         "--root: /nowhere is not a folder",
     );
     refused(&attempt(&["--root", "/"]), 2, "--root / is this machine");
+    let sum = aside.write("other.sha256", "0000  other\n");
+    refused(&attempt(&[&other]), 1, "has not the checksum in");
     assert!(contents(root.path()).is_empty());
 
+    let right = run(Command::new("sha256sum").arg(&other));
+    fs::write(sum, right).expect("it is ours");
     assert_eq!(attempt(&[&other]).status.code(), Some(0));
     fs::write(root.path().join(CONFIG), "[log]\nlevel = \"loud\"\n").expect("it is ours");
     let before = contents(root.path());
@@ -204,10 +225,14 @@ fn an_impossible_installation_is_refused_before_any_change() {
     assert!(contents(root.path()) == before);
 }
 
-/// With the real `useradd` and `systemctl`, where /etc, /usr/local/bin and /var are copies that
-/// only this process sees.
-#[test]
-fn as_root_it_makes_the_user_and_enables_the_service() {
+/// Runs a script with the real `useradd` where /etc, /usr/local and /var/lib are copies that only
+/// this process sees. Returns its output; `None` without the rights for that.
+fn as_root(aside: &Folder, script: &str) -> Option<String> {
+    const ROOT: &str = r#"
+        mkdir "$ASIDE/etc" && cp -a /etc/. "$ASIDE/etc" && mount --bind "$ASIDE/etc" /etc
+        for folder in /usr/local /var/lib; do mount -t tmpfs -o mode=0755 none "$folder"; done
+        mkdir -p /run/systemd && mount -t tmpfs none /run/systemd
+    "#;
     let root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
     if !root
         || !Command::new("unshare")
@@ -216,13 +241,22 @@ fn as_root_it_makes_the_user_and_enables_the_service() {
             .is_ok_and(|status| status.success())
     {
         eprintln!("LEFT OUT: mounts need root");
-        return;
+        return None;
     }
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-ec"]);
+    command
+        .arg(format!("{ROOT}{script}"))
+        .env("ASIDE", aside.path())
+        .env("INSTALL", here().join("install.sh"))
+        .env("BINARY", another_binary(aside));
+    Some(run(&mut command))
+}
+
+#[test]
+fn as_root_it_makes_the_user_and_enables_the_service() {
     let aside = Folder::new();
     let script = r#"
-        mkdir "$ASIDE/etc" && cp -a /etc/. "$ASIDE/etc" && mount --bind "$ASIDE/etc" /etc
-        for folder in /usr/local/bin /var/lib; do mount -t tmpfs -o mode=0755 none "$folder"; done
-        mkdir -p /run/systemd && mount -t tmpfs none /run/systemd
         ! id gatelet
         "$INSTALL" "$BINARY"
         stat -c '%U:%G %a' /var/lib/gatelet
@@ -238,13 +272,9 @@ fn as_root_it_makes_the_user_and_enables_the_service() {
         ! ls -d /var/lib/gatelet /etc/gatelet
         echo gone
     "#;
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "sh", "-ec", script]);
-    command
-        .env("ASIDE", aside.path())
-        .env("INSTALL", here().join("install.sh"));
-    command.env("BINARY", another_binary(&aside));
-    let text = run(&mut command);
+    let Some(text) = as_root(&aside, script) else {
+        return;
+    };
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(
         lines
@@ -265,6 +295,40 @@ fn as_root_it_makes_the_user_and_enables_the_service() {
     for line in ["enabled", "2", "gatelet", "gone"] {
         assert!(lines.contains(&line), "{line} in {text}");
     }
+}
+
+/// With a `systemctl` that starts nothing.
+#[test]
+fn an_upgrade_that_does_not_become_ready_is_taken_back() {
+    let aside = Folder::new();
+    let script = r#"
+        export PATH=/usr/local/bin:$PATH
+        mkdir -p /run/systemd/system /usr/local/bin
+        printf '#!/bin/sh\necho "called: $*"\ntest "$1" != try-restart || exit "$(cat %s/code)"\n' \
+            "$ASIDE" >/usr/local/bin/systemctl
+        chmod 755 /usr/local/bin/systemctl
+        "$INSTALL" "$BINARY"
+        cp "$BINARY" "$ASIDE/next" && echo '# the next version' >>"$ASIDE/next"
+        echo 1 >"$ASIDE/code"
+        ! "$INSTALL" "$ASIDE/next" 2>&1
+        cmp "$BINARY" /usr/local/bin/gatelet && echo 'the old one is there'
+        echo 0 >"$ASIDE/code"
+        "$INSTALL" "$ASIDE/next"
+        cmp "$ASIDE/next" /usr/local/bin/gatelet && echo 'the next one is there'
+        if ls /usr/local/bin/*.old /etc/systemd/system/*.old 2>/dev/null; then exit 1; fi
+    "#;
+    let Some(text) = as_root(&aside, script) else {
+        return;
+    };
+    for line in [
+        "called: start gatelet.service",
+        "called: restart gatelet.service",
+        "the old one is there",
+        "the next one is there",
+    ] {
+        assert!(text.lines().any(|one| one == line), "{line} in {text}");
+    }
+    assert!(text.contains("the old one serves again"), "{text}");
 }
 
 #[test]
