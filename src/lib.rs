@@ -26,6 +26,7 @@ pub mod controller;
 pub mod http_client;
 pub mod k8s;
 pub mod limit;
+pub mod manifests;
 pub mod objects;
 pub mod pki;
 pub mod proxy;

@@ -32,7 +32,7 @@ pub(crate) struct Api {
     /// The credentials that are accepted.
     pub(crate) auth: Auth,
     /// The log of writes, if one is kept.
-    pub(crate) audit: Option<AuditLog>,
+    pub(crate) audit: Option<Arc<AuditLog>>,
     /// The permits of running watches.
     pub(crate) watches: Arc<Semaphore>,
     pub(crate) drain: Drain,

@@ -6,6 +6,7 @@
 mod absent;
 mod admit;
 mod api;
+mod applier;
 mod audit;
 mod authenticate;
 mod authorize;
@@ -46,6 +47,7 @@ mod watch;
 mod write;
 
 use api::Api;
+pub use applier::{Applier, Refusal, RefusalCause};
 pub use authenticate::Auth;
 pub use certificates::{CLIENT_CERTIFICATES, ClientCertificate, ClientCertificateRequest};
 pub use identity::{Identity, IdentityError};

@@ -86,7 +86,7 @@ pub async fn serve(
     view: Arc<dyn View>,
     mut tls: ServerConfig,
     auth: Auth,
-    audit: Option<AuditLog>,
+    audit: Option<Arc<AuditLog>>,
     drain: Drain,
 ) -> Result<Running, ServeError> {
     let listen = settings.listen;

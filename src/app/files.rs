@@ -1,9 +1,9 @@
 //! Files of the state directory that other programs read.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, DirBuilder, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -15,6 +15,16 @@ pub fn kubeconfig_path(state: &Path) -> PathBuf {
 /// The root certificate of the local CA.
 pub fn root_path(state: &Path) -> PathBuf {
     state.join("ca.pem")
+}
+
+/// The folder of manifests that are applied to the mini cluster.
+pub(super) fn manifests_path(state: &Path) -> PathBuf {
+    state.join("manifests")
+}
+
+/// Creates a folder that its owner alone can use, unless it exists.
+pub(super) fn private_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Writes a file whole or not at all, readable by its owner, or by everyone. One that is the same

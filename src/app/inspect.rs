@@ -20,9 +20,10 @@ use crate::{
     admin::{
         BackendReport, CandidateReport, CertificateReport, CertsReport, ExplainReport,
         FindingReport, HostReport, Inspect, IssuanceReport, LeaderReport, Operation,
-        OperationError, StatusReport, Unhealthy, UnreadReport, UrlError,
+        OperationError, Severity, StatusReport, Unhealthy, UnreadReport, UrlError,
     },
     k8s::Unread,
+    manifests,
     objects::ObjectRef,
     proxy::Shared,
     routing::{
@@ -42,6 +43,8 @@ pub(crate) struct Inspector {
     pub(crate) node: String,
     pub(crate) source: String,
     pub(crate) unread: Unread,
+    /// Findings about the manifests folder, which only the mini cluster has.
+    pub(crate) manifests: Option<manifests::Findings>,
     pub(crate) note: Note,
     pub(crate) role: Role,
     pub(crate) store: String,
@@ -154,7 +157,7 @@ impl Inspect for Inspector {
             hosts,
             backends: backend_reports(&table, &Health::new(&self.shared)),
             certificates: live.certificates.clone(),
-            findings: live.findings.clone(),
+            findings: self.findings(&live),
             other_classes: live.other_classes.clone(),
         }
     }
@@ -225,6 +228,25 @@ impl Inspect for Inspector {
         };
 
         Ok(report)
+    }
+}
+
+impl Inspector {
+    /// Returns the findings that hold: of objects, then of manifests.
+    fn findings(&self, live: &Live) -> Vec<FindingReport> {
+        let manifests = self.manifests.iter();
+        let manifests = manifests.flat_map(|findings| findings.borrow().to_vec());
+        let of_manifests = manifests.map(|finding| FindingReport {
+            severity: match finding.reason.is_note() {
+                true => Severity::Normal,
+                false => Severity::Warning,
+            },
+            object: finding.place().to_string(),
+            reason: finding.reason.as_str().to_owned(),
+            field: finding.field,
+            message: finding.message,
+        });
+        live.findings.iter().cloned().chain(of_manifests).collect()
     }
 }
 

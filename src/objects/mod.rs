@@ -3,6 +3,7 @@
 
 pub mod change;
 mod decode;
+pub mod documents;
 pub mod kind;
 mod note;
 pub mod raw;

@@ -40,6 +40,7 @@ mod kubectl;
 mod limits;
 mod live;
 mod malformed;
+mod manifests;
 mod policy;
 mod protobuf;
 mod smoke;

@@ -15,7 +15,7 @@ impl Audited {
         let path = std::env::temp_dir().join(name);
         let mut server = Server::new();
         let api = Arc::get_mut(&mut server.api).unwrap();
-        api.audit = Some(AuditLog::open(&path).unwrap());
+        api.audit = Some(Arc::new(AuditLog::open(&path).unwrap()));
         Self { server, path }
     }
 

@@ -113,6 +113,7 @@ pub(super) async fn start_api(
     own: Option<IpAddr>,
     store: &dyn Store,
     (propose, view): (Arc<dyn Propose>, Arc<dyn View>),
+    audit: Option<Arc<AuditLog>>,
     drain: &Drain,
 ) -> Result<SocketAddr, RunError> {
     let listen_ip = Some(addr.ip()).filter(|ip| !ip.is_unspecified());
@@ -125,10 +126,6 @@ pub(super) async fn start_api(
     let auth = identity
         .auth()
         .map_err(RunError::start("the API's identity"))?;
-    let audit = match &config.log.audit {
-        Some(path) => Some(AuditLog::open(path).map_err(RunError::start("the audit log"))?),
-        None => None,
-    };
     let settings = apiserver::Settings::new(addr);
     let running = apiserver::serve(settings, propose, view, server, auth, audit, drain.clone())
         .await

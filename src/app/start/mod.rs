@@ -178,14 +178,18 @@ impl Parts<'_> {
         // Parts that only one kind of cluster has.
         let (mut cache, mut copy, mut account_secret) = (None, Vec::new(), None);
         let (mut api, mut unread, mut own_node) = (None, Unread::default(), None);
+        let (mut manifests, mut manifest_findings) = (None, None);
         match cluster.kind {
             ClusterKind::Mini {
                 propose,
                 view,
                 node,
                 api: addr,
+                manifests: of_folder,
+                findings,
             } => {
                 api = addr;
+                (manifests, manifest_findings) = (Some(of_folder), Some(findings));
                 own_node = Some((propose.clone(), node));
                 let queue = queue.clone();
                 let push = move |note| queue.push(Write::Note(note, 1));
@@ -295,6 +299,9 @@ impl Parts<'_> {
             let proposed = propose.propose(node).await;
             proposed.map_err(RunError::start("the Node object"))?;
         }
+        if let Some(manifests) = manifests {
+            tasks.spawn_infallible("manifests", manifests.run());
+        }
 
         Ok(Inspector {
             acme,
@@ -306,6 +313,7 @@ impl Parts<'_> {
             node: config.node.clone(),
             source: cluster.description,
             unread,
+            manifests: manifest_findings,
             note,
             role,
             store: self.state.health.clone(),

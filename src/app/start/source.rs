@@ -10,17 +10,25 @@ use tokio::sync::{mpsc, watch};
 
 use super::{cluster_source::ClusterSource, error::RunError, listeners};
 use crate::{
+    apiserver::Applier,
     app::{
         control::{cache::Cache, role::Role},
+        files,
         tasks::Tasks,
     },
     cluster::{self as mini, Local},
     config::{Config, Listen},
     k8s::{self, AccountSecret, Unread},
+    manifests::{self, Manifests},
     objects::{Event, Kind, Proposal, Propose, View, WriteBack},
     store::Store,
+    telemetry::AuditLog,
     util::drain::Drain,
 };
+
+/// The user and the field manager that the manifests folder is applied as.
+const MANIFESTS_USER: &str = "system:gatelet:manifests";
+const MANIFESTS_MANAGER: &str = "gatelet-manifests";
 
 /// The cluster that is served.
 pub(super) struct Cluster {
@@ -40,6 +48,9 @@ pub(super) enum ClusterKind {
         node: Proposal,
         /// Address of the API, if it is on.
         api: Option<SocketAddr>,
+        /// The follower of the manifests folder, and its findings.
+        manifests: Manifests,
+        findings: manifests::Findings,
     },
     Kubernetes {
         /// Kinds that cannot be read.
@@ -82,12 +93,21 @@ impl Connector<'_> {
         let version = concat!("v", env!("CARGO_PKG_VERSION"));
         let node = mini::node(&config.node, &self.addresses, version);
 
+        let audit = match &config.log.audit {
+            Some(path) => {
+                let log = AuditLog::open(path).map_err(RunError::start("the audit log"))?;
+                Some(Arc::new(log))
+            }
+            None => None,
+        };
+
         let mut api = None;
         if let Listen(Some(addr)) = config.api {
             let own = self.addresses.first().copied();
             let objects = (propose.clone(), view.clone());
+            let (store, audit) = (&**self.store, audit.clone());
             let started =
-                listeners::start_api(config, addr, own, &**self.store, objects, self.drain);
+                listeners::start_api(config, addr, own, store, objects, audit, self.drain);
             api = Some(started.await?);
         }
 
@@ -95,6 +115,20 @@ impl Connector<'_> {
             let following = mini::follow(view.clone(), kind, self.events.clone());
             self.tasks.spawn_infallible("mini cluster", following);
         }
+
+        let applier = Applier::new(
+            propose.clone(),
+            view.clone(),
+            MANIFESTS_USER,
+            MANIFESTS_MANAGER,
+            audit,
+            self.drain.clone(),
+        );
+        let folder = files::manifests_path(&config.state);
+        if let Err(error) = files::private_folder(&folder) {
+            tracing::warn!(%error, "the manifests folder was not created");
+        }
+        let (manifests, findings) = Manifests::new(folder, applier);
 
         let node_name = config.node.as_str().into();
         Ok(Cluster {
@@ -106,6 +140,8 @@ impl Connector<'_> {
                 view,
                 node,
                 api,
+                manifests,
+                findings,
             },
         })
     }

@@ -16,10 +16,7 @@ use bytes::Bytes;
 use rustls::pki_types::UnixTime;
 use serde_json::{Value, json};
 
-use self::{
-    kinds::Sort,
-    source::{Content, Document, Place, Source},
-};
+use self::{kinds::Sort, source::Source};
 use crate::{
     admin::Severity,
     apiserver::{
@@ -35,7 +32,10 @@ use crate::{
     config::{Config, Mode},
     controller::{Finding, Index, Message, Missing, Reason},
     http_client::Clock,
-    objects::{Event, Kind, RawObject},
+    objects::{
+        Event, Kind, RawObject,
+        documents::{Content, Document, Place},
+    },
     routing::HostPattern,
 };
 
