@@ -37,6 +37,8 @@ pub(super) struct Changes {
     folders: HashMap<WatchDescriptor, PathBuf>,
     /// The files that were written to since they were last closed.
     busy: HashSet<PathBuf>,
+    /// Space for events.
+    buffer: Box<[u8]>,
 }
 
 impl Changes {
@@ -49,6 +51,7 @@ impl Changes {
             inotify: inotify.ok(),
             folders: HashMap::new(),
             busy: HashSet::new(),
+            buffer: vec![0; BUFFER].into(),
         }
     }
 
@@ -98,17 +101,20 @@ impl Changes {
         let Some(inotify) = &mut self.inotify else {
             return future::pending().await;
         };
-        let mut buffer = [0; BUFFER];
+        let buffer = &mut self.buffer;
+
         loop {
             let Ok(mut ready) = inotify.readable_mut().await else {
                 return future::pending().await;
             };
+
             let read = ready.try_io(|inotify| {
-                let events = inotify.get_mut().read_events(&mut buffer)?;
+                let events = inotify.get_mut().read_events(buffer)?;
                 let owned = events.map(|event| (event.wd.clone(), event.mask, event.name));
                 let owned = owned.map(|(watch, mask, name)| (watch, mask, name.map(Into::into)));
                 Ok(owned.collect::<Vec<(_, _, Option<PathBuf>)>>())
             });
+
             match read {
                 Ok(Ok(events)) => {
                     for (watch, mask, name) in events {

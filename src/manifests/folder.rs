@@ -82,6 +82,7 @@ impl Scan {
             let message = format!("over {MAX_FOLDERS} folders, or {MAX_DEPTH} within each other");
             return failed(self, message);
         }
+
         let entries = match fs::read_dir(path) {
             Ok(entries) => entries,
             // The owner may delete the folder.
@@ -95,6 +96,7 @@ impl Scan {
             .iter()
             .map(|entry| entry.file_name().into_encoded_bytes())
             .collect();
+
         for entry in &entries {
             let name = entry.file_name();
             let is_hidden = name.as_encoded_bytes().starts_with(b".");

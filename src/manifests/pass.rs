@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -87,6 +87,7 @@ impl Pass {
             let known = self.files.get(&name);
             let is_same =
                 known.is_some_and(|file| file.fingerprint == fingerprint && !file.is_open);
+
             if is_busy && is_timed {
                 let message = "it is being written, and is read when its writer closes it";
                 findings.push(Finding::of_file(&name, Reason::Skipped, message));
@@ -223,6 +224,7 @@ impl Pass {
                     is_passing,
                 }) => {
                     is_open |= is_passing;
+
                     if causes.is_empty() {
                         findings.push(finding(Reason::Invalid, "", &message));
                     }
@@ -249,8 +251,9 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 /// Returns the objects of a text: namespaces first, then others without a namespace. If one
 /// document is broken, there are none: the file may be half written.
 fn objects(name: &str, text: &str) -> Result<Objects, Vec<Finding>> {
-    let file: Arc<str> = Path::new(name).display().to_string().into();
+    let file: Arc<str> = name.into();
     let (mut objects, mut findings) = (Vec::new(), Vec::new());
+
     for Document { place, content } in documents::parse(&file, text) {
         let message = match content {
             Content::Value(value) if is_object(&value) => {
@@ -261,6 +264,7 @@ fn objects(name: &str, text: &str) -> Result<Objects, Vec<Finding>> {
             Content::Broken(why) => why,
             Content::Template => "it is a template, which has to be rendered first".to_owned(),
         };
+
         findings.push(Finding {
             document: Some(place.document),
             ..Finding::of_file(name, Reason::Unreadable, message)

@@ -172,7 +172,7 @@ async fn a_refused_object_is_named_with_its_field() {
         "web.yaml, document 2: Service s Invalid spec.ports[0].port: Invalid value: 70000",
         "web.yaml, document 2: Service s Invalid spec.ports[0].targetPort: Invalid value: 70000",
         "web.yaml, document 3: ConfigMap t Invalid datta: field not declared in schema",
-        "web.yaml, document 4: Deployment d Invalid : deployments.apps cannot be created: this mini",
+        "web.yaml, document 4: Deployment d Invalid : deployments.apps cannot be created: this",
         "web.yaml, document 5: Thing x Invalid : there is no kind \"Thing\" in version",
     ]) {
         assert!(finding.starts_with(expected), "{finding}\n{expected}");

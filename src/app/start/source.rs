@@ -49,7 +49,7 @@ pub(super) enum ClusterKind {
         /// Address of the API, if it is on.
         api: Option<SocketAddr>,
         /// The follower of the manifests folder, and its findings.
-        manifests: Manifests,
+        manifests: Box<Manifests>,
         findings: manifests::Findings,
     },
     Kubernetes {
@@ -140,7 +140,7 @@ impl Connector<'_> {
                 view,
                 node,
                 api,
-                manifests,
+                manifests: Box::new(manifests),
                 findings,
             },
         })
