@@ -22,6 +22,11 @@ pub(super) fn manifests_path(state: &Path) -> PathBuf {
     state.join("manifests")
 }
 
+/// The file that shows that a restore has begun and not ended.
+pub(super) fn restore_mark_path(state: &Path) -> PathBuf {
+    state.join("restore.incomplete")
+}
+
 /// Creates a folder that its owner alone can use, unless it exists.
 pub(super) fn private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)

@@ -1,6 +1,7 @@
 //! Composition root: builds everything from `Config`, joins channels, supervises named tasks,
 //! drains.
 
+mod backup;
 mod certificates;
 mod commands;
 mod control;
@@ -13,6 +14,7 @@ pub(crate) mod start;
 mod tasks;
 mod write_queue;
 
+pub use backup::{BackupError, RestoreError, backup, objects_of_backup, restore};
 pub use certificates::{IssuersError, check_issuers};
 pub use commands::{
     CheckFinding, CheckReason, CheckReport, Device, ExposeError, ExposeTls, Exposure, KindReport,

@@ -5,6 +5,7 @@
     reason = "a command line writes to its standard streams"
 )]
 
+mod backup;
 mod client;
 mod columns;
 mod expose;
@@ -100,6 +101,12 @@ enum Command {
     /// Print the kubeconfig of the mini cluster: of its administrator, or a new one for a user
     #[command(after_help = kubeconfig::EXAMPLES)]
     Kubeconfig(kubeconfig::KubeconfigArguments),
+    /// Write the whole state to a file, whether gatelet runs or not
+    #[command(after_help = backup::BACKUP_EXAMPLES)]
+    Backup(backup::BackupArguments),
+    /// Restore a backup into a state directory that is empty
+    #[command(after_help = backup::RESTORE_EXAMPLES)]
+    Restore(backup::RestoreArguments),
     /// Configuration
     Config {
         #[command(subcommand)]
@@ -319,6 +326,8 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
 
         Command::Certs { command, list } => certs(command.unwrap_or(CertsCommand::List(list))),
         Command::Kubeconfig(arguments) => kubeconfig::run(arguments),
+        Command::Backup(arguments) => backup::backup(arguments),
+        Command::Restore(arguments) => backup::restore(arguments),
         Command::Config {
             command: ConfigCommand::Check(flags),
         } => {

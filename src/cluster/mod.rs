@@ -24,6 +24,6 @@ mod writer;
 pub use local::{Local, OpenError};
 pub use mirror::mirror_endpoints;
 pub use node::node;
-pub use record::AREAS;
+pub use record::{AREAS, stored_object};
 pub use source::follow;
 pub use writer::Writer;

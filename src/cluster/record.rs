@@ -80,6 +80,11 @@ pub(super) fn store_value(object: &RawObject) -> Vec<u8> {
     value
 }
 
+/// Returns the object of a record of the store; `None` if the record is none.
+pub fn stored_object(key: &str, value: Vec<u8>) -> Option<serde_json::Value> {
+    serde_json::from_slice(&load(key, value)?.body).ok()
+}
+
 /// Returns the object of a key and a value of the store; `None` if it is damaged or in the format
 /// of a later version.
 pub(super) fn load(key: &str, value: Vec<u8>) -> Option<RawObject> {

@@ -2,6 +2,7 @@
 //! for tests.
 
 mod area;
+mod closed;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod memory;
@@ -22,6 +23,7 @@ use std::{
 };
 
 pub use area::{Area, Areas};
+pub use closed::{ClosedError, read_closed};
 pub use memory::Memory;
 pub use recovery::{Health, OpenError, open, open_sealed};
 pub use seal::{SealError, SealKeys};
@@ -49,6 +51,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Returns all pairs whose key begins with `prefix`, in order of the keys.
     fn scan(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
+
+    /// Returns all records that cannot be restored otherwise, as of one moment, in order of the
+    /// keys.
+    fn snapshot(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.scan("")
+    }
 
     /// Applies a batch; see the guarantees above.
     fn commit(&self, batch: Batch) -> Result<(), StoreError>;

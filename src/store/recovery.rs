@@ -160,7 +160,7 @@ impl From<StoreError> for Failure {
 fn on_disk(dir: &Path, areas: Areas, keys: &SealKeys) -> Result<(Mirrored, Health), Failure> {
     let io = |error: std::io::Error| Failure::Store(super::from_io(&error));
     super::private_dir(dir).map_err(io)?;
-    let lock = lock_directory(dir)?;
+    let lock = lock_directory(dir).map_err(io)?.ok_or(Failure::InUse)?;
 
     let path = dir.join("store");
     let is_half_sealed = finish_reseal(dir).map_err(io)?;
@@ -210,17 +210,19 @@ fn on_disk(dir: &Path, areas: Areas, keys: &SealKeys) -> Result<(Mirrored, Healt
     Ok((mirrored, health))
 }
 
-/// Locks the directory for this process, for as long as the file is open.
-fn lock_directory(dir: &Path) -> Result<File, Failure> {
-    let io = |error: std::io::Error| Failure::Store(super::from_io(&error));
-    let lock = super::private(&dir.join("lock")).map_err(io)?;
-    super::retry(|| match lock.try_lock() {
+/// Locks the directory for this process, for as long as the file is open. Returns `None` if another
+/// process has locked it.
+pub(super) fn lock_directory(dir: &Path) -> std::io::Result<Option<File>> {
+    let lock = super::private(&dir.join("lock"))?;
+    let locked = super::retry(|| match lock.try_lock() {
         Ok(()) => Some(Ok(())),
         Err(fs::TryLockError::WouldBlock) => None,
-        Err(fs::TryLockError::Error(error)) => Some(Err(io(error))),
-    })
-    .unwrap_or(Err(Failure::InUse))?;
-    Ok(lock)
+        Err(fs::TryLockError::Error(error)) => Some(Err(error)),
+    });
+    match locked {
+        Some(locked) => locked.map(|()| Some(lock)),
+        None => Ok(None),
+    }
 }
 
 /// Restores records that the database has lost from the mirror, and completes the mirror. Returns
@@ -449,6 +451,16 @@ impl Store for Mirrored {
                     .filter(|(key, _)| key.starts_with(prefix))
                     .collect()
             },
+        )
+    }
+
+    fn snapshot(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        // No commit is under way while the mirror is locked.
+        let _no_commit = lock(&self.mirror);
+        let areas = self.areas;
+        self.read(
+            |sled| mirrored_records(sled, areas),
+            |kept| kept.into_iter().collect(),
         )
     }
 

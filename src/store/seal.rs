@@ -189,6 +189,19 @@ impl SealKeys {
         Ok([MAGIC, &key.id, &nonce, &value].concat())
     }
 
+    /// Returns records with their values unsealed.
+    pub(super) fn unseal_all(
+        &self,
+        mut records: Vec<(String, Vec<u8>)>,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        for (name, value) in &mut records {
+            if sealed(value).is_some() {
+                *value = self.unseal(name, std::mem::take(value))?;
+            }
+        }
+        Ok(records)
+    }
+
     fn unseal(&self, name: &str, value: Vec<u8>) -> Result<Vec<u8>, StoreError> {
         let Some((id, rest)) = sealed(&value) else {
             return Ok(value);
@@ -241,13 +254,11 @@ impl Store for Sealed {
     }
 
     fn scan(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let mut found = self.inner.scan(prefix)?;
-        for (key, value) in &mut found {
-            if sealed(value).is_some() {
-                *value = self.keys.unseal(key, std::mem::take(value))?;
-            }
-        }
-        Ok(found)
+        self.keys.unseal_all(self.inner.scan(prefix)?)
+    }
+
+    fn snapshot(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.keys.unseal_all(self.inner.snapshot()?)
     }
 
     fn commit(&self, mut batch: Batch) -> Result<(), StoreError> {

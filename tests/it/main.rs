@@ -23,6 +23,7 @@ mod api_endpoints;
 mod api_leases;
 mod api_managers;
 mod backend_tls;
+mod backup;
 mod behind;
 mod chaos;
 mod cluster;

@@ -1,6 +1,6 @@
 //! The reasons why the process cannot run, or has ended.
 
-use std::{fmt::Display, io, net::SocketAddr};
+use std::{fmt::Display, io, net::SocketAddr, path::PathBuf};
 
 use crate::{app::tasks::TaskError, proxy::StartError, store, util::port};
 
@@ -13,6 +13,13 @@ pub enum RunError {
     /// The key that seals private keys cannot be read.
     #[error(transparent)]
     Seal(#[from] store::SealError),
+    /// A restore of a backup was interrupted.
+    #[error(
+        "the state directory {} is not complete, because a restore was interrupted: run `gatelet \
+         restore` again; nothing was changed",
+        .0.display()
+    )]
+    HalfRestored(PathBuf),
     /// The data plane cannot listen.
     #[error(transparent)]
     Proxy(#[from] StartError),

@@ -26,6 +26,7 @@ use self::{
     state::State,
 };
 use super::{
+    backup,
     certificates::{self, Certificates, accounts, issuers::Issuers},
     control::{
         self, ControlLoop,
@@ -95,6 +96,13 @@ async fn run_in_runtime(config: Config) -> Result<(), RunError> {
     let data_plane = listeners::start_proxy(&config, &shared, &server_tls, &drain)?;
 
     let mut tasks = Tasks::new(Handle::current());
+    match backup::listen(&config.state) {
+        Ok(listener) => {
+            let serving = backup::serve(listener, state.store.clone(), config.node.clone());
+            tasks.spawn_infallible("backups", serving);
+        }
+        Err(error) => tracing::warn!(%error, "`gatelet backup` works only when gatelet is stopped"),
+    }
     let (events, event_receiver) = mpsc::channel(EVENTS);
     let connector = Connector {
         config: &config,

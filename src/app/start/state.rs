@@ -43,6 +43,9 @@ pub(super) struct State {
 impl State {
     /// Opens the store, recovers it if it is damaged, and loads or generates the local CA.
     pub(super) fn open(config: &Config) -> Result<Self, RunError> {
+        if files::restore_mark_path(&config.state).exists() {
+            return Err(RunError::HalfRestored(config.state.clone()));
+        }
         let keys = SealKeys::read(&config.store)?;
         let (store, health) = store::open_sealed(&config.state, AREAS, keys)?;
         let health = report(&health);
