@@ -1,6 +1,11 @@
 //! `gatelet backup` and `gatelet restore` with whole processes.
 
-use std::{os::unix::fs::PermissionsExt, path::PathBuf, process::Output, thread};
+use std::{
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Output,
+    thread,
+};
 
 use super::support::{Gatelet, backend::Backend, control_plane::ControlPlane, run};
 
@@ -21,7 +26,7 @@ fn backup(gatelet: &Gatelet, name: &str) -> PathBuf {
 }
 
 /// Prepares a gatelet with other ports and an empty state directory, and restores a backup into it.
-fn restored(file: &PathBuf) -> Gatelet {
+fn restored(file: &Path) -> Gatelet {
     let mut gatelet = Gatelet::prepare(&["--node", "other"]);
     let done = gatelet.command(&["restore", file.to_str().unwrap()]);
     assert_eq!(outcome(&done).0, Some(0), "{done:?}");
