@@ -95,6 +95,7 @@ pub(crate) fn index() -> Index {
         issuers: [].into(),
         aliases: Default::default(),
         default_issuer: None,
+        own_ports: Default::default(),
         unsupported_guards: UnsupportedGuards::default(),
     };
     let mut index = Index::new(settings, Box::new(|_chain, _key, _pattern| Ok(())));

@@ -66,8 +66,11 @@ pub enum OperationError {
 #[derive(Debug, thiserror::Error)]
 pub enum UrlError {
     /// The scheme is not supported.
-    #[error("{0:?} is not one of http, https")]
+    #[error("{0:?} is not one of http, https, tcp")]
     Scheme(String),
+    /// There is no port behind the host.
+    #[error("{0:?} does not end with a port from 1 to 65535")]
+    Port(String),
     /// The host is invalid.
     #[error(transparent)]
     Host(#[from] HostError),

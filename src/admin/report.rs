@@ -37,6 +37,9 @@ pub struct StatusReport {
     pub hosts: Vec<HostReport>,
     /// Backends with their endpoints.
     pub backends: Vec<BackendReport>,
+    /// Ports that are passed through.
+    #[serde(default)]
+    pub ports: Vec<PortReport>,
     /// Certificates.
     pub certificates: Vec<CertificateReport>,
     /// Findings that hold now.
@@ -104,6 +107,21 @@ pub struct BackendReport {
     /// TLS`.
     pub protocol: String,
     /// Its endpoints.
+    pub endpoints: Vec<EndpointReport>,
+}
+
+/// A port that is passed through.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct PortReport {
+    /// Transport and number: `tcp/1883`.
+    pub port: String,
+    /// The object that asks for it: `Service namespace/name`.
+    pub object: String,
+    /// `namespace/service:port` of its backend.
+    pub backend: String,
+    /// `open`, or the reason why it is not.
+    pub state: String,
+    /// The backend's endpoints. Their requests are connections.
     pub endpoints: Vec<EndpointReport>,
 }
 

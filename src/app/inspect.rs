@@ -1,5 +1,7 @@
 //! The view of the live process for `status`, `explain` and `certs`.
 
+mod ports;
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -156,6 +158,7 @@ impl Inspect for Inspector {
             api: self.api.map(|addr| addr.to_string()),
             hosts,
             backends: backend_reports(&table, &Health::new(&self.shared)),
+            ports: ports::reports(&self.shared, &live),
             certificates: live.certificates.clone(),
             findings: self.findings(&live),
             other_classes: live.other_classes.clone(),
@@ -166,6 +169,9 @@ impl Inspect for Inspector {
         let (is_https, rest) = match url.split_once("://") {
             Some(("http", rest)) => (false, rest),
             Some(("https", rest)) => (true, rest),
+            Some(("tcp", target)) => {
+                return ports::explain(&self.shared, &lock(&self.live), target);
+            }
             Some((scheme, _)) => return Err(UrlError::Scheme(scheme.to_owned())),
             None => (false, url),
         };

@@ -12,7 +12,7 @@ use crate::{
     objects::Kind,
     proxy::{
         Shared,
-        counters::{Count, Counters, LATENCY_BUCKETS, REFUSALS, UPSTREAM_ERRORS},
+        counters::{Count, Counters, LATENCY_BUCKETS, PortCounters, REFUSALS, UPSTREAM_ERRORS},
     },
     telemetry::families::{self, Label},
 };
@@ -72,6 +72,19 @@ impl Collector for DataPlane {
         ];
         let rejected = rejected.map(|(reason, value)| (one("reason", reason), value));
         families::CONNECTIONS_REJECTED.write_counter(encoder, rejected)?;
+
+        // Ports of layer 4.
+        let tcp = |counter: &dyn Fn(&PortCounters) -> &Count| sum(&|core| counter(&core.tcp));
+        let labelled = |value| [(one("transport", "tcp"), value)];
+        let begun = tcp(&|one| &one.begun);
+        families::PORT_CONNECTIONS.write_counter(encoder, labelled(begun))?;
+        let open = begun.saturating_sub(tcp(&|one| &one.ended));
+        let open = i64::try_from(open).unwrap_or(i64::MAX);
+        families::PORT_CONNECTIONS_OPEN.write_gauge(encoder, [(one("transport", "tcp"), open)])?;
+        let failed = tcp(&|one| &one.failures);
+        families::PORT_CONNECTIONS_FAILED.write_counter(encoder, labelled(failed))?;
+        families::PORT_RECEIVED.write_counter(encoder, labelled(tcp(&|one| &one.received)))?;
+        families::PORT_SENT.write_counter(encoder, labelled(tcp(&|one| &one.sent)))?;
 
         // Connections to backends.
         let connects = sum(&|core| &core.connects);

@@ -1,10 +1,13 @@
 //! Translates the configuration into the settings of the modules.
 
-use std::net::{IpAddr, UdpSocket};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr, UdpSocket},
+};
 
 use super::certificates::issuers::Issuers;
 use crate::{
-    config::Config,
+    config::{Config, Listen},
     controller,
     proxy::{Settings, settings::AccessLog},
     telemetry,
@@ -36,6 +39,7 @@ pub(super) fn controller(
     is_mini: bool,
     addresses: Vec<IpAddr>,
     issuers: &Issuers,
+    own_ports: BTreeMap<u16, &'static str>,
 ) -> controller::Settings {
     controller::Settings {
         controller: config.controller.as_str().into(),
@@ -60,8 +64,44 @@ pub(super) fn controller(
         issuers: issuers.names(),
         aliases: issuers.aliases(),
         default_issuer: issuers.default().map(Into::into),
+        own_ports,
         unsupported_guards: config.unsupported_guards,
     }
+}
+
+/// Returns the ports of gatelet's own listeners, with what listens there. `http` and `https` are
+/// the addresses of those listeners, if they are open already.
+pub(super) fn own_ports(
+    config: &Config,
+    http: &[SocketAddr],
+    https: &[SocketAddr],
+) -> BTreeMap<u16, &'static str> {
+    let configured = |listen: Option<Listen>, port| match listen {
+        Some(Listen(address)) => address.map(|address| address.port()),
+        None => Some(port),
+    };
+    let open = |addresses: &[SocketAddr]| addresses.iter().map(SocketAddr::port).collect();
+    let http: Vec<u16> = match http {
+        [] => configured(config.http, 80).into_iter().collect(),
+        http => open(http),
+    };
+    let https: Vec<u16> = match https {
+        [] => configured(config.https, 443).into_iter().collect(),
+        https => open(https),
+    };
+
+    let api = configured(Some(config.api), 0);
+    let admin = configured(Some(config.admin), 0);
+    let named = [
+        (http, "the HTTP listener"),
+        (https, "the HTTPS listener"),
+        (api.into_iter().collect(), "the API"),
+        (admin.into_iter().collect(), "the admin server"),
+    ];
+    named
+        .into_iter()
+        .flat_map(|(ports, name)| ports.into_iter().map(move |port| (port, name)))
+        .collect()
 }
 
 /// Returns the address of this node: the source address of packets to the outside. Sends nothing.

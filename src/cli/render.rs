@@ -8,8 +8,8 @@ use super::columns::{Row, table};
 use crate::{
     admin::{
         BackendReport, CandidateReport, CertificateReport, CertsReport, EndpointReport,
-        ExplainReport, FindingReport, IssuanceReport, LeaderReport, OtherClassReport, Severity,
-        StatusReport,
+        ExplainReport, FindingReport, IssuanceReport, LeaderReport, OtherClassReport, PortReport,
+        Severity, StatusReport,
     },
     app::{CheckReport, KindReport, Written},
     util::time::UnixSeconds,
@@ -75,6 +75,15 @@ pub(super) fn status(report: &StatusReport, width: Option<usize>) -> String {
         "Backends",
         &[&["BACKEND", "PROTOCOL"], ENDPOINT_COLUMNS].concat(),
         &backends,
+        width,
+    );
+
+    let ports: Vec<Row> = report.ports.iter().flat_map(port_rows).collect();
+    section(
+        &mut out,
+        "Ports",
+        &[&["PORT", "STATE", "BACKEND"], ENDPOINT_COLUMNS].concat(),
+        &ports,
         width,
     );
 
@@ -457,6 +466,22 @@ fn backend_rows(report: &BackendReport) -> Vec<Row> {
                 .chain(endpoint_row(endpoint))
                 .collect()
         })
+        .collect()
+}
+
+fn port_rows(report: &PortReport) -> Vec<Row> {
+    let start = [
+        report.port.clone(),
+        report.state.clone(),
+        report.backend.clone(),
+    ];
+    let mut endpoints: Vec<Row> = report.endpoints.iter().map(endpoint_row).collect();
+    if endpoints.is_empty() {
+        endpoints.push(vec!["-".to_owned(), "no endpoints".to_owned()]);
+    }
+    endpoints
+        .into_iter()
+        .map(|endpoint| start.iter().cloned().chain(endpoint).collect())
         .collect()
 }
 

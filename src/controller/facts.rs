@@ -5,6 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use super::{
     CertificateSource, Secretive, UnsupportedGuards, annotations,
     peers::{self, On, PeerAnnotation},
+    port_annotations::PortAnnotations,
     regex,
 };
 use crate::{
@@ -62,6 +63,8 @@ pub(super) struct ServiceFact {
     pub(super) peers: Box<[PeerAnnotation]>,
     /// Its decision about unsupported guards.
     pub(super) guards: Option<UnsupportedGuards>,
+    /// Its annotations about ports of layer 4.
+    pub(super) asks: Option<Box<PortAnnotations>>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -165,6 +168,7 @@ impl ServiceFact {
             external,
             peers,
             guards,
+            asks: PortAnnotations::of(object),
         })
     }
 }

@@ -105,6 +105,10 @@ reasons! {
     InvalidSecret,
     /// A different rule has the same host and path.
     PathTaken,
+    /// A port belongs to gatelet itself or to an older object.
+    PortTaken,
+    /// A port cannot be opened on this device.
+    PortUnavailable,
     /// The label of a Secret that gatelet writes was removed.
     SecretLabelRemoved,
     /// A Secret does not exist, and gatelet does not issue its certificate.

@@ -23,6 +23,7 @@ pub fn compile(data: &[u8]) {
         issuers: BTreeSet::new(),
         aliases: Default::default(),
         default_issuer: None,
+        own_ports: Default::default(),
         unsupported_guards: UnsupportedGuards::default(),
     };
     let mut index = Index::new(settings, Box::new(|_chain, _key, _pattern| Ok(())));

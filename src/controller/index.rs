@@ -19,10 +19,11 @@ use super::{
     facts::IsStored,
     hosts, ingress,
     objects::{Changes, Inspect, Name, Objects},
+    ports::{self, CompiledPorts},
 };
 use crate::{
     objects::{Event, ObjectRef, StatusPatch},
-    routing::{HostPattern, Route, RoutingTable},
+    routing::{HostPattern, Port, Route, RoutingTable},
 };
 
 /// The compiler's model of the cluster.
@@ -35,6 +36,7 @@ pub struct Index {
     compiled: CompiledIngresses,
     pub(super) desired: Desired,
     table: RoutingTable,
+    ports: CompiledPorts,
     /// Findings about rules that are not served as written, by host.
     host_findings: BTreeMap<HostPattern, Vec<Finding>>,
     /// Findings about Services that routes lead to and that have no endpoints.
@@ -53,6 +55,7 @@ struct Touched {
     statuses: BTreeSet<Name>,
     certificates: bool,
     default_route: bool,
+    ports: bool,
     findings: bool,
     first: bool,
 }
@@ -68,6 +71,7 @@ impl Index {
             touched: Touched {
                 first: true,
                 default_route: true,
+                ports: true,
                 certificates: true,
                 findings: true,
                 ..Touched::default()
@@ -75,6 +79,7 @@ impl Index {
             compiled: CompiledIngresses::new(),
             desired: Desired::default(),
             table: RoutingTable::default(),
+            ports: CompiledPorts::default(),
             host_findings: BTreeMap::new(),
             service_findings: BTreeMap::new(),
             reported_classes: None,
@@ -153,6 +158,11 @@ impl Index {
         &self.table
     }
 
+    /// Returns the object behind a port, and its field that asks for it, as of the last compile.
+    pub fn port_owner(&self, port: Port) -> Option<(&ObjectRef, &str)> {
+        self.ports.owner(port)
+    }
+
     /// Returns the Ingress of this name, if it exists.
     pub fn reference(&self, namespace: &str, name: &str) -> Option<&ObjectRef> {
         self.objects
@@ -190,6 +200,7 @@ impl Index {
             .chain(&self.desired.findings)
             .chain(self.objects.undecodable.values())
             .chain(self.service_findings.values().flatten())
+            .chain(&self.ports.findings)
             .cloned()
             .collect()
     }
@@ -213,6 +224,12 @@ impl Index {
             }
             findings = true;
             output.table = Some(Arc::new(self.table.clone()));
+        }
+
+        if touched.ports {
+            self.ports = ports::compile(&self.objects, &mut self.backends);
+            output.ports = Some(self.ports.table.clone());
+            findings = true;
         }
 
         let mut services = touched.endpoints;
@@ -258,6 +275,9 @@ impl Index {
 
         let has_default_backend = self.objects.settings.default_backend.is_some();
         touched.default_route |= has_default_backend && !changes.services.is_empty();
+        let (before, now) = (&self.ports.services, &self.objects.with_ports);
+        let has_ports = |service| before.contains(service) || now.contains(service);
+        touched.ports |= changes.services.iter().any(has_ports);
         for service in &changes.services {
             let users = dependencies.users_of_service(service);
             touched.ingresses.extend(users.cloned());
@@ -346,7 +366,10 @@ impl Index {
                 let routes = users
                     .filter_map(|user| self.compiled.get(user))
                     .flat_map(Compiled::routes);
-                endpoints::ports_in_use(service, routes.chain(self.table.default_route()))
+                let routes = routes.chain(self.table.default_route());
+                let mut in_use = endpoints::ports_in_use(service, routes);
+                in_use.extend(self.ports.in_use(service));
+                in_use
             };
             let findings = endpoints::diagnose(&self.objects, service, ports_in_use);
             if !findings.is_empty() {

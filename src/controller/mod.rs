@@ -7,8 +7,9 @@
 //! paths that are regular expressions. The steps: `classes` decides which Ingresses are served,
 //! `ingress` compiles one to a `compiled` result, `guards` closes what is guarded, `hosts`
 //! assembles the rules of a host, `backends` keeps what routes share, `endpoints` resolves and
-//! diagnoses Services, and `certificates` merges what Ingresses claim. `index` composes them, and
-//! `dependencies` tells it which parts a change touches.
+//! diagnoses Services, `ports` compiles layer 4 from `port_annotations`, and `certificates` merges
+//! what Ingresses claim. `index` composes them, and `dependencies` tells it which parts a change
+//! touches.
 
 mod annotations;
 mod backends;
@@ -28,6 +29,8 @@ mod ingress;
 mod objects;
 mod output;
 pub mod peers;
+mod port_annotations;
+mod ports;
 mod regex;
 mod resolve;
 

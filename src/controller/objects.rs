@@ -44,6 +44,8 @@ pub(super) struct Objects {
     pub(super) classes_refused: bool,
     pub(super) ingresses: BTreeMap<Name, IngressFact>,
     pub(super) services: HashMap<Name, ServiceFact>,
+    /// The Services with annotations about ports.
+    pub(super) with_ports: BTreeSet<Name>,
     pub(super) secrets: HashMap<Name, SecretFact>,
     /// True if the source does not show Secrets: an unknown one may exist.
     pub(super) secrets_refused: bool,
@@ -79,6 +81,7 @@ impl Objects {
             classes_refused: false,
             ingresses: BTreeMap::new(),
             services: HashMap::new(),
+            with_ports: BTreeSet::new(),
             secrets: HashMap::new(),
             secrets_refused: false,
             undecodable: BTreeMap::new(),
@@ -168,6 +171,10 @@ impl Objects {
             Kind::Service => {
                 let fact = ServiceFact::read(object)?;
                 if self.services.get(&name) != Some(&fact) {
+                    match fact.asks {
+                        Some(_) => self.with_ports.insert(name.clone()),
+                        None => self.with_ports.remove(&name),
+                    };
                     self.services.insert(name.clone(), fact);
                     changes.services.insert(name);
                 }
@@ -212,6 +219,7 @@ impl Objects {
             }
             Kind::Service => {
                 if self.services.remove(&name).is_some() {
+                    self.with_ports.remove(&name);
                     changes.services.insert(name);
                 }
             }

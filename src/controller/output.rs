@@ -12,7 +12,7 @@ use super::Finding;
 use crate::{
     objects::{Key, ObjectRef, StatusPatch},
     pki::CertificateTerms,
-    routing::{Backend, EndpointSet, HostPattern, RoutingTable},
+    routing::{Backend, EndpointSet, HostPattern, PortTable, RoutingTable},
 };
 
 /// Settings of the whole controller.
@@ -47,6 +47,8 @@ pub struct Settings {
     /// The issuer for hosts under `spec.tls` of Ingresses that name none; `None` asks for no
     /// certificate.
     pub default_issuer: Option<Box<str>>,
+    /// The ports of gatelet's own listeners, which no object can have, with what listens there.
+    pub own_ports: BTreeMap<u16, &'static str>,
     /// Applies to guards that are not supported, unless the object decides.
     pub unsupported_guards: UnsupportedGuards,
 }
@@ -174,6 +176,8 @@ pub struct OtherClass {
 pub struct Output {
     /// The new table, if any rule changed.
     pub table: Option<Arc<RoutingTable>>,
+    /// The new ports of layer 4, if one of their objects changed.
+    pub ports: Option<Arc<PortTable>>,
     /// Endpoints to store into their backends' cells (apply these before publishing the table).
     pub endpoints: Vec<EndpointUpdate>,
     /// All hosts with TLS, if any of them or their Secrets changed.

@@ -8,6 +8,7 @@ mod guards;
 mod hosts_closed;
 mod https;
 mod paths;
+mod ports;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -35,6 +36,7 @@ fn settings() -> Settings {
         issuers: ["lab", "letsencrypt"].map(Into::into).into(),
         aliases: Default::default(),
         default_issuer: None,
+        own_ports: [(443, "the HTTPS listener")].into(),
         unsupported_guards: UnsupportedGuards::default(),
     }
 }

@@ -61,11 +61,28 @@ pub struct Counters {
     pub bad_connections: Count,
     /// HTTP/2 connections closed because of a flood of frames.
     pub floods: Count,
+    /// Connections to TCP ports.
+    pub tcp: PortCounters,
     /// Bytes of request bodies sent on.
     pub bytes_in: Count,
     /// Bytes of response bodies from upstreams passed to clients.
     pub bytes_out: Count,
     endpoints: Mutex<HashMap<(SocketAddr, Arc<BackendSettings>), Arc<EndpointStats>>>,
+}
+
+/// The counters of one core for the ports of one transport.
+#[derive(Debug, Default)]
+pub struct PortCounters {
+    /// Connections of clients.
+    pub begun: Count,
+    /// The number of those that have ended.
+    pub ended: Count,
+    /// Connections for which no endpoint could be reached.
+    pub failures: Count,
+    /// Bytes from clients.
+    pub received: Count,
+    /// Bytes to clients.
+    pub sent: Count,
 }
 
 /// The counters of one core for one endpoint. Only that core writes them.

@@ -31,7 +31,7 @@ use crate::{limit::Connections, routing::Listener, tls::Server, util::drain::Dra
 #[derive(Debug)]
 pub struct Running {
     /// Its listeners.
-    pub listeners: Listeners,
+    pub listeners: Arc<Listeners>,
     threads: Vec<JoinHandle<()>>,
     /// Each core holds the other end until it has drained.
     over: mpsc::Receiver<Infallible>,
@@ -122,7 +122,7 @@ pub fn start(
     }
 
     Ok(Running {
-        listeners: open,
+        listeners: Arc::new(open),
         threads,
         over,
     })
@@ -140,8 +140,11 @@ async fn run(
         let open = listeners.borrow_and_update().clone();
         for listener in open.iter() {
             if let Some(socket) = listener.take(core) {
-                let (protocol, drain) = (listener.bound.protocol, listener.signal.subscribe());
-                loops.spawn_local(listen::accept(socket, protocol, acceptor.clone(), drain));
+                let (listener, acceptor) = (listener.clone(), acceptor.clone());
+                loops.spawn_local(async move {
+                    let drain = listener.signal.subscribe();
+                    listen::accept(socket, listener.bound, acceptor, drain).await;
+                });
             }
         }
 

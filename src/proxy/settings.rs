@@ -56,6 +56,9 @@ pub struct Settings {
     /// Time between two reads or two writes of a body or an upgraded connection.
     #[serde(with = "span")]
     pub stream_idle_timeout: Duration,
+    /// Time after which a connection to a TCP port is closed if nothing moves.
+    #[serde(with = "span")]
+    pub tcp_idle_timeout: Duration,
     /// Idle time after which a pooled upstream connection is closed.
     #[serde(with = "span")]
     pub upstream_idle_timeout: Duration,
@@ -130,6 +133,7 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(5),
             response_header_timeout: Duration::from_secs(60),
             stream_idle_timeout: Duration::from_secs(300),
+            tcp_idle_timeout: Duration::from_secs(3600),
             upstream_idle_timeout: Duration::from_secs(60),
             request_timeout: None,
 

@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{
     balance::EjectPolicy,
-    routing::{Backend, BackendSettings, RoutingTable, Verify},
+    routing::{Backend, BackendSettings, PortTable, RoutingTable, Verify},
     tls::Challenges,
     util::sync::lock,
 };
@@ -51,6 +51,8 @@ const DATE: usize = 29;
 pub struct Shared {
     /// The current routing table.
     pub table: ArcSwap<RoutingTable>,
+    /// The ports that are passed through, with their routes.
+    pub ports: ArcSwap<PortTable>,
     /// The responses to CAs that validate names; they precede every redirect and route.
     pub challenges: Arc<Challenges>,
     /// Our name in `CDN-Loop`.

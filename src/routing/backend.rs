@@ -37,6 +37,8 @@ pub enum Protocol {
     Https,
     /// TLS, then HTTP/2 (ALPN `h2`): gRPC over TLS.
     H2,
+    /// The bytes of the client, for the backend of a port.
+    Tcp,
 }
 
 /// Operators and tools read these words: they are part of the interface.
@@ -47,6 +49,7 @@ impl fmt::Display for Protocol {
             Self::H2c => "h2c",
             Self::Https => "HTTP/1.1 over TLS",
             Self::H2 => "HTTP/2 over TLS",
+            Self::Tcp => "TCP",
         })
     }
 }

@@ -18,4 +18,13 @@ pub enum ListenerProtocol {
     Http,
     /// HTTP/1.1 and HTTP/2 over TLS, which ends here.
     Https,
+    /// Bytes, which are passed to the backend of the port.
+    Tcp,
+}
+
+impl ListenerProtocol {
+    /// Returns true if the requests on it are matched against the routing table.
+    pub fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Https)
+    }
 }

@@ -2,9 +2,9 @@
 
 use std::{fs, net::SocketAddr, path::Path};
 
-/// One sentence for a port that is taken: who has it, as far as we may see, and what to do. `flag`
-/// is the one that chooses another address.
-pub fn taken(addr: SocketAddr, flag: &str) -> String {
+/// One sentence for a port that is taken: who has it, as far as we may see, and what to do.
+/// `choose` is the other way out.
+pub fn taken(addr: SocketAddr, choose: &str) -> String {
     let holder = match holder(Path::new("/proc"), addr.port()) {
         Some(name) => format!("{name} listens there; stop it"),
         None => {
@@ -15,7 +15,7 @@ pub fn taken(addr: SocketAddr, flag: &str) -> String {
             )
         }
     };
-    format!("{holder}, or choose another address with {flag}")
+    format!("{holder}, or choose {choose}")
 }
 
 /// Returns name and id of the process that listens on a TCP port; `None` if this process may not

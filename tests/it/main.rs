@@ -38,6 +38,7 @@ mod helm;
 mod install;
 mod k3s;
 mod kubectl;
+mod layer4;
 mod limits;
 mod live;
 mod malformed;

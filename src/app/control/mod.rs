@@ -9,6 +9,7 @@ pub(super) mod endpoint_health;
 mod expiry;
 mod findings;
 pub(super) mod parsed;
+pub(super) mod ports;
 pub(super) mod publish;
 pub(super) mod role;
 
@@ -30,6 +31,7 @@ use self::{
     cache::Cache,
     classes::ClassNote,
     findings::Announcer,
+    ports::Ports,
     publish::Publisher,
     role::{Change, Role},
 };
@@ -56,6 +58,10 @@ const FINDINGS_INTERVAL: Duration = Duration::from_secs(10);
 /// file that they name can come late.
 const ISSUERS_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Interval between attempts to open the ports that could not be opened: another program may have
+/// ended.
+const PORTS_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Interval between choices of the certificates to serve, because certificates expire.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
 
@@ -64,6 +70,7 @@ pub(super) struct ControlLoop {
     index: Index,
     class_note: ClassNote,
     publisher: Publisher,
+    ports: Ports,
     certificates: Certificates,
     queue: WriteQueue,
     role: Role,
@@ -84,6 +91,7 @@ pub(super) struct Parts {
     pub(super) index: Index,
     pub(super) class_note: ClassNote,
     pub(super) publisher: Publisher,
+    pub(super) ports: Ports,
     pub(super) certificates: Certificates,
     pub(super) queue: WriteQueue,
     pub(super) role: Role,
@@ -106,6 +114,8 @@ struct Timers {
     last_findings: Option<Instant>,
     /// The unusable issuers of the configuration file are built again.
     issuers: Option<Instant>,
+    /// The ports that could not be opened are tried again.
+    ports: Option<Instant>,
     /// Certificates are chosen again, because some may have expired.
     expiry: Option<Instant>,
     /// Secrets that differ again a short time after they were written are written once more.
@@ -127,6 +137,7 @@ impl ControlLoop {
             index,
             class_note,
             publisher,
+            ports,
             certificates,
             queue,
             mut role,
@@ -146,6 +157,7 @@ impl ControlLoop {
             index,
             class_note,
             publisher,
+            ports,
             certificates,
             queue,
             role,
@@ -180,6 +192,7 @@ impl ControlLoop {
         }
 
         let mut output = self.index.compile();
+        self.publish_ports(&mut output);
         self.publish(&mut output);
         self.ready.store(true, Ordering::Release);
         tracing::info!("serving from the local copy until the cluster answers");
@@ -225,6 +238,13 @@ impl ControlLoop {
                     }
                 }
                 () = until(self.timers.secrets) => self.write_secrets(),
+                () = until(self.timers.ports) => {
+                    let has_changed = self.ports.open();
+                    self.retry_ports_later();
+                    if has_changed && self.missing.is_empty() {
+                        self.update_findings();
+                    }
+                }
                 () = until(self.timers.cache) => {
                     let failed = self.write_cache().await;
                     self.timers.cache = failed.then(|| Instant::now() + CACHE_INTERVAL);
@@ -295,10 +315,28 @@ impl ControlLoop {
         }
 
         self.write_secrets();
+        self.publish_ports(&mut output);
         self.complete_findings(&mut output, issuers_changed);
         self.publish(&mut output);
         self.write_back(output);
         self.ready.store(true, Ordering::Release);
+    }
+
+    /// Opens and closes ports. The findings of the same compile have those that cannot be opened.
+    fn publish_ports(&mut self, output: &mut Output) {
+        if let Some(table) = output.ports.take() {
+            // Endpoints before the ports that lead to them.
+            for update in &output.endpoints {
+                update.backend.set_endpoints(update.endpoints.clone());
+            }
+            self.ports.publish(table);
+            self.retry_ports_later();
+        }
+    }
+
+    fn retry_ports_later(&mut self) {
+        let has_failed = self.ports.has_failed();
+        self.timers.ports = has_failed.then(|| Instant::now() + PORTS_INTERVAL);
     }
 
     fn publish(&mut self, output: &mut Output) {
@@ -350,6 +388,7 @@ impl ControlLoop {
 
         let findings = output.findings.get_or_insert_with(|| self.index.findings());
         findings.extend(self.certificates.issuers.findings());
+        findings.extend(self.ports.findings(&self.index));
         let hosts = output.certificates.as_deref();
         let now = self.certificates.engine.now();
         findings.extend(self.publisher.ending(hosts, now));

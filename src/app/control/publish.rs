@@ -1,6 +1,9 @@
 //! Publishes compiled output: endpoints, then certificates, then the table.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use super::{
     choice::{Choice, Choices, Source},
@@ -14,6 +17,7 @@ use crate::{
     controller::{Finding, OtherClass, Output, Reason, TlsHost},
     objects::{EventType, Key},
     proxy::Shared,
+    routing::Port,
     telemetry::Metrics,
     tls::{Certificate, Resolver, SniMap},
     util::{hash::sha256, sync::lock, time::UnixSeconds},
@@ -25,6 +29,8 @@ pub(crate) struct Live {
     pub(crate) certificates: Vec<CertificateReport>,
     pub(crate) findings: Vec<FindingReport>,
     pub(crate) other_classes: Vec<OtherClassReport>,
+    /// The ports that cannot be opened, with the reasons.
+    pub(crate) closed_ports: BTreeMap<Port, String>,
 }
 
 /// Publishes outputs.

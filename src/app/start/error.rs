@@ -65,7 +65,8 @@ impl RunError {
 fn cannot_listen(addr: SocketAddr, error: &io::Error, flag: &str) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("cannot listen on {addr}: {}", port::taken(addr, flag))
+            let choose = format!("another address with {flag}");
+            format!("cannot listen on {addr}: {}", port::taken(addr, &choose))
         }
         _ => format!("cannot listen on {addr}: {error}; choose another address with {flag}"),
     }

@@ -30,13 +30,7 @@ pub(super) fn start_proxy(
     server_tls: &Arc<tls::Server>,
     drain: &Drain,
 ) -> Result<proxy::Running, RunError> {
-    // One socket takes both families, if the system has IPv6.
-    let has_ipv6 = UdpSocket::bind(("::", 0)).is_ok();
-    let unspecified = if has_ipv6 {
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED)
-    } else {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
-    };
+    let unspecified = unspecified();
 
     let address = |configured: Option<Listen>, port| match configured {
         Some(Listen(address)) => address,
@@ -90,6 +84,22 @@ pub(super) fn start_proxy(
         }
         other => Ok(other?),
     }
+}
+
+/// Returns the address that stands for all of this node. One socket takes both families, if the
+/// system has IPv6.
+fn unspecified() -> IpAddr {
+    match UdpSocket::bind(("::", 0)) {
+        Ok(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        Err(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    }
+}
+
+/// Returns the address on which the ports of layer 4 are opened: that of the HTTP listener, or of
+/// the HTTPS listener.
+pub(super) fn port_address(http: &[SocketAddr], https: &[SocketAddr]) -> IpAddr {
+    let listener = http.first().or_else(|| https.first());
+    listener.map_or_else(unspecified, SocketAddr::ip)
 }
 
 /// Returns the HTTPS listener as a client on this device reaches it. `None` if there is none, or if

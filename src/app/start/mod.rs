@@ -32,6 +32,7 @@ use super::{
         self, ControlLoop,
         classes::ClassNote,
         parsed::Parsed,
+        ports::Ports,
         publish::{Live, Publisher},
     },
     inspect::Inspector,
@@ -119,7 +120,7 @@ async fn run_in_runtime(config: Config) -> Result<(), RunError> {
     let parts = Parts {
         config: &config,
         state: &state,
-        listeners: &data_plane.listeners,
+        listeners: data_plane.listeners.clone(),
         shared,
         metrics: metrics.clone(),
         resolver,
@@ -158,7 +159,7 @@ async fn run_in_runtime(config: Config) -> Result<(), RunError> {
 struct Parts<'a> {
     config: &'a Config,
     state: &'a State,
-    listeners: &'a proxy::Listeners,
+    listeners: Arc<proxy::Listeners>,
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
     resolver: Arc<Resolver>,
@@ -221,10 +222,11 @@ impl Parts<'_> {
 
         let issuers = Issuers::load(config, certificates::clock());
         let addresses = role.addresses.borrow().clone();
-        let controller_settings = settings::controller(config, is_mini, addresses, &issuers);
-
         let [http, https] = [ListenerProtocol::Http, ListenerProtocol::Https]
             .map(|protocol| self.listeners.addresses(protocol));
+        let own_ports = settings::own_ports(config, &http, &https);
+        let controller_settings =
+            settings::controller(config, is_mini, addresses, &issuers, own_ports);
         let timing = Timing {
             http: !http.is_empty(),
             https: !https.is_empty(),
@@ -280,6 +282,12 @@ impl Parts<'_> {
         let class_note = ClassNote::new(&config.controller);
         let note = class_note.note();
 
+        let ports = Ports::new(
+            self.listeners,
+            self.shared.clone(),
+            live.clone(),
+            listeners::port_address(&http, &https),
+        );
         let mut control = ControlLoop::new(control::Parts {
             index: Index::new(controller_settings, inspect).recognizing(is_stored),
             class_note,
@@ -290,6 +298,7 @@ impl Parts<'_> {
                 live.clone(),
                 parsed,
             ),
+            ports,
             certificates,
             queue,
             role: role.clone(),

@@ -9,8 +9,8 @@ use tokio::net::{TcpListener, TcpStream};
 use super::serve::serve;
 use crate::{
     limit::Connections,
-    proxy::{Settings, worker::Worker},
-    routing::ListenerProtocol,
+    proxy::{Settings, l4, worker::Worker},
+    routing::{Listener, ListenerProtocol, Port},
     tls::Server,
     util::{drain::Drain, port},
 };
@@ -57,16 +57,31 @@ pub(crate) struct Acceptor {
     pub(crate) open: Rc<Cell<usize>>,
 }
 
+/// The protocol that a listener's connections are served with.
+enum Served {
+    /// HTTP, with TLS or without.
+    Http(Option<Arc<Server>>),
+    /// The bytes of a port.
+    Tcp(Port),
+}
+
 /// Binds one socket per core to an address; with port 0, all of them to the port that the system
 /// chose. The address must be free unless it is `ours` already.
 pub(crate) fn bind(
-    addr: SocketAddr,
+    Listener {
+        address: addr,
+        protocol,
+    }: Listener,
     cores: usize,
     ours: bool,
     settings: &Settings,
 ) -> Result<(SocketAddr, Vec<std::net::TcpListener>), StartError> {
     if !ours {
-        free(addr)?;
+        let choose = match protocol.is_http() {
+            true => "another address with --http or --https",
+            false => "another port",
+        };
+        free(addr, choose)?;
     }
     let mut bound = addr;
     let mut sockets = Vec::with_capacity(cores);
@@ -90,18 +105,16 @@ fn socket(addr: SocketAddr) -> io::Result<Socket> {
 
 /// Checks that an address is free: SO_REUSEPORT would let us share the port with another process of
 /// the same user, so try without it first.
-fn free(addr: SocketAddr) -> Result<(), StartError> {
+fn free(addr: SocketAddr, choose: &str) -> Result<(), StartError> {
     let probe = socket(addr)?;
     probe
         .bind(&addr.into())
         .and_then(|()| probe.listen(1))
         .map_err(|error| {
             let why = match error.kind() {
-                io::ErrorKind::AddrInUse => port::taken(addr, "--http or --https"),
+                io::ErrorKind::AddrInUse => port::taken(addr, choose),
                 io::ErrorKind::PermissionDenied => {
-                    "ports below 1024 need root or CAP_NET_BIND_SERVICE; \
- choose another address with --http or --https"
-                        .to_owned()
+                    format!("ports below 1024 need root or CAP_NET_BIND_SERVICE; choose {choose}")
                 }
                 _ => error.to_string(),
             };
@@ -132,16 +145,17 @@ fn listen(addr: SocketAddr, settings: &Settings) -> Result<std::net::TcpListener
 
 /// Accepts until the drain begins.
 pub(crate) async fn accept(
-    listener: std::net::TcpListener,
-    protocol: ListenerProtocol,
+    socket: std::net::TcpListener,
+    listener: Listener,
     acceptor: Acceptor,
     mut drain: Drain,
 ) {
-    let tls = match protocol {
-        ListenerProtocol::Http => None,
-        ListenerProtocol::Https => acceptor.tls.clone(),
+    let served = match listener.protocol {
+        ListenerProtocol::Http => Served::Http(None),
+        ListenerProtocol::Https => Served::Http(acceptor.tls.clone()),
+        ListenerProtocol::Tcp => Served::Tcp(Port::tcp(listener.address.port())),
     };
-    let Ok(listener) = TcpListener::from_std(listener) else {
+    let Ok(listener) = TcpListener::from_std(socket) else {
         return;
     };
     loop {
@@ -150,7 +164,7 @@ pub(crate) async fn accept(
             _ = drain.draining() => break,
         };
         match accepted {
-            Ok((stream, peer)) => acceptor.take(stream, peer, tls.clone(), &drain),
+            Ok((stream, peer)) => acceptor.take(stream, peer, &served, &drain),
             Err(error) if is_exhausted(&error) => tokio::time::sleep(PAUSE).await,
             // The client disconnected before the connection was accepted.
             Err(_) => {}
@@ -170,21 +184,33 @@ pub(crate) async fn accept(
         if stream.set_nonblocking(true).is_ok()
             && let Ok(stream) = TcpStream::from_std(stream)
         {
-            acceptor.take(stream, peer, tls.clone(), &drain);
+            acceptor.take(stream, peer, &served, &drain);
         }
     }
 }
 
 impl Acceptor {
-    fn take(&self, stream: TcpStream, peer: SocketAddr, tls: Option<Arc<Server>>, drain: &Drain) {
+    fn take(&self, stream: TcpStream, peer: SocketAddr, served: &Served, drain: &Drain) {
         let Ok(permit) = self.connections.admit() else {
             return self.worker.counters.connections_refused.add(1);
         };
-        let (worker, open) = (self.worker.clone(), self.open.clone());
-        let drain = drain.clone();
+        let (worker, drain) = (self.worker.clone(), drain.clone());
+        match served {
+            Served::Http(tls) => {
+                self.spawn(serve(stream, peer, tls.clone(), permit, worker, drain));
+            }
+            Served::Tcp(port) => {
+                self.spawn(l4::tcp::serve(stream, peer, *port, permit, worker, drain));
+            }
+        }
+    }
+
+    /// Runs the task of a connection, and counts it while it runs.
+    fn spawn(&self, connection: impl Future<Output = ()> + 'static) {
+        let open = self.open.clone();
         open.set(open.get() + 1);
         tokio::task::spawn_local(async move {
-            serve(stream, peer, tls, permit, worker, drain).await;
+            connection.await;
             open.set(open.get() - 1);
         });
     }

@@ -2,8 +2,8 @@
 //! sockets to follow, and connections to the listeners that stay are not affected.
 
 use std::{
-    net::{SocketAddr, TcpListener},
-    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
+    net::{IpAddr, SocketAddr, TcpListener},
+    sync::{Arc, Mutex, Weak, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::listen::{self, StartError};
 use crate::{
     proxy::{Settings, Shared},
-    routing::{Listener, ListenerProtocol},
+    routing::{Listener, ListenerProtocol, Port, Transport},
     util::{
         drain::{self, Drain, Phase},
         sync::lock,
@@ -30,8 +30,9 @@ pub struct Listeners {
     cores: usize,
     drain: Drain,
     open: watch::Sender<OpenListeners>,
-    /// Held while the listeners change.
-    changing: Mutex<()>,
+    /// The listeners that were closed, as long as a core has a socket of theirs. Held while the
+    /// listeners change.
+    closing: Mutex<Vec<Weak<OpenListener>>>,
 }
 
 /// A listener with its sockets.
@@ -61,7 +62,7 @@ impl Listeners {
             cores,
             drain,
             open: watch::Sender::new(Arc::from([])),
-            changing: Mutex::default(),
+            closing: Mutex::default(),
         }
     }
 
@@ -75,14 +76,14 @@ impl Listeners {
             .collect()
     }
 
-    /// Replaces the listeners. Those that are in both sets are not touched. The others stop
+    /// Replaces the listeners of HTTP. Those that are in both sets are not touched. The others stop
     /// accepting, and their connections end as in a drain: when no request is in flight. Has no
     /// effect once the process drains.
     ///
     /// # Errors
     /// A new listener cannot be opened. Nothing has changed then.
     pub fn replace(&self, listeners: &[Listener]) -> Result<(), StartError> {
-        let _changing = lock(&self.changing);
+        let mut closing = lock(&self.closing);
         if self.drain.phase() != Phase::Running {
             return Ok(());
         }
@@ -90,11 +91,7 @@ impl Listeners {
         let before = self.open.borrow().clone();
         let mut after = Vec::with_capacity(listeners.len());
         for listener in listeners {
-            let known = before.iter().find(|one| one.requested == *listener);
-            after.push(match known {
-                Some(known) => known.clone(),
-                None => Arc::new(self.open(*listener, &before)?),
-            });
+            after.push(self.keep_or_open(*listener, &before, &closing)?);
         }
 
         let https = after
@@ -104,35 +101,63 @@ impl Listeners {
         let https_port = https.map_or(0, |listener| listener.address.port());
         self.shared.https_port.store(https_port, Relaxed);
 
-        let closed = before
-            .iter()
-            .filter(|one| !after.iter().any(|kept| Arc::ptr_eq(one, kept)));
-        let closed: Vec<_> = closed.cloned().collect();
-        self.open.send_replace(after.into());
-        for one in closed {
-            one.signal.drain(Duration::MAX);
-        }
+        let ports = before.iter().filter(|one| !one.bound.protocol.is_http());
+        after.extend(ports.cloned());
+        self.swap(&before, after, &mut closing);
         Ok(())
     }
 
-    /// Subscribes to the listeners.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<OpenListeners> {
-        self.open.subscribe()
+    /// Replaces the ports that are passed through, on an address. Those that stay are not touched.
+    /// The others stop accepting; their connections end once they are quiet. Has no effect once the
+    /// process drains.
+    ///
+    /// Returns the ports that cannot be opened.
+    pub fn replace_ports(&self, address: IpAddr, ports: &[Port]) -> Vec<(Port, StartError)> {
+        let mut closing = lock(&self.closing);
+        if self.drain.phase() != Phase::Running {
+            return Vec::new();
+        }
+
+        let before = self.open.borrow().clone();
+        let http = before.iter().filter(|one| one.bound.protocol.is_http());
+        let mut after: Vec<_> = http.cloned().collect();
+        let mut failed = Vec::new();
+        for port in ports {
+            let listener = Listener {
+                address: SocketAddr::new(address, port.number),
+                protocol: match port.transport {
+                    Transport::Tcp => ListenerProtocol::Tcp,
+                },
+            };
+            match self.keep_or_open(listener, &before, &closing) {
+                Ok(one) => after.push(one),
+                Err(error) => failed.push((*port, error)),
+            }
+        }
+
+        self.swap(&before, after, &mut closing);
+        failed
     }
 
-    fn open(
+    /// Returns the open listener that was requested like this, or opens it.
+    fn keep_or_open(
         &self,
         requested: Listener,
         before: &OpenListeners,
-    ) -> Result<OpenListener, StartError> {
-        // If only the protocol of an address changes, its old sockets are still open.
-        let is_ours = before
-            .iter()
-            .any(|one| one.bound.address == requested.address);
-        let (address, sockets) =
-            listen::bind(requested.address, self.cores, is_ours, &self.settings)?;
+        closing: &[Weak<OpenListener>],
+    ) -> Result<Arc<OpenListener>, StartError> {
+        if let Some(known) = before.iter().find(|one| one.requested == requested) {
+            return Ok(known.clone());
+        }
+
+        // If only the protocol of an address changes, or a core has not closed it yet, its old
+        // sockets are still open.
+        let closing = closing.iter().filter_map(Weak::upgrade);
+        let mut ours = before.iter().cloned().chain(closing);
+        let is_ours = ours.any(|one| one.bound.address == requested.address);
+        let (address, sockets) = listen::bind(requested, self.cores, is_ours, &self.settings)?;
         let (signal, _drain) = drain::channel();
-        Ok(OpenListener {
+        Ok(Arc::new(OpenListener {
             requested,
             bound: Listener {
                 address,
@@ -140,7 +165,32 @@ impl Listeners {
             },
             sockets: Mutex::new(sockets.into_iter().map(Some).collect()),
             signal,
-        })
+        }))
+    }
+
+    /// Makes a set of listeners the open one, and closes those that are not in it.
+    fn swap(
+        &self,
+        before: &OpenListeners,
+        after: Vec<Arc<OpenListener>>,
+        closing: &mut Vec<Weak<OpenListener>>,
+    ) {
+        let closed = before
+            .iter()
+            .filter(|one| !after.iter().any(|kept| Arc::ptr_eq(one, kept)));
+        let closed: Vec<_> = closed.cloned().collect();
+        self.open.send_replace(after.into());
+
+        for one in &closed {
+            one.signal.drain(Duration::MAX);
+        }
+        closing.retain(|one| one.strong_count() > 0);
+        closing.extend(closed.iter().map(Arc::downgrade));
+    }
+
+    /// Subscribes to the listeners.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<OpenListeners> {
+        self.open.subscribe()
     }
 }
 

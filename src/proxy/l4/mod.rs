@@ -1,3 +1,9 @@
-//! Bytes passed on as they are.
+//! Layer 4: bytes passed on as they are.
 
+pub(crate) mod record;
+pub(crate) mod relay;
+pub(crate) mod tcp;
 pub(crate) mod tunnel;
+
+#[cfg(test)]
+mod tests;

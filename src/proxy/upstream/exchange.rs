@@ -9,6 +9,7 @@ use super::{
     h1::{Connection, Failed, RequestWriter, ResponseBody},
     h2,
     message::UpstreamResponse,
+    pick::Picker,
     pool::{Lease, Upstream},
 };
 use crate::{
@@ -37,6 +38,15 @@ pub(super) struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
+    /// Returns what chooses its endpoint.
+    pub(super) fn picker(&self) -> Picker<'_> {
+        Picker {
+            worker: self.worker,
+            backend: self.backend,
+            balance: self.terms.balance,
+        }
+    }
+
     /// Makes one attempt at an HTTP/1.1 endpoint, over the `kept` connection if there is one. The
     /// request stays in place unless there is a response.
     pub(super) async fn over_h1(

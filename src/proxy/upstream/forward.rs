@@ -146,7 +146,7 @@ impl Exchange<'_> {
                     let only = false;
                     (Choice { upstream, only }, Some(connection))
                 }
-                None => (self.pick(&mut tried, fresh).await?, None),
+                None => (self.picker().pick(&mut tried, fresh).await?, None),
             };
 
             let sent = match request {

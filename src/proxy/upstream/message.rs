@@ -69,7 +69,7 @@ impl UpstreamRequest {
     /// Creates the request in the form that the protocol of its backend asks for.
     ///
     /// # Errors
-    /// The host or the path cannot be expressed in HTTP/2.
+    /// The host or the path cannot be expressed in HTTP/2, or the backend is for a port.
     pub(super) fn new(
         settings: &Settings,
         conn: &ConnInfo,
@@ -87,6 +87,10 @@ impl UpstreamRequest {
                 head: Box::new(matched.head_h2(settings, conn, head)?),
                 body: Some(body),
             }),
+            Protocol::Tcp => {
+                let why = "the backend is for a port, not for requests";
+                Err(Error::us(Kind::Misconfigured(why)))
+            }
         }
     }
 }

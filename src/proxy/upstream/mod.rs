@@ -8,7 +8,7 @@ pub(crate) mod forward;
 pub(crate) mod h1;
 pub(crate) mod h2;
 pub(crate) mod message;
-mod pick;
+pub(crate) mod pick;
 pub(crate) mod pin;
 pub(crate) mod pool;
 pub(crate) mod rest;

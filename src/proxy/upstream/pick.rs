@@ -3,19 +3,23 @@
 use std::{
     net::{IpAddr, SocketAddr},
     rc::Rc,
+    sync::Arc,
     time::Instant,
 };
 
-use super::{exchange::Exchange, pool::Upstream};
+use super::pool::Upstream;
 use crate::{
     balance,
-    proxy::request::error::{Error, Kind, Retry},
-    routing::{Endpoint, EndpointSet, LoadBalancing},
+    proxy::{
+        request::error::{Error, Kind, Retry},
+        worker::Worker,
+    },
+    routing::{Backend, Endpoint, EndpointSet, LoadBalancing},
 };
 
 /// The endpoints that were tried for one request: a bit each for the first 64.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Tried(u64);
+pub(crate) struct Tried(u64);
 
 impl Tried {
     fn has(self, index: usize) -> bool {
@@ -30,20 +34,28 @@ impl Tried {
 }
 
 /// A chosen endpoint.
-pub(super) struct Choice {
-    pub(super) upstream: Rc<Upstream>,
+pub(crate) struct Choice {
+    pub(crate) upstream: Rc<Upstream>,
     /// True if there is no other.
-    pub(super) only: bool,
+    pub(crate) only: bool,
 }
 
-impl Exchange<'_> {
+/// The choice of an endpoint for a request or a connection.
+#[derive(Clone, Copy)]
+pub(crate) struct Picker<'a> {
+    pub(crate) worker: &'a Rc<Worker>,
+    pub(crate) backend: &'a Arc<Backend>,
+    pub(crate) balance: LoadBalancing,
+}
+
+impl Picker<'_> {
     /// Chooses an endpoint, in turn or by load, except those that were tried or seem to be down. If
     /// all seem so, chooses one anyway: an attempt is better than a certain 503. With `again`, the
     /// same as in the last attempt.
     ///
     /// # Errors
     /// The backend has no endpoint, or none that takes another request.
-    pub(super) async fn pick(&self, tried: &mut Tried, again: bool) -> Result<Choice, Error> {
+    pub(crate) async fn pick(&self, tried: &mut Tried, again: bool) -> Result<Choice, Error> {
         let (host, port) = match &**self.backend.endpoints() {
             EndpointSet::Addresses(list) if !list.is_empty() => {
                 return self.pick_address(list, tried, again);
@@ -84,7 +96,7 @@ impl Exchange<'_> {
         let turn = self.worker.turn(self.backend);
         let turn = turn.wrapping_sub(usize::from(again));
         let is_even = list.iter().all(|endpoint| endpoint.weight == 1);
-        let index = match self.terms.balance {
+        let index = match self.balance {
             _ if !is_even => {
                 let weight = |index| {
                     if healthy(index) {

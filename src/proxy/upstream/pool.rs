@@ -325,15 +325,25 @@ impl Upstream {
     }
 
     async fn tcp(&self, limit: Duration) -> Result<DeferredWriteError, Error> {
+        self.open(limit).await.map(DeferredWriteError::new)
+    }
+
+    /// Opens a connection for bytes alone, which may take `limit`.
+    pub(crate) async fn connect(&self, limit: Duration) -> Result<TcpStream, Error> {
+        let _pending = Pending::begin(self);
+        self.open(limit).await
+    }
+
+    async fn open(&self, limit: Duration) -> Result<TcpStream, Error> {
         match timeout(limit, TcpStream::connect(self.key.addr)).await {
             Ok(Ok(tcp)) => {
                 // Only latency is lost when this fails.
                 let _ = tcp.set_nodelay(true);
-                // Pings are too rare to detect an endpoint that vanished.
-                if matches!(self.key.backend.protocol, Protocol::H2c | Protocol::H2) {
+                // Pings are too rare to detect an endpoint that vanished, and a port has none.
+                if !matches!(self.key.backend.protocol, Protocol::Http1 | Protocol::Https) {
                     let _ = SockRef::from(&tcp).set_tcp_keepalive(&keepalive());
                 }
-                Ok(DeferredWriteError::new(tcp))
+                Ok(tcp)
             }
             Ok(Err(error)) => match ConnectFailure::of_connect(&error) {
                 Some(failure) => Err(self.failed(failure)),

@@ -9,7 +9,7 @@ fn the_process_that_listens_is_named() {
             continue;
         };
         let addr = listener.local_addr().expect("its address");
-        let text = taken(addr, "--http");
+        let text = taken(addr, "another address with --http");
         assert!(
             text.contains(&format!("(process {}) listens there", std::process::id())),
             "{text}"

@@ -95,7 +95,8 @@ impl Check {
         let is_cluster = config.mode == Mode::Kubernetes
             || (config.mode == Mode::Auto && config.kubeconfig.is_some());
         let is_mini = config.mode == Mode::Standalone;
-        let settings = settings::controller(&config, is_mini, Vec::new(), &issuers);
+        let own_ports = settings::own_ports(&config, &[], &[]);
+        let settings = settings::controller(&config, is_mini, Vec::new(), &issuers, own_ports);
 
         let parsed = Parsed::default();
         let inspect = move |chain: &[u8], key: &[u8], pattern: &HostPattern| {

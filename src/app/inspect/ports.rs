@@ -1,0 +1,71 @@
+//! The view of the ports of layer 4 for `status` and `explain`.
+
+use crate::{
+    admin::{ExplainReport, PortReport, UrlError},
+    app::control::{endpoint_health::Health, publish::Live},
+    proxy::Shared,
+    routing::{Port, PortRoute},
+};
+
+/// Returns the reports of all ports, in order.
+pub(super) fn reports(shared: &Shared, live: &Live) -> Vec<PortReport> {
+    let health = Health::new(shared);
+    let table = shared.ports.load();
+    table
+        .iter()
+        .map(|(port, route)| PortReport {
+            port: port.to_string(),
+            object: object(route),
+            backend: route.backend.id().to_string(),
+            state: state(live, port),
+            endpoints: health.of(&route.backend),
+        })
+        .collect()
+}
+
+/// Explains a connection to a port. `target` is what follows the scheme: a host that means nothing,
+/// and the number.
+pub(super) fn explain(
+    shared: &Shared,
+    live: &Live,
+    target: &str,
+) -> Result<ExplainReport, UrlError> {
+    let (_host, number) = target.rsplit_once(':').unwrap_or(("", target));
+    let number = number.trim_end_matches('/').parse();
+    let number = number.map_err(|_bad| UrlError::Port(target.to_owned()))?;
+    let port = Port::tcp(number);
+
+    let mut report = ExplainReport {
+        host: port.to_string(),
+        outcome: "no object asks for this port".to_owned(),
+        ..ExplainReport::default()
+    };
+    let Some(route) = shared.ports.load().find(port).cloned() else {
+        return Ok(report);
+    };
+
+    let (object, backend) = (object(&route), &route.backend);
+    report.endpoints = Health::new(shared).of(backend);
+    report.outcome = match (&*state(live, port), report.endpoints.len()) {
+        ("open", 0) => format!("connections are reset: {} has no endpoints", backend.id()),
+        ("open", _) => format!(
+            "passed to {} ({}), for {object}",
+            backend.id(),
+            backend.protocol()
+        ),
+        (closed, _) => closed.to_owned(),
+    };
+    let findings = live.findings.iter();
+    let concerned = findings.filter(|finding| finding.object == object);
+    report.findings = concerned.cloned().collect();
+    Ok(report)
+}
+
+fn state(live: &Live, port: Port) -> String {
+    let why = live.closed_ports.get(&port);
+    why.map_or_else(|| "open".to_owned(), |why| format!("not open: {why}"))
+}
+
+fn object(route: &PortRoute) -> String {
+    format!("Service {}/{}", route.origin.namespace, route.origin.name)
+}

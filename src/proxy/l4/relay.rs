@@ -1,0 +1,279 @@
+//! Copies bytes in both directions between two streams. A direction that has ended is closed at the
+//! other side (half-close) while the other direction goes on. Streams that wait hold no buffer.
+
+use std::{
+    cell::RefCell,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::{
+    proxy::{counters::PortCounters, deadline::Deadline, worker::Worker},
+    util::drain::{Drain, Phase},
+};
+
+/// The size of the buffer that all relays of a core share.
+const BUFFER: usize = 32 * 1024;
+/// The most bytes of a read after a receiver did not take all. A relay keeps what its receiver does
+/// not take, so slow receivers cost little.
+const SMALL: usize = 4 * 1024;
+/// The silence after which a relay ends while the process or its listener drains.
+const DRAIN_QUIET: Duration = Duration::from_secs(1);
+
+thread_local! {
+    static SHARED: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER]);
+}
+
+/// A stream in both directions.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+
+/// The reason why a relay ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Both directions have ended.
+    Closed,
+    /// The client broke the connection.
+    Client,
+    /// The endpoint broke the connection.
+    Endpoint,
+    /// Nothing moved for too long.
+    Idle,
+    /// The process or the listener drains, and the connection was quiet.
+    Drained,
+}
+
+/// The bytes that a relay has moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Moved {
+    /// From the client to the endpoint.
+    pub(crate) up: u64,
+    /// From the endpoint to the client.
+    pub(crate) down: u64,
+}
+
+/// A relay between a client and an endpoint.
+pub(crate) struct Relay<'a, C, E> {
+    client: &'a mut C,
+    endpoint: &'a mut E,
+    up: Way,
+    down: Way,
+    idle: Duration,
+    deadline: Deadline,
+    drain: Drain,
+    draining: bool,
+    counters: &'a PortCounters,
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+struct Way {
+    /// Bytes that the receiver has not taken yet, from `taken` on.
+    held: Vec<u8>,
+    taken: usize,
+    /// True after the receiver did not take all bytes.
+    is_slow: bool,
+    /// True if bytes may wait in the receiver's own buffer.
+    unflushed: bool,
+    /// The sender has ended.
+    ended: bool,
+    /// The receiver has been informed of that.
+    closed: bool,
+    bytes: u64,
+    broken: Option<End>,
+}
+
+impl<'a, C: Stream, E: Stream> Relay<'a, C, E> {
+    /// Creates a relay that ends when nothing has moved for `idle`.
+    pub(crate) fn new(
+        worker: &'a Rc<Worker>,
+        client: &'a mut C,
+        endpoint: &'a mut E,
+        idle: Duration,
+        drain: Drain,
+    ) -> Self {
+        Self {
+            client,
+            endpoint,
+            up: Way::default(),
+            down: Way::default(),
+            idle,
+            deadline: Deadline::new(&worker.deadlines),
+            drain,
+            draining: false,
+            counters: &worker.counters.tcp,
+        }
+    }
+
+    /// Runs to the end.
+    pub(crate) async fn run(mut self) -> (End, Moved) {
+        let end = std::future::poll_fn(|cx| self.poll(cx)).await;
+        let (up, down) = (self.up.bytes, self.down.bytes);
+        (end, Moved { up, down })
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let before = (self.up.bytes, self.down.bytes);
+        let up = self
+            .up
+            .pump(cx, self.client, self.endpoint, (End::Client, End::Endpoint));
+        let down = self
+            .down
+            .pump(cx, self.endpoint, self.client, (End::Endpoint, End::Client));
+
+        let moved = (self.up.bytes - before.0, self.down.bytes - before.1);
+        self.counters.received.add(moved.0);
+        self.counters.sent.add(moved.1);
+
+        if up.is_ready() && down.is_ready() {
+            let broken = self.up.broken.or(self.down.broken);
+            return Poll::Ready(broken.unwrap_or(End::Closed));
+        }
+
+        if !self.draining && self.drain.phase() != Phase::Running {
+            self.draining = true;
+            self.deadline.moved();
+        }
+        if moved != (0, 0) {
+            self.deadline.moved();
+        }
+
+        let (limit, end) = match self.draining {
+            true => (DRAIN_QUIET, End::Drained),
+            false => (self.idle, End::Idle),
+        };
+        match self.deadline.is_over(cx, limit, None) {
+            true => Poll::Ready(end),
+            false => Poll::Pending,
+        }
+    }
+}
+
+impl Way {
+    /// Moves bytes until one side has to wait. Ready once the direction has ended; `sides` are the
+    /// ends for a broken sender and receiver.
+    fn pump(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+        (sender, receiver): (End, End),
+    ) -> Poll<()> {
+        loop {
+            if self.closed {
+                return Poll::Ready(());
+            }
+
+            if ready!(self.drain_held(cx, to)).is_err() {
+                self.break_off(receiver);
+                continue;
+            }
+
+            if self.ended {
+                // The receiver's own failure to close is no concern of the sender.
+                let _ = ready!(Pin::new(&mut *to).poll_shutdown(cx));
+                self.closed = true;
+                continue;
+            }
+
+            let passed = SHARED.with_borrow_mut(|buffer| self.pass(cx, from, to, buffer));
+            match passed {
+                Poll::Ready(Passed::Some) => {}
+                Poll::Ready(Passed::End) => self.ended = true,
+                Poll::Ready(Passed::Unread) => {
+                    self.ended = true;
+                    self.broken.get_or_insert(sender);
+                }
+                Poll::Ready(Passed::Unwritten) => self.break_off(receiver),
+                Poll::Pending => {
+                    if self.unflushed {
+                        match Pin::new(&mut *to).poll_flush(cx) {
+                            Poll::Ready(Ok(())) => self.unflushed = false,
+                            Poll::Ready(Err(_)) => self.break_off(receiver),
+                            Poll::Pending => {}
+                        }
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Ends the direction, because its receiver is gone. Bytes for it are lost; those from it are
+    /// still read by the other direction.
+    fn break_off(&mut self, side: End) {
+        self.broken.get_or_insert(side);
+        self.held = Vec::new();
+        self.closed = true;
+    }
+
+    /// Writes the bytes that are held.
+    fn drain_held(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<std::io::Result<()>> {
+        while let Some(rest) = self.held.get(self.taken..).filter(|rest| !rest.is_empty()) {
+            match ready!(Pin::new(&mut *to).poll_write(cx, rest)) {
+                Ok(0) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
+                Ok(written) => self.taken += written,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+            self.unflushed = true;
+        }
+        if !self.held.is_empty() {
+            (self.held, self.taken) = (Vec::new(), 0);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once, and writes that as far as possible.
+    fn pass(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+        buffer: &mut [u8],
+    ) -> Poll<Passed> {
+        let most = if self.is_slow { SMALL } else { buffer.len() };
+        let mut read = ReadBuf::new(&mut buffer[..most]);
+        if ready!(Pin::new(from).poll_read(cx, &mut read)).is_err() {
+            return Poll::Ready(Passed::Unread);
+        }
+
+        let bytes = read.filled();
+        if bytes.is_empty() {
+            return Poll::Ready(Passed::End);
+        }
+
+        self.bytes += bytes.len() as u64;
+        self.unflushed = true;
+        let written = match Pin::new(to).poll_write(cx, bytes) {
+            Poll::Ready(Ok(written)) => written,
+            Poll::Ready(Err(_)) => return Poll::Ready(Passed::Unwritten),
+            Poll::Pending => 0,
+        };
+        self.is_slow = written < bytes.len();
+        if self.is_slow {
+            (self.held, self.taken) = (bytes[written..].to_vec(), 0);
+        }
+        Poll::Ready(Passed::Some)
+    }
+}
+
+/// The outcome of reading and writing once.
+enum Passed {
+    /// Bytes, of which some may be held.
+    Some,
+    /// The sender has ended.
+    End,
+    /// The sender is broken.
+    Unread,
+    /// The receiver is broken.
+    Unwritten,
+}

@@ -1,0 +1,130 @@
+//! TCP: a connection to a port is passed to an endpoint of its backend.
+
+use std::{net::SocketAddr, rc::Rc, time::Duration};
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use super::{record::Record, relay::Relay};
+use crate::{
+    limit::Permit,
+    proxy::{
+        request::{
+            error::{Error, Retry},
+            terms::Terms,
+        },
+        upstream::{
+            pick::{Picker, Tried},
+            pool::Lease,
+        },
+        worker::Worker,
+    },
+    routing::{Port, PortRoute},
+    util::drain::Drain,
+};
+
+/// Serves a connection from accept to its end.
+pub(crate) async fn serve(
+    mut client: TcpStream,
+    peer: SocketAddr,
+    port: Port,
+    mut permit: Permit,
+    worker: Rc<Worker>,
+    drain: Drain,
+) {
+    // The port may have been closed since the connection was made.
+    let Some(route) = worker.shared.ports.load().find(port).cloned() else {
+        return abort(&client);
+    };
+
+    let ip = peer.ip().to_canonical();
+    if permit.count_client(ip).is_err() {
+        worker.counters.connections_refused.add(1);
+        return abort(&client);
+    }
+    // Only latency is lost when this fails.
+    let _ = client.set_nodelay(true);
+
+    let _open = Open::new(&worker);
+    let mut record = Record::new(&worker, ip, port, &route);
+
+    // Boxed: connecting is short, and a connection reserves space for this future all its life.
+    let (mut endpoint, lease) = match Box::pin(connect(&worker, &route)).await {
+        Ok(connected) => connected,
+        Err(error) => {
+            worker.counters.tcp.failures.add(1);
+            if let Some(record) = &mut record {
+                (record.failed, record.reason) = (true, error.kind.reason());
+            }
+            tracing::debug!(%port, %error, "connection to a port failed");
+            return abort(&client);
+        }
+    };
+    if let Some(record) = &mut record {
+        record.endpoint = Some(lease.upstream().key.addr);
+    }
+
+    let idle = route.policy.timeouts.idle;
+    let idle = idle.unwrap_or(worker.settings.tcp_idle_timeout);
+    let relay = Relay::new(&worker, &mut client, &mut endpoint, idle, drain);
+    let (end, moved) = relay.run().await;
+    if let Some(record) = &mut record {
+        (record.reason, record.moved) = (end.reason(), moved);
+    }
+}
+
+/// Connects to an endpoint. Tries another one if that fails, as long as there are attempts.
+async fn connect(worker: &Rc<Worker>, route: &PortRoute) -> Result<(TcpStream, Lease), Error> {
+    let terms = Terms::new(&worker.settings, Some(&route.policy));
+    let limit = route.policy.timeouts.connect;
+    let limit = limit.unwrap_or(worker.settings.connect_timeout);
+
+    let picker = Picker {
+        worker,
+        backend: &route.backend,
+        balance: terms.balance,
+    };
+    let mut tried = Tried::default();
+    let mut attempt = 1;
+    loop {
+        let chosen = picker.pick(&mut tried, false).await?;
+        let upstream = chosen.upstream;
+        let lease = Lease::new(upstream.clone());
+        let error = match upstream.connect(limit).await {
+            Ok(stream) => {
+                worker.counters.connects.add(1);
+                upstream.succeeded();
+                return Ok((stream, lease));
+            }
+            Err(error) => error,
+        };
+
+        worker.failed(&upstream, &error);
+        if chosen.only || error.retry == Retry::Never || attempt >= terms.max_attempts {
+            return Err(error);
+        }
+        attempt += 1;
+        worker.counters.retries.add(1);
+    }
+}
+
+/// Lets the client see that its connection failed: by a reset, as if nothing listened.
+fn abort(client: &TcpStream) {
+    let _ = SockRef::from(client).set_linger(Some(Duration::ZERO));
+}
+
+/// Counts an open connection.
+struct Open<'a>(&'a Worker);
+
+impl<'a> Open<'a> {
+    fn new(worker: &'a Worker) -> Self {
+        worker.counters.tcp.begun.add(1);
+        Self(worker)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.counters.tcp.ended.add(1);
+    }
+}

@@ -1,0 +1,348 @@
+//! Connections to ports over real sockets, through the running data plane.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use socket2::{Domain, Socket, Type};
+
+use crate::{
+    proxy::{Running, Settings, Shared, StartError, start},
+    routing::{
+        Backend, BackendId, BackendSettings, Endpoint, EndpointSet, Origin, Policy, Port,
+        PortRoute, PortTable, Protocol,
+    },
+    util::drain,
+};
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// More than every buffer on the way together.
+const MUCH: usize = 20 << 20;
+
+/// A data plane with ports, and without HTTP.
+struct Front {
+    running: Running,
+    shared: Arc<Shared>,
+    signal: drain::Signal,
+    routes: Vec<(Port, Arc<PortRoute>)>,
+}
+
+impl Front {
+    fn new(settings: Settings) -> Self {
+        let shared = Arc::new(Shared::default());
+        let (signal, drain) = drain::channel();
+        let settings = Settings {
+            workers: 2,
+            ..settings
+        };
+        let running = start(settings, &[], shared.clone(), None, drain).expect("no listener");
+        Self {
+            running,
+            shared,
+            signal,
+            routes: Vec::new(),
+        }
+    }
+
+    /// Opens a port that leads to these endpoints.
+    fn open(&mut self, endpoints: &[SocketAddr]) -> SocketAddr {
+        // Another test may take the port first.
+        loop {
+            let port = Port::tcp(Unheard::new().address.port());
+            self.routes.push((port, route(port, endpoints)));
+            if self.publish().is_empty() {
+                return SocketAddr::new(LOCALHOST, port.number);
+            }
+            self.routes.pop();
+        }
+    }
+
+    /// Opens and closes ports. Returns those that cannot be opened.
+    fn publish(&self) -> Vec<(Port, StartError)> {
+        let table: PortTable = self.routes.iter().cloned().collect();
+        let ports: Vec<Port> = table.iter().map(|(port, _)| port).collect();
+        self.shared.ports.store(Arc::new(table));
+        self.running.listeners.replace_ports(LOCALHOST, &ports)
+    }
+}
+
+/// An address of this machine that refuses connections.
+struct Unheard {
+    address: SocketAddr,
+    _bound: Socket,
+}
+
+impl Unheard {
+    fn new() -> Self {
+        let bound = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let any = SocketAddr::new(LOCALHOST, 0);
+        bound.bind(&any.into()).expect("a port");
+        let address = bound.local_addr().expect("its address").as_socket();
+        Self {
+            address: address.expect("an IP address"),
+            _bound: bound,
+        }
+    }
+}
+
+fn route(port: Port, endpoints: &[SocketAddr]) -> Arc<PortRoute> {
+    let id = BackendId {
+        namespace: "n".into(),
+        service: "s".into(),
+        port: port.number,
+    };
+    let backend = Backend::new(BackendSettings::new(id, Protocol::Tcp));
+    let endpoints = endpoints.iter().copied().map(Endpoint::at).collect();
+    backend.set_endpoints(EndpointSet::Addresses(endpoints));
+    Arc::new(PortRoute {
+        origin: Origin {
+            namespace: "n".into(),
+            name: "s".into(),
+            field: "f".into(),
+        },
+        backend: Arc::new(backend),
+        policy: Policy::default(),
+    })
+}
+
+/// Starts an endpoint that runs `serve` for each connection.
+fn endpoint(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind((LOCALHOST, 0)).expect("a port");
+    let address = listener.local_addr().expect("its address");
+    let serve = Arc::new(serve);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let serve = serve.clone();
+            thread::spawn(move || serve(stream));
+        }
+    });
+    address
+}
+
+/// Starts an endpoint that sends back all that it receives, then the end.
+fn echo() -> SocketAddr {
+    endpoint(|mut stream| {
+        let mut reading = stream.try_clone().expect("a copy");
+        let _ = std::io::copy(&mut reading, &mut stream);
+        let _ = stream.shutdown(Shutdown::Write);
+    })
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("a connection");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .expect("a timeout");
+    stream
+}
+
+/// Reads to the end.
+fn rest(mut stream: &TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).expect("the end");
+    bytes
+}
+
+fn exchange(mut stream: &TcpStream, text: &[u8]) -> Vec<u8> {
+    stream.write_all(text).expect("sent");
+    let mut echoed = vec![0; text.len()];
+    stream.read_exact(&mut echoed).expect("the echo");
+    echoed
+}
+
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|index| (index * 31 / 7) as u8).collect()
+}
+
+#[test]
+fn bytes_pass_in_both_directions_at_once() {
+    let mut front = Front::new(Settings::default());
+    let stream = connect(front.open(&[echo()]));
+
+    let mut sending = stream.try_clone().expect("a copy");
+    let sender = thread::spawn(move || {
+        sending.write_all(&pattern(MUCH)).expect("sent");
+        sending.shutdown(Shutdown::Write).expect("the end");
+    });
+    assert!(rest(&stream) == pattern(MUCH));
+    sender.join().expect("all sent");
+}
+
+#[test]
+fn one_direction_goes_on_after_the_other_has_ended() {
+    let mut front = Front::new(Settings::default());
+    let counting = endpoint(|mut stream| {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).expect("the end");
+        stream
+            .write_all(format!("{} bytes", bytes.len()).as_bytes())
+            .expect("sent");
+    });
+    let mut stream = connect(front.open(&[counting]));
+    stream.write_all(&pattern(100_000)).expect("sent");
+    stream.shutdown(Shutdown::Write).expect("the end");
+    assert_eq!(rest(&stream), b"100000 bytes");
+
+    // The endpoint ends first.
+    let (ended, received) = std::sync::mpsc::sync_channel(1);
+    let first = endpoint(move |mut stream| {
+        stream.write_all(b"bye").expect("sent");
+        stream.shutdown(Shutdown::Write).expect("the end");
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).expect("the end");
+        ended.send(bytes).expect("the test waits");
+    });
+    let mut stream = connect(front.open(&[first]));
+    assert_eq!(rest(&stream), b"bye");
+    stream.write_all(b"later").expect("sent");
+    drop(stream);
+    assert_eq!(received.recv().expect("the end"), b"later");
+}
+
+#[test]
+fn an_endpoint_that_refuses_is_passed_over() {
+    let mut front = Front::new(Settings::default());
+    let unheard = [Unheard::new(), Unheard::new()];
+    let address = front.open(&[unheard[0].address, echo(), unheard[1].address]);
+    for _ in 0..20 {
+        assert_eq!(exchange(&connect(address), b"hello"), b"hello");
+    }
+    let stats = front.shared.endpoints();
+    assert!(stats.iter().any(|one| one.ejected_on > 0), "{stats:?}");
+}
+
+#[test]
+fn without_an_endpoint_the_client_is_reset() {
+    let mut front = Front::new(Settings::default());
+    let unheard = [Unheard::new(), Unheard::new()].map(|one| (one.address, one));
+    let addresses = [unheard[0].0, unheard[1].0];
+    for count in 0..=2 {
+        let endpoints = &addresses[..count];
+        let mut stream = connect(front.open(endpoints));
+        let error = stream.read(&mut [0; 1]).expect_err("a reset");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{endpoints:?}");
+    }
+    let failures = front.shared.counters();
+    let failures: u64 = failures.iter().map(|core| core.tcp.failures.value()).sum();
+    assert_eq!(failures, 3);
+}
+
+#[test]
+fn a_reset_by_one_side_ends_the_other() {
+    let mut front = Front::new(Settings::default());
+    let resetting = endpoint(|mut stream| {
+        stream.read_exact(&mut [0; 5]).expect("the request");
+        let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    });
+    let mut stream = connect(front.open(&[resetting]));
+    stream.write_all(b"hello").expect("sent");
+    // An end or a reset, but no wait.
+    assert!(matches!(stream.read(&mut [0; 1]), Ok(0) | Err(_)));
+}
+
+#[test]
+fn a_silent_connection_ends_and_a_busy_one_does_not() {
+    let settings = Settings {
+        tcp_idle_timeout: Duration::from_millis(700),
+        ..Settings::default()
+    };
+    let mut front = Front::new(settings);
+    let address = front.open(&[echo()]);
+    let silent = connect(address);
+    let watcher = thread::spawn(move || rest(&silent));
+    let busy = connect(address);
+    let mut exchanges = 0;
+    while !watcher.is_finished() {
+        assert_eq!(exchange(&busy, b"x"), b"x");
+        exchanges += 1;
+    }
+    assert!(exchanges > 10, "{exchanges}");
+    assert_eq!(watcher.join().expect("the end"), b"");
+    assert_eq!(exchange(&busy, b"x"), b"x");
+}
+
+#[test]
+fn ports_close_and_open_beside_those_that_stay() {
+    let mut front = Front::new(Settings::default());
+    let (stays, goes) = (front.open(&[echo()]), front.open(&[echo()]));
+    let (kept, ended) = (connect(stays), connect(goes));
+    assert_eq!(exchange(&kept, b"a"), b"a");
+    assert_eq!(exchange(&ended, b"a"), b"a");
+
+    let closed = front.routes.pop().expect("the second port");
+    assert!(front.publish().is_empty());
+    assert_eq!(rest(&ended), b"", "it was quiet");
+    assert_eq!(exchange(&kept, b"b"), b"b");
+
+    // It opens again at once, though a core may not have closed its socket yet.
+    front.routes.push(closed);
+    assert!(front.publish().is_empty());
+    assert_eq!(exchange(&connect(goes), b"c"), b"c");
+    assert_eq!(exchange(&kept, b"d"), b"d");
+}
+
+#[test]
+fn an_edit_leads_new_connections_elsewhere() {
+    let mut front = Front::new(Settings::default());
+    let named = |name: &'static [u8]| endpoint(move |mut one| drop(one.write_all(name)));
+    let address = front.open(&[echo()]);
+    let kept = connect(address);
+    assert_eq!(exchange(&kept, b"a"), b"a");
+
+    let (port, _) = front.routes.pop().expect("the port");
+    front.routes.push((port, route(port, &[named(b"new")])));
+    assert!(front.publish().is_empty());
+    assert_eq!(rest(&connect(address)), b"new");
+    assert_eq!(exchange(&kept, b"b"), b"b");
+}
+
+#[test]
+fn a_port_that_is_taken_is_reported_alone() {
+    let mut front = Front::new(Settings::default());
+    let open = front.open(&[echo()]);
+    let holder = TcpListener::bind((LOCALHOST, 0)).expect("a port");
+    let taken = Port::tcp(holder.local_addr().expect("its address").port());
+
+    let ports = [Port::tcp(open.port()), taken];
+    let failed = front.running.listeners.replace_ports(LOCALHOST, &ports);
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0].0, taken);
+    let why = failed[0].1.to_string();
+    assert!(
+        why.contains("listens there") && why.ends_with("or choose another port"),
+        "{why}"
+    );
+    assert_eq!(exchange(&connect(open), b"a"), b"a");
+}
+
+#[test]
+fn the_limit_of_connections_holds_for_ports_too() {
+    let settings = Settings {
+        max_connections_per_client: 2,
+        ..Settings::default()
+    };
+    let mut front = Front::new(settings);
+    let address = front.open(&[echo()]);
+    let kept = [connect(address), connect(address)];
+    for stream in &kept {
+        assert_eq!(exchange(stream, b"a"), b"a");
+    }
+    let mut third = connect(address);
+    assert!(
+        matches!(third.read(&mut [0; 1]), Err(error) if error.kind() == ErrorKind::ConnectionReset)
+    );
+}
+
+#[test]
+fn quiet_connections_do_not_hold_up_the_end() {
+    let mut front = Front::new(Settings::default());
+    let stream = connect(front.open(&[echo()]));
+    assert_eq!(exchange(&stream, b"a"), b"a");
+    front.signal.drain(Duration::from_secs(60));
+    assert_eq!(rest(&stream), b"");
+    assert!(front.running.join(Duration::from_secs(30)));
+}

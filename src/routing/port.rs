@@ -1,0 +1,83 @@
+//! Layer 4: ports whose connections are passed to a backend without a look at their bytes.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use super::{Backend, Origin, Policy};
+
+/// The protocol below the bytes of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    /// Connections.
+    Tcp,
+}
+
+/// A port that clients connect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Port {
+    /// The transport.
+    pub transport: Transport,
+    /// The number, from 1.
+    pub number: u16,
+}
+
+/// The treatment of the connections to a port.
+#[derive(Debug)]
+pub struct PortRoute {
+    /// The object that asks for the port.
+    pub origin: Origin,
+    /// The destination of its connections.
+    pub backend: Arc<Backend>,
+    /// The terms in place of the settings of the data plane.
+    pub policy: Policy,
+}
+
+/// The ports that are open, with their routes. Immutable: an edit makes a new one.
+#[derive(Clone, Debug, Default)]
+pub struct PortTable {
+    routes: BTreeMap<Port, Arc<PortRoute>>,
+}
+
+/// Operators read these words, and `explain` takes them.
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+        })
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.transport, self.number)
+    }
+}
+
+impl Port {
+    /// Returns the TCP port of this number.
+    pub fn tcp(number: u16) -> Self {
+        Self {
+            transport: Transport::Tcp,
+            number,
+        }
+    }
+}
+
+impl PortTable {
+    /// Returns the route of a port.
+    pub fn find(&self, port: Port) -> Option<&Arc<PortRoute>> {
+        self.routes.get(&port)
+    }
+
+    /// Returns all ports with their routes, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Port, &Arc<PortRoute>)> {
+        self.routes.iter().map(|(port, route)| (*port, route))
+    }
+}
+
+impl FromIterator<(Port, Arc<PortRoute>)> for PortTable {
+    fn from_iter<T: IntoIterator<Item = (Port, Arc<PortRoute>)>>(routes: T) -> Self {
+        Self {
+            routes: routes.into_iter().collect(),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Ports of layer 4: opened and closed with kubectl, in front of programs that users have.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    thread,
+    time::Duration,
+};
+
+use super::support::{Gatelet, backend, eventually, free_port, said};
+
+/// Starts an endpoint that sends back all that it receives, then the end. Returns its port.
+fn echo() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = listener.local_addr().expect("its address").port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let mut reading = stream.try_clone().expect("a copy");
+                let _ = std::io::copy(&mut reading, &mut stream);
+                let _ = stream.shutdown(Shutdown::Write);
+            });
+        }
+    });
+    port
+}
+
+/// Returns what a port sends back for a text; `None` unless it is open.
+fn echoed(port: u16, text: &str) -> Option<String> {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .ok()?;
+    stream.write_all(text.as_bytes()).ok()?;
+    stream.shutdown(Shutdown::Write).ok()?;
+    let mut all = String::new();
+    stream.read_to_string(&mut all).ok()?;
+    Some(all)
+}
+
+/// A Service with an annotation, and a slice with its endpoint.
+fn service(name: &str, annotation: &str, endpoint: u16) -> String {
+    let metadata = format!("metadata: {{name: {name}, annotations: {{{annotation}}}}}");
+    let service = backend::service(name, "");
+    let service = service.replace(&format!("metadata: {{name: {name}}}"), &metadata);
+    format!("{service}{}", backend::slice(name, &[endpoint]))
+}
+
+#[test]
+fn kubectl_opens_and_closes_ports() {
+    let gatelet = Gatelet::start();
+    let (first, second) = (free_port(), free_port());
+    let listen = format!("gatelet.dev/tcp-listen: \"{first}:80, {second}:main\"");
+    gatelet.apply(&service("echo", &listen, echo()));
+    for port in [first, second] {
+        eventually("the port is open", || {
+            (echoed(port, "hello")? == "hello").then_some(())
+        });
+    }
+
+    let ports = gatelet.status()["ports"].clone();
+    assert_eq!(ports[0]["object"], "Service default/echo", "{ports}");
+    assert_eq!(ports[0]["state"], "open", "{ports}");
+    assert_eq!(ports[1]["endpoints"][0]["health"], "ok", "{ports}");
+    let table = said(&gatelet.command(&["status"]));
+    assert!(
+        table.contains("Ports") && table.contains(&format!("tcp/{first}")),
+        "{table}"
+    );
+    let explained = said(&gatelet.command(&["explain", &format!("tcp://home:{first}")]));
+    let outcome = format!("tcp/{first}: passed to default/echo:80 (TCP), for Service default/echo");
+    assert!(explained.starts_with(&outcome), "{explained}");
+
+    // One of them closes; a connection to the other goes on.
+    let mut kept = TcpStream::connect(("127.0.0.1", second)).expect("a connection");
+    kept.write_all(b"a").expect("sent");
+    kept.read_exact(&mut [0; 1]).expect("the echo");
+    let listen = format!("gatelet.dev/tcp-listen={second}:main");
+    gatelet.kubectl(&["annotate", "--overwrite", "service/echo", &listen]);
+    eventually("the port is closed", || {
+        echoed(first, "hello").is_none().then_some(())
+    });
+    kept.write_all(b"b").expect("sent");
+    kept.read_exact(&mut [0; 1]).expect("the echo");
+
+    let metrics = gatelet.admin_page("/metrics").1;
+    let open = "gatelet_port_connections_open{transport=\"tcp\"} 1";
+    assert!(metrics.contains(open), "{metrics}");
+}
+
+#[test]
+fn ports_that_cannot_be_had_are_events() {
+    let gatelet = Gatelet::start();
+    let holder = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let taken = holder.local_addr().expect("its address").port();
+    let admin = gatelet.admin;
+    let listen = format!("gatelet.dev/tcp-listen: \"{admin}:80,{taken}:80,nothing\"");
+    gatelet.apply(&service("echo", &listen, echo()));
+
+    let expected = [
+        format!("port {admin} belongs to the admin server of gatelet"),
+        format!("cannot listen on 127.0.0.1:{taken}: "),
+        "\"nothing\" is not a port from 1 to 65535".to_owned(),
+    ];
+    let events = eventually("all three are Events", || {
+        let events = gatelet.kubectl(&["describe", "service", "echo"]);
+        expected
+            .iter()
+            .all(|one| events.contains(one))
+            .then_some(events)
+    });
+    for reason in ["PortTaken", "PortUnavailable", "InvalidAnnotation"] {
+        assert!(events.contains(reason), "{events}");
+    }
+
+    drop(holder);
+    eventually("the port is open once the other program has ended", || {
+        (echoed(taken, "hello")? == "hello").then_some(())
+    });
+    eventually("the finding is gone", || {
+        let findings = gatelet.status()["findings"].to_string();
+        (!findings.contains("PortUnavailable")).then_some(())
+    });
+}
+
+#[test]
+fn the_access_log_has_a_line_for_a_connection() {
+    let gatelet = Gatelet::configured("[log]\naccess = 1.0\n");
+    let port = free_port();
+    let listen = format!("gatelet.dev/tcp-listen: \"{port}:80\"");
+    gatelet.apply(&service("echo", &listen, echo()));
+    eventually("the port is open", || {
+        (echoed(port, "hello")? == "hello").then_some(())
+    });
+
+    let expected = [
+        format!("port=tcp/{port}"),
+        "received=5 sent=5".to_owned(),
+        "backend=default/echo:80".to_owned(),
+        "reason=\"closed\"".to_owned(),
+    ];
+    eventually("the line is there", || {
+        let log = gatelet.log();
+        let mut lines = log.lines();
+        let has_all = |line: &str| expected.iter().all(|part| line.contains(part));
+        lines.any(has_all).then_some(())
+    });
+}
