@@ -198,8 +198,8 @@ impl Limit {
         self.most.saturating_sub(self.counted(times, now).count())
     }
 
-    /// Returns the times that count. Those in the future were recorded by a wrong clock and count as
-    /// now.
+    /// Returns the times that count. Those in the future were recorded by a wrong clock and count
+    /// as now.
     fn counted(self, times: &[UnixSeconds], now: UnixSeconds) -> impl Iterator<Item = UnixSeconds> {
         let recent = times.iter().filter(move |time| **time > now - self.within);
         recent.map(move |time| (*time).min(now))
