@@ -83,13 +83,18 @@ async fn ask(
     let info = info.ok()?;
     context.time.witness(info.date);
 
-    // Another certificate may have been stored during the request.
-    let current = context.ledger.stored(&spec.id);
-    current.filter(|current| current.ari == stored.ari)?;
-
-    let before = context.ledger.state().suggestions.get(&*spec.id).cloned();
     let random = u64::from_le_bytes(stamp::random());
-    let now = Suggestion::take(before.as_ref(), info.value, random);
+    let (before, now) = {
+        let state = &mut *context.ledger.state();
+        // Another certificate may have been stored during the request.
+        let current = state.certificates.get(&*spec.id);
+        current.filter(|current| current.ari == stored.ari)?;
+
+        let before = state.suggestions.get(&*spec.id).cloned();
+        let now = Suggestion::take(before.as_ref(), info.value, random);
+        state.suggestions.insert(spec.id.to_string(), now.clone());
+        (before, now)
+    };
     if before.as_ref() != Some(&now) {
         // A failed write does no harm: the window is requested again.
         let batch = record::put(Batch::new(), &spec.id, &now);
@@ -104,8 +109,6 @@ async fn ask(
             let progress = &context.progress;
             progress.notify(&spec.id, NoticeReason::RenewalMoved, message);
         }
-        let suggestions = &mut context.ledger.state().suggestions;
-        suggestions.insert(spec.id.to_string(), now);
     }
 
     info.retry_after
