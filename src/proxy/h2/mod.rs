@@ -1,7 +1,10 @@
 //! HTTP/2 streams, for both sides (RFC 9113).
 
+mod outbox;
+
 use std::{
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
@@ -9,15 +12,27 @@ use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 use http_body::{Body, Frame};
 
+pub(super) use self::outbox::Outbox;
 use super::request::body::BodyError;
 
 /// Bytes that may wait to be sent on one stream, besides the piece that its sender holds.
 pub(super) const SEND_BUFFER: usize = 64 * 1024;
 
+/// The most bytes of the end of a body that are not worth counting.
+const SMALL: usize = 4 * 1024;
+
+/// A body whose pieces can be kept small.
+pub(super) trait Limited: Body<Data = Bytes, Error = BodyError> {
+    /// Limits the next pieces to about this many bytes, where their source allows that.
+    fn limit(&mut self, bytes: usize);
+}
+
 /// Sends a body as its stream takes it.
 #[derive(Debug)]
 pub(super) struct BodySender {
     stream: SendStream<Bytes>,
+    /// Counts what waits on the connection; `None` where nothing limits that.
+    outbox: Option<Rc<Outbox>>,
     waiting: Bytes,
     blocked: bool,
     progress: u64,
@@ -36,9 +51,10 @@ pub(super) enum Sent {
 
 impl BodySender {
     /// Creates the sender of a body on `stream`, whose head has been sent.
-    pub(super) fn new(stream: SendStream<Bytes>) -> Self {
+    pub(super) fn new(stream: SendStream<Bytes>, outbox: Option<Rc<Outbox>>) -> Self {
         Self {
             stream,
+            outbox,
             waiting: Bytes::new(),
             blocked: false,
             progress: 0,
@@ -57,16 +73,27 @@ impl BodySender {
 
     /// Resets the stream (RFC 9113 section 5.4.2).
     pub(super) fn reset(&mut self, reason: Reason) {
+        if let Some(outbox) = &self.outbox {
+            outbox.forget(self.stream.stream_id().into());
+        }
         self.stream.send_reset(reason);
     }
 
     /// Sends as much as possible now.
     pub(super) fn poll<B>(&mut self, cx: &mut Context<'_>, mut body: Pin<&mut B>) -> Poll<Sent>
     where
-        B: Body<Data = Bytes, Error = BodyError>,
+        B: Limited + Unpin,
     {
+        let id = u32::from(self.stream.stream_id());
         loop {
             if self.waiting.is_empty() {
+                if let Some(outbox) = &self.outbox {
+                    let Poll::Ready(room) = outbox.poll_room(cx, id) else {
+                        self.blocked = true;
+                        return self.stream.poll_reset(cx).map(|_reset| Sent::Gone);
+                    };
+                    body.limit(room);
+                }
                 self.blocked = false;
                 match body.as_mut().poll_frame(cx) {
                     Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
@@ -103,6 +130,11 @@ impl BodySender {
             let length = self.stream.capacity().min(self.waiting.len());
             let piece = self.waiting.split_to(length);
             let last = self.waiting.is_empty() && body.is_end_stream();
+            if let Some(outbox) = &self.outbox
+                && !(last && length <= SMALL)
+            {
+                outbox.add(id, length);
+            }
             match self.stream.send_data(piece, last) {
                 Ok(()) if last => return Poll::Ready(Sent::Whole),
                 Ok(()) => {}

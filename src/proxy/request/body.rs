@@ -25,6 +25,7 @@ use crate::proxy::{
     counters::Counters,
     deadline::Deadline,
     downstream::Downstream,
+    h2::Limited,
     upstream::{
         h1::{self, Connection, ResponseBody},
         h2,
@@ -194,6 +195,11 @@ impl RequestBody {
     }
 }
 
+/// Its pieces have a size of their own.
+impl Limited for RequestBody {
+    fn limit(&mut self, _bytes: usize) {}
+}
+
 impl http_body::Body for RequestBody {
     type Data = Bytes;
     type Error = BodyError;
@@ -350,6 +356,16 @@ impl Body {
         Self {
             source: Source::Relay(Box::new(relay)),
             ..Self::default()
+        }
+    }
+}
+
+impl Limited for Body {
+    fn limit(&mut self, bytes: usize) {
+        if let Source::Relay(relay) = &mut self.source
+            && let Received::H1(body) = &mut relay.from
+        {
+            body.limit(bytes);
         }
     }
 }

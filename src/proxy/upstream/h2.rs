@@ -187,7 +187,7 @@ impl Sender {
         let Ok((mut response, stream)) = self.0.send_request(request, empty) else {
             return Err(Failed::Unprocessed(body));
         };
-        let mut writer = (!empty).then(|| BodySender::new(stream));
+        let mut writer = (!empty).then(|| BodySender::new(stream, None));
 
         let received = std::future::poll_fn(|cx| {
             if let (Some(sending), Some(body)) = (&mut writer, &mut body) {

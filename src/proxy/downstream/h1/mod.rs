@@ -116,8 +116,9 @@ pub(crate) async fn serve(
 
     loop {
         let after = match connection.next(limits).await {
-            Next::Request(head) => connection.exchange(head).await,
-            Next::Refused(kind) => connection.refuse(kind).await,
+            // Boxed: an idle connection has no space reserved for these.
+            Next::Request(head) => Box::pin(connection.exchange(head)).await,
+            Next::Refused(kind) => Box::pin(connection.refuse(kind)).await,
             Next::End => After::Abort,
         };
         match after {
@@ -198,7 +199,6 @@ impl Connection {
         let expects = head.fields.contains(FieldName::Expect);
         self.transport.begin(head.version, head.length, expects);
 
-        // Boxed: an idle connection has no space reserved for this.
         let (worker, conn) = (self.worker.clone(), self.conn.clone());
         let downstream = Downstream::Http1(self.transport.clone());
         let mut handled = Box::pin(handle::handle(&worker, &conn, &head, downstream));
@@ -211,6 +211,7 @@ impl Connection {
             self.poll_gone(cx).map(|()| None)
         })
         .await;
+        // It is large, and the response may take long.
         drop(handled);
 
         match response {

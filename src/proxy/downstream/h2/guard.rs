@@ -20,6 +20,7 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::hpack::Targets;
+use crate::proxy::h2::Outbox;
 
 /// The connection preface of a client (RFC 9113 section 3.4).
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -35,6 +36,7 @@ const HEAD: usize = 9;
 // Frame types (RFC 9113 section 6).
 const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
 const WINDOW_UPDATE: u8 = 8;
 pub(super) const CONTINUATION: u8 = 9;
 
@@ -44,6 +46,8 @@ pub(super) struct Guard<I> {
     inner: I,
     traffic: Rc<Traffic>,
     frames: Frames,
+    /// The position in the frames that we send.
+    sent: Heads,
     targets: Targets,
     /// Bytes read before the protocol was known, and not passed on yet.
     first: Vec<u8>,
@@ -56,6 +60,7 @@ pub(super) struct Traffic {
     blocked: Cell<bool>,
     /// Counts writes.
     written: Cell<u64>,
+    pub(super) outbox: Rc<Outbox>,
 }
 
 impl Traffic {
@@ -104,6 +109,7 @@ impl<I> Guard<I> {
             inner,
             traffic,
             frames: Frames::new(),
+            sent: Heads::new(0),
             targets: Targets::new(),
             first,
         }
@@ -144,6 +150,12 @@ impl Heads {
         Some((kind, flags))
     }
 
+    /// Returns the stream of the frame whose head was complete last.
+    fn stream(&self) -> u32 {
+        let [.., a, b, c, d] = self.head;
+        u32::from_be_bytes([a, b, c, d]) & (u32::MAX >> 1)
+    }
+
     /// Returns the type of the frame whose payload contains the next byte.
     pub(super) fn kind(&self) -> u8 {
         self.head[3]
@@ -161,8 +173,11 @@ impl Frames {
     }
 
     /// Scans the next bytes. Returns false if the credit is used up.
-    fn scan(&mut self, mut bytes: &[u8]) -> bool {
+    fn scan(&mut self, mut bytes: &[u8], outbox: &Outbox) -> bool {
         while let Some((kind, flags)) = self.heads.next(&mut bytes) {
+            if kind == RST_STREAM {
+                outbox.forget(self.heads.stream());
+            }
             if self.is_idle(kind, flags) && !self.pay() {
                 return false;
             }
@@ -234,7 +249,10 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guard<I> {
         if this.targets.scan(&mut buf.filled_mut()[start..]) {
             tracing::debug!("request refused: fragment in target");
         }
-        if this.frames.scan(&buf.filled()[start..]) {
+        if this
+            .frames
+            .scan(&buf.filled()[start..], &this.traffic.outbox)
+        {
             return Poll::Ready(Ok(()));
         }
 
@@ -254,7 +272,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Guard<I> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.inner).poll_write(cx, bytes);
-        this.wrote(written)
+        this.wrote(written, [bytes].into_iter())
     }
 
     fn poll_write_vectored(
@@ -264,7 +282,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Guard<I> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.inner).poll_write_vectored(cx, slices);
-        this.wrote(written)
+        this.wrote(written, slices.iter().map(|slice| &**slice))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -282,12 +300,35 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Guard<I> {
 }
 
 impl<I> Guard<I> {
-    /// Notes a write.
-    fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    /// Notes a write of the first part of `slices`.
+    fn wrote<'b>(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        slices: impl Iterator<Item = &'b [u8]>,
+    ) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(n)) = &written {
             self.frames.paid(*n as u64);
+            let mut left = *n;
+            for slice in slices {
+                let (bytes, _unwritten) = slice.split_at(left.min(slice.len()));
+                left -= bytes.len();
+                self.note_sent(bytes);
+            }
         }
         self.traffic.note(written)
+    }
+
+    /// Takes what was written off the outbox. The content of a frame counts as written with its
+    /// head.
+    fn note_sent(&mut self, mut bytes: &[u8]) {
+        let outbox = &self.traffic.outbox;
+        while let Some((kind, _flags)) = self.sent.next(&mut bytes) {
+            match kind {
+                DATA => outbox.sent(self.sent.stream(), self.sent.skip),
+                RST_STREAM => outbox.forget(self.sent.stream()),
+                _ => {}
+            }
+        }
     }
 }
 

@@ -181,9 +181,10 @@ impl Connection {
         self.deadline.moved();
         let guard = StreamGuard::new(&self.streams);
         let (worker, conn) = (self.worker.clone(), self.conn.clone());
+        let outbox = self.traffic.outbox.clone();
         tokio::task::spawn_local(async move {
             let _guard = guard;
-            stream::serve(&worker, &conn, request, respond).await;
+            stream::serve(&worker, &conn, (request, respond), outbox).await;
         });
     }
 

@@ -16,7 +16,7 @@ use crate::proxy::{
     conn::ConnInfo,
     deadline::Deadline,
     downstream::Downstream,
-    h2::{BodySender, Sent, poll_frame},
+    h2::{BodySender, Outbox, Sent, poll_frame},
     request::{
         body::{Body, BodyError},
         fields::FieldName,
@@ -31,6 +31,7 @@ use crate::proxy::{
 pub(crate) struct Stream {
     respond: RefCell<SendResponse<Bytes>>,
     body: RefCell<RecvStream>,
+    outbox: Rc<Outbox>,
     /// The first data of the body, if it came with the head.
     first: RefCell<Option<Bytes>>,
     /// True while the client waits for 100 (Continue) before it sends the body.
@@ -41,13 +42,14 @@ pub(crate) struct Stream {
 pub(super) async fn serve(
     worker: &Rc<Worker>,
     conn: &Rc<ConnInfo>,
-    request: Request<RecvStream>,
-    respond: SendResponse<Bytes>,
+    (request, respond): (Request<RecvStream>, SendResponse<Bytes>),
+    outbox: Rc<Outbox>,
 ) {
     let (parts, body) = request.into_parts();
     let stream = Rc::new(Stream {
         respond: RefCell::new(respond),
         body: RefCell::new(body),
+        outbox,
         first: RefCell::default(),
         expects: Cell::new(false),
     });
@@ -129,7 +131,7 @@ impl Stream {
         if let Ok(stream) = sent
             && !empty
         {
-            send_body(worker, stream, &mut body).await;
+            send_body(worker, stream, self.outbox.clone(), &mut body).await;
         }
     }
 
@@ -179,11 +181,16 @@ impl Stream {
 
 /// Sends the body of a response. It ends with the stream reset if the body breaks off, or if the
 /// client takes nothing for too long (RFC 9113 section 5.4.2); the connection goes on.
-async fn send_body(worker: &Worker, stream: SendStream<Bytes>, body: &mut Body) {
+async fn send_body(
+    worker: &Worker,
+    stream: SendStream<Bytes>,
+    outbox: Rc<Outbox>,
+    body: &mut Body,
+) {
     let mut deadline = Deadline::new(&worker.deadlines);
     let latest = body.latest();
     let idle = body.idle().unwrap_or(worker.settings.stream_idle_timeout);
-    let mut sender = BodySender::new(stream);
+    let mut sender = BodySender::new(stream, Some(outbox));
 
     std::future::poll_fn(|cx| {
         let before = sender.progress();

@@ -24,6 +24,8 @@ pub(crate) struct ResponseBody {
     broken: Option<Broken>,
     persistent: bool,
     limits: Limits,
+    /// The most bytes of a read.
+    most: usize,
     rest: Option<Rest>,
 }
 
@@ -72,6 +74,7 @@ impl ResponseBody {
             broken: None,
             persistent: head.persistent,
             limits,
+            most: MAX_STEP,
             rest,
         }
     }
@@ -94,6 +97,11 @@ impl ResponseBody {
     /// Returns the connection for another protocol.
     pub(crate) fn into_stream(self) -> Option<Connection> {
         self.rest.is_none().then_some(self.connection)
+    }
+
+    /// Limits the next reads to this many bytes.
+    pub(crate) fn limit(&mut self, bytes: usize) {
+        self.most = bytes.clamp(1, MAX_STEP);
     }
 
     /// Returns true if the body is complete.
@@ -141,7 +149,7 @@ impl ResponseBody {
                 Some(left) => usize::try_from(left).unwrap_or(MAX_STEP).min(MAX_STEP),
                 None => self.connection.step,
             };
-            match ready!(self.connection.poll_receive(cx, room)) {
+            match ready!(self.connection.poll_receive(cx, room.min(self.most))) {
                 Ok(0) if self.body.end() => {}
                 Ok(0) => return Poll::Ready(Some(Err(Broken::Short))),
                 Ok(_) => {}

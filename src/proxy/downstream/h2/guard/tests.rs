@@ -10,11 +10,11 @@ fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
 /// Returns the number of copies of a frame that a connection accepts in one burst, up to 10,000;
 /// fed in pieces of `step` bytes.
 fn survives(frame: &[u8], step: usize) -> usize {
-    let mut frames = Frames::new();
-    assert!(frames.scan(PREFACE));
+    let (mut frames, outbox) = (Frames::new(), Outbox::default());
+    assert!(frames.scan(PREFACE, &outbox));
 
     for count in 0..10_000 {
-        if !frame.chunks(step).all(|piece| frames.scan(piece)) {
+        if !frame.chunks(step).all(|piece| frames.scan(piece, &outbox)) {
             return count;
         }
     }
@@ -43,4 +43,41 @@ fn what_carries_something_goes_on_for_ever() {
     // A ping for every two kilobytes, as clients send that measure their bandwidth.
     let mixed = [frame(0, 0, 2048), frame(6, 0, 8)].concat();
     assert_eq!(survives(&mixed, 1000), 10_000);
+}
+
+#[test]
+fn what_is_written_or_reset_no_longer_waits() {
+    const ADDED: usize = 70_000;
+    let client_resets = || {
+        let outbox = Outbox::default();
+        outbox.add(1, ADDED);
+        assert!(Frames::new().scan(&[PREFACE, &frame(RST_STREAM, 0, 4)].concat(), &outbox));
+        outbox
+    };
+    assert_eq!(client_resets().total(), 0);
+
+    for (frames, left) in [
+        (frame(DATA, 0, 16_384), ADDED - 16_384),
+        (
+            [frame(HEADERS, 4, 100), frame(DATA, 1, 10)].concat(),
+            ADDED - 10,
+        ),
+        (frame(RST_STREAM, 0, 4), 0),
+        (frame(6, 0, 8), ADDED),
+    ] {
+        for step in [1, 7, 9, 10, 5000] {
+            let mut guard = Guard::new(tokio::io::sink(), Vec::new(), Rc::default());
+            let outbox = guard.traffic.outbox.clone();
+            outbox.add(1, ADDED);
+
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            for piece in frames.chunks(step) {
+                let (first, second) = piece.split_at(piece.len() / 2);
+                let slices = [first, second].map(io::IoSlice::new);
+                let written = Pin::new(&mut guard).poll_write_vectored(&mut context, &slices);
+                assert!(matches!(written, Poll::Ready(Ok(n)) if n == piece.len()));
+            }
+            assert_eq!(outbox.total(), left, "pieces of {step}");
+        }
+    }
 }

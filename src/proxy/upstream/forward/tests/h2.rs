@@ -497,3 +497,69 @@ fn a_late_response_retires_its_connection() {
     assert_eq!(status(&get(&proxy)), "504");
     assert_eq!(status(&get(&proxy)), "200");
 }
+
+/// The parts of an HTTP/2 client that reads only when the test does.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a short payload");
+    let mut frame = length.to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// Reads frames until this many bytes of bodies have come.
+fn read_bodies(stream: &mut TcpStream, mut left: usize) {
+    const DATA: u8 = 0;
+    let mut payload = Vec::new();
+    while left > 0 {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).expect("a frame");
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        payload.resize(length, 0);
+        stream.read_exact(&mut payload).expect("its payload");
+        if head[3] == DATA {
+            left -= length;
+        }
+    }
+}
+
+#[test]
+fn many_unread_responses_take_about_as_much_memory_as_one() {
+    const STREAMS: u32 = 128;
+    const BODY: usize = 250_000;
+    let addr = backend(|_, mut stream| {
+        while !head(&mut stream).is_empty() {
+            let body = "x".repeat(BODY);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {BODY}\r\n\r\n");
+            let _ = stream.write_all((head + &body).as_bytes());
+        }
+    });
+    let proxy = to(&[addr]);
+
+    let mut stream = client(&proxy);
+    let large = (1_u32 << 30).to_be_bytes();
+    let window = [&[0, 4][..], &large].concat();
+    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    sent.extend(frame(4, 0, 0, &window));
+    sent.extend(frame(8, 0, 0, &large));
+    let head = [&[0x82, 0x86, 0x84, 0x01, 9][..], b"a.example"].concat();
+    for number in 0..STREAMS {
+        sent.extend(frame(1, 5, 2 * number + 1, &head));
+    }
+    stream.write_all(&sent).expect("requests");
+
+    // All that the proxy has taken from the backend waits in it, or in buffers of the kernel.
+    let taken = || {
+        let cores = proxy.shared.counters();
+        cores.iter().map(|core| core.bytes_out.value()).sum::<u64>()
+    };
+    let mut before = 0;
+    while taken() == 0 || taken() != before {
+        before = taken();
+        thread::sleep(Duration::from_millis(300));
+    }
+    assert!(before < 8_000_000, "{before} bytes wait");
+
+    read_bodies(&mut stream, STREAMS as usize * BODY);
+}
