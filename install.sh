@@ -115,12 +115,12 @@ describe() {
 # A service that does not become ready with the new files gets the old ones back.
 restart() {
   if step systemctl try-restart gatelet.service; then
-    for file in "$program" "$unit"; do
+    for file in "$program" "$unit" "$http" "$https"; do
       [ ! -e "$file.old" ] || step rm -f "$file.old"
     done
     return 0
   fi
-  for file in "$program" "$unit"; do
+  for file in "$program" "$unit" "$http" "$https"; do
     [ ! -e "$file.old" ] || step mv -f "$file.old" "$file"
   done
   step systemctl daemon-reload
@@ -130,7 +130,8 @@ restart() {
 
 install_all() {
   find_binary
-  for file in "$here/systemd/gatelet.service" "$here/configs/gatelet.toml"; do
+  for file in "$here/systemd/gatelet.service" "$here/systemd/gatelet-http.socket" \
+    "$here/systemd/gatelet-https.socket" "$here/configs/gatelet.toml"; do
     [ -f "$file" ] || fail "$file is missing: run this script from the folder that it came in"
   done
   check_binary
@@ -150,6 +151,8 @@ install_all() {
   fi
   place "$binary" "$program" 0755
   place "$here/systemd/gatelet.service" "$unit" 0644
+  place "$here/systemd/gatelet-http.socket" "$http" 0644
+  place "$here/systemd/gatelet-https.socket" "$https" 0644
   if [ -e "$config" ]; then
     echo "kept: $config"
   else
@@ -173,10 +176,10 @@ install_all() {
 uninstall_all() {
   if [ -e "$unit" ]; then
     if systemd_runs; then
-      step systemctl stop gatelet.service
+      step systemctl stop gatelet-http.socket gatelet-https.socket gatelet.service
     fi
-    [ "$staged" = yes ] || step systemctl disable gatelet.service
-    step rm -f "$unit"
+    [ "$staged" = yes ] || step systemctl disable gatelet-http.socket gatelet-https.socket gatelet.service
+    step rm -f "$unit" "$http" "$https"
     if systemd_runs; then
       step systemctl daemon-reload
     fi
@@ -236,6 +239,8 @@ fi
 program=$root/usr/local/bin/gatelet
 config=$root/etc/gatelet/gatelet.toml
 unit=$root/etc/systemd/system/gatelet.service
+http=${unit%/*}/gatelet-http.socket
+https=${unit%/*}/gatelet-https.socket
 state=$root/var/lib/gatelet
 man=$root/usr/local/share/man/man1
 bash=$root/usr/local/share/bash-completion/completions/gatelet

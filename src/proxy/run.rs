@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     convert::Infallible,
     io,
+    net::TcpListener,
     rc::Rc,
     sync::{Arc, mpsc},
     thread::JoinHandle,
@@ -61,17 +62,19 @@ pub fn cores(workers: usize) -> usize {
     }
 }
 
-/// Opens the listeners and starts a thread per core.
+/// Opens the listeners and starts a thread per core. Listeners at the address of a `held` socket,
+/// which the service manager keeps open across restarts, use that.
 pub fn start(
     settings: Settings,
     listeners: &[Listener],
+    held: Arc<[TcpListener]>,
     shared: Arc<Shared>,
     tls: Option<Arc<Server>>,
     drain: Drain,
 ) -> Result<Running, StartError> {
     let cores = cores(settings.workers);
     let settings = Arc::new(settings);
-    let open = Listeners::new(settings.clone(), shared.clone(), cores, drain.clone());
+    let open = Listeners::new(settings.clone(), shared.clone(), cores, held, drain.clone());
     open.replace(listeners)?;
 
     let connections = Connections::new(
@@ -143,7 +146,8 @@ async fn run(
                 let (listener, acceptor) = (listener.clone(), acceptor.clone());
                 loops.spawn_local(async move {
                     let drain = listener.signal.subscribe();
-                    listen::accept(socket, listener.bound, acceptor, drain).await;
+                    let (bound, held) = (listener.bound, listener.held);
+                    listen::accept(socket, bound, held, acceptor, drain).await;
                 });
             }
         }

@@ -63,6 +63,8 @@ pub struct Shared {
     pulses: Mutex<Vec<Arc<Pulse>>>,
     ejected: Mutex<HashMap<SocketAddr, Instant>>,
     conditions: Conditions,
+    /// True once the table has all objects.
+    ready: watch::Sender<bool>,
 }
 
 /// The state of one core. Created on its thread, inside its runtime.
@@ -123,6 +125,17 @@ impl Shared {
     /// reason.
     pub fn tls_failures(&self) -> watch::Receiver<u64> {
         self.conditions.changes()
+    }
+
+    /// Lets the listeners begin whose connections can wait. The others do not wait for it.
+    pub fn set_ready(&self) {
+        self.ready.send_replace(true);
+    }
+
+    /// Waits until the table has all objects.
+    pub(super) async fn ready(&self) {
+        // It fails only without a sender, which this is.
+        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
     }
 
     pub(super) fn condition(&self, key: EndpointKey) -> Arc<Condition> {

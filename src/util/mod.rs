@@ -11,6 +11,7 @@ pub mod memory;
 pub mod percent;
 pub mod port;
 pub mod setting;
+pub mod sockets;
 pub mod stamp;
 pub mod sync;
 pub mod terminal;

@@ -14,6 +14,10 @@ use super::support::{Folder, Gatelet, run, said};
 const PROGRAM: &str = "usr/local/bin/gatelet";
 const CONFIG: &str = "etc/gatelet/gatelet.toml";
 const UNIT: &str = "etc/systemd/system/gatelet.service";
+const SOCKETS: [&str; 2] = [
+    "etc/systemd/system/gatelet-http.socket",
+    "etc/systemd/system/gatelet-https.socket",
+];
 const STATE: &str = "var/lib/gatelet";
 const MAN: &str = "usr/local/share/man/man1";
 const COMPLETIONS: [&str; 3] = [
@@ -292,7 +296,7 @@ fn as_root_it_makes_the_user_and_enables_the_service() {
         user.ends_with(":/var/lib/gatelet:/usr/sbin/nologin"),
         "{user}"
     );
-    for line in ["enabled", "2", "gatelet", "gone"] {
+    for line in ["enabled", "4", "gatelet", "gone"] {
         assert!(lines.contains(&line), "{line} in {text}");
     }
 }
@@ -341,9 +345,14 @@ fn systemd_accepts_the_unit_and_finds_it_confined() {
         "gatelet.service",
         &unit.replace("/usr/local/bin/gatelet", program.to_str().expect("plain")),
     );
+    let sockets = SOCKETS.map(|socket| {
+        let text = fs::read_to_string(root.path().join(socket)).expect("text");
+        root.write(socket.rsplit('/').next().expect("a name"), &text)
+    });
     let output = Command::new("systemd-analyze")
         .args(["verify", "--man=no"])
         .arg(&unit)
+        .args(sockets)
         .output()
         .expect("systemd");
     // systemd only reports unknown settings.

@@ -34,6 +34,7 @@ mod floods;
 mod guards;
 mod h2spec;
 mod hangs;
+mod held_sockets;
 mod helm;
 mod install;
 mod k3s;

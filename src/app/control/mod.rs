@@ -195,6 +195,7 @@ impl ControlLoop {
         self.publish_ports(&mut output);
         self.publish(&mut output);
         self.ready.store(true, Ordering::Release);
+        self.publisher.shared.set_ready();
         tracing::info!("serving from the local copy until the cluster answers");
     }
 
@@ -320,6 +321,7 @@ impl ControlLoop {
         self.publish(&mut output);
         self.write_back(output);
         self.ready.store(true, Ordering::Release);
+        self.publisher.shared.set_ready();
     }
 
     /// Opens and closes ports. The findings of the same compile have those that cannot be opened.

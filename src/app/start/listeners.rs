@@ -1,7 +1,7 @@
 //! Starts the listeners of the data plane and of the mini cluster's API.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
     sync::Arc,
 };
 
@@ -16,7 +16,7 @@ use crate::{
     store::{Batch, Store},
     telemetry::AuditLog,
     tls,
-    util::{descriptors, drain::Drain},
+    util::{descriptors, drain::Drain, sockets},
 };
 
 /// Key of the API's certificates and token in the store.
@@ -53,6 +53,9 @@ pub(super) fn start_proxy(
         );
     }
 
+    let held: Arc<[TcpListener]> = sockets::held()
+        .map_err(RunError::start("the sockets of the service manager"))?
+        .into();
     let attempt = |http_port, https_port| {
         let listeners: Vec<Listener> = [
             (ListenerProtocol::Http, config.http, http_port),
@@ -69,20 +72,38 @@ pub(super) fn start_proxy(
         proxy::start(
             settings.clone(),
             &listeners,
+            held.clone(),
             shared.clone(),
             server_tls,
             drain.clone(),
         )
     };
 
-    match attempt(80, 443) {
+    let running = match attempt(80, 443) {
         Err(StartError::Listen {
             addr, denied: true, ..
         }) if config.http.is_none() || config.https.is_none() => {
             tracing::warn!(%addr, "not allowed to listen here: using ports 8080 and 8443 instead");
-            Ok(attempt(8080, 8443)?)
+            attempt(8080, 8443)?
         }
-        other => Ok(other?),
+        other => other?,
+    };
+
+    report_unused(&held, &running);
+    Ok(running)
+}
+
+/// Warns of sockets of the service manager that no listener uses.
+fn report_unused(held: &[TcpListener], running: &proxy::Running) {
+    let used = [ListenerProtocol::Http, ListenerProtocol::Https]
+        .map(|protocol| running.listeners.addresses(protocol))
+        .concat();
+    let held = held.iter().filter_map(|socket| socket.local_addr().ok());
+    for addr in held.filter(|addr| !used.contains(addr)) {
+        tracing::warn!(
+            %addr,
+            "no listener uses this socket of the service manager: connections to it only wait"
+        );
     }
 }
 

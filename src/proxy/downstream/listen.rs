@@ -27,6 +27,9 @@ const USER_TIMEOUT: Duration = Duration::from_secs(2_000_000);
 const BPF_RET: u16 = 0x06;
 /// The pause after the system ran out of descriptors: open ones have to close first.
 const PAUSE: Duration = Duration::from_millis(50);
+/// The longest time for which connections in a held socket wait for the table, such as while the
+/// API server of a cluster is away.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The reason why the data plane cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +96,17 @@ pub(crate) fn bind(
     Ok((bound, sockets))
 }
 
+/// Returns a socket per core for the queue of a socket that the service manager holds.
+pub(super) fn share(
+    held: &std::net::TcpListener,
+    cores: usize,
+    settings: &Settings,
+) -> Result<(SocketAddr, Vec<std::net::TcpListener>), StartError> {
+    prepare(&SockRef::from(held), settings)?;
+    let sockets: io::Result<Vec<_>> = (0..cores).map(|_| held.try_clone()).collect();
+    Ok((held.local_addr()?, sockets?))
+}
+
 /// Creates a socket. One for `[::]` accepts IPv4 too, whatever the system's default.
 fn socket(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
@@ -128,6 +142,15 @@ fn free(addr: SocketAddr, choose: &str) -> Result<(), StartError> {
 
 fn listen(addr: SocketAddr, settings: &Settings) -> Result<std::net::TcpListener, StartError> {
     let socket = socket(addr)?;
+    prepare(&socket, settings)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Sets the options of a socket that listens.
+fn prepare(socket: &Socket, settings: &Settings) -> io::Result<()> {
     // Accepted connections inherit both. The kernel detects clients that vanished; an HTTP/2 PING
     // would have to wait behind data that a slow client has yet to read.
     let idle = settings.client_idle_timeout.clamp(KEEPALIVE.0, KEEPALIVE.1);
@@ -135,18 +158,16 @@ fn listen(addr: SocketAddr, settings: &Settings) -> Result<std::net::TcpListener
     socket.set_tcp_keepalive(&keepalive)?;
     // The kernel drops data that a client does not acknowledge in time, even after we closed.
     socket.set_tcp_user_timeout(Some(settings.stream_idle_timeout.min(USER_TIMEOUT)))?;
-
-    socket.set_reuse_port(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    socket.set_nonblocking(true)
 }
 
-/// Accepts until the drain begins.
+/// Accepts until the drain begins. If the socket is `held` by the service manager, connections can
+/// wait in it: at the start until the table has all objects, and during the drain for the next
+/// process.
 pub(crate) async fn accept(
     socket: std::net::TcpListener,
     listener: Listener,
+    held: bool,
     acceptor: Acceptor,
     mut drain: Drain,
 ) {
@@ -158,6 +179,13 @@ pub(crate) async fn accept(
     let Ok(listener) = TcpListener::from_std(socket) else {
         return;
     };
+    if held {
+        tokio::select! {
+            () = acceptor.worker.shared.ready() => {}
+            () = tokio::time::sleep(PATIENCE) => {}
+            _ = drain.draining() => return,
+        }
+    }
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -173,6 +201,9 @@ pub(crate) async fn accept(
 
     // Idle connections close soon.
     acceptor.worker.deadlines.wake_all();
+    if held {
+        return;
+    }
 
     // Closing the listener would reset the connections that wait in it, so they are accepted first.
     // The filter drops new SYNs; clients retransmit them, to a closed port or to the successor.

@@ -28,6 +28,8 @@ pub struct Listeners {
     settings: Arc<Settings>,
     shared: Arc<Shared>,
     cores: usize,
+    /// Sockets that the service manager holds, for the listeners with their addresses.
+    held: Arc<[TcpListener]>,
     drain: Drain,
     open: watch::Sender<OpenListeners>,
     /// The listeners that were closed, as long as a core has a socket of theirs. Held while the
@@ -44,6 +46,8 @@ pub(crate) struct OpenListener {
     pub(crate) bound: Listener,
     /// A socket for each core, until that core takes it.
     sockets: Mutex<Vec<Option<TcpListener>>>,
+    /// True if the service manager holds the socket.
+    pub(crate) held: bool,
     /// Ends the listener, and its connections once they are idle.
     pub(crate) signal: drain::Signal,
 }
@@ -54,12 +58,14 @@ impl Listeners {
         settings: Arc<Settings>,
         shared: Arc<Shared>,
         cores: usize,
+        held: Arc<[TcpListener]>,
         drain: Drain,
     ) -> Self {
         Self {
             settings,
             shared,
             cores,
+            held,
             drain,
             open: watch::Sender::new(Arc::from([])),
             closing: Mutex::default(),
@@ -155,7 +161,14 @@ impl Listeners {
         let closing = closing.iter().filter_map(Weak::upgrade);
         let mut ours = before.iter().cloned().chain(closing);
         let is_ours = ours.any(|one| one.bound.address == requested.address);
-        let (address, sockets) = listen::bind(requested, self.cores, is_ours, &self.settings)?;
+        let held = self.held.iter().find(|held| {
+            let at = held.local_addr();
+            at.is_ok_and(|at| is_same(at, requested.address))
+        });
+        let (address, sockets) = match held {
+            Some(held) => listen::share(held, self.cores, &self.settings)?,
+            None => listen::bind(requested, self.cores, is_ours, &self.settings)?,
+        };
         let (signal, _drain) = drain::channel();
         Ok(Arc::new(OpenListener {
             requested,
@@ -164,6 +177,7 @@ impl Listeners {
                 ..requested
             },
             sockets: Mutex::new(sockets.into_iter().map(Some).collect()),
+            held: held.is_some(),
             signal,
         }))
     }
@@ -192,6 +206,13 @@ impl Listeners {
     pub(crate) fn subscribe(&self) -> watch::Receiver<OpenListeners> {
         self.open.subscribe()
     }
+}
+
+/// Returns true if a socket at one address is what a listener at the other one asks for: `[::]` and
+/// `0.0.0.0` both mean every address.
+fn is_same(socket: SocketAddr, listener: SocketAddr) -> bool {
+    let all = socket.ip().is_unspecified() && listener.ip().is_unspecified();
+    socket.port() == listener.port() && (all || socket.ip() == listener.ip())
 }
 
 impl OpenListener {

@@ -39,7 +39,8 @@ impl Front {
             workers: 2,
             ..settings
         };
-        let running = start(settings, &[], shared.clone(), None, drain).expect("no listener");
+        let running =
+            start(settings, &[], Arc::default(), shared.clone(), None, drain).expect("no listener");
         Self {
             running,
             shared,

@@ -82,7 +82,15 @@ impl Front {
                 address: "127.0.0.1:0".parse().unwrap(),
                 protocol,
             });
-        let running = start(settings, &listeners, shared.clone(), Some(tls), drain).unwrap();
+        let running = start(
+            settings,
+            &listeners,
+            Arc::default(),
+            shared.clone(),
+            Some(tls),
+            drain,
+        )
+        .unwrap();
         let [http, https] =
             listeners.map(|listener| running.listeners.addresses(listener.protocol)[0]);
         Self {
