@@ -1,17 +1,15 @@
 //! Keeps aggregated ClusterRoles and the ServiceAccounts `default` as the controllers of a real
 //! cluster do.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
 use super::wait;
 use crate::{
-    objects::{Key, Kind, Op, Proposal, Propose, ProposeError, RawObject, Revision, View, Watcher},
+    objects::{
+        Key, Kind, Op, Proposal, Propose, ProposeError, RawObject, Revision, Texts, View, Watcher,
+    },
     util::stamp,
 };
 
@@ -96,7 +94,7 @@ fn union(selectors: &[Value], own: &RawObject, roles: &[(Arc<RawObject>, Value)]
 }
 
 /// Returns true if a `meta.k8s.io/v1` LabelSelector selects these labels.
-fn selects(selector: &Value, labels: &BTreeMap<Box<str>, Box<str>>) -> bool {
+fn selects(selector: &Value, labels: &Texts) -> bool {
     let exact = selector["matchLabels"].as_object().into_iter().flatten();
     let exact = exact.into_iter().all(|(key, value)| {
         let found = labels.get(key.as_str());

@@ -1,11 +1,9 @@
 //! Label and field selectors.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
 use super::{registry::Resource, status::ApiError};
-use crate::objects::RawObject;
+use crate::objects::{RawObject, Texts};
 
 /// The label and field selectors of a list or watch. An empty one selects everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -100,7 +98,7 @@ impl Selector {
 }
 
 impl Requirement {
-    fn matches(&self, labels: &BTreeMap<Box<str>, Box<str>>) -> bool {
+    fn matches(&self, labels: &Texts) -> bool {
         let found = labels.get(self.key.as_str()).map(|value| &**value);
         let number = || found.and_then(|value| value.parse::<i64>().ok());
         match &self.op {

@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use crate::objects::{Change, Expired, Revision};
 
 /// The most changes that are kept for each kind.
-pub(super) const MAX_CHANGES: usize = 4096;
+pub(super) const MAX_CHANGES: usize = 1024;
 
-/// The most bytes of object bodies that are kept for each kind.
-pub(super) const MAX_BYTES: usize = 8 << 20;
+/// The most bytes of object bodies that are kept for each kind. A burst of statuses would otherwise
+/// keep the objects before it for as long as nothing else changes.
+pub(super) const MAX_BYTES: usize = 2 << 20;
 
 /// The last changes, oldest first. Watchers remember the place of a change: its sequence number in
 /// the whole history since the start.

@@ -168,8 +168,11 @@ async fn the_first_objects_are_created_once_and_stay_deleted() {
     let class = key(Kind::IngressClass, "gatelet");
     let made = first.get(&class).unwrap();
     assert_eq!(
-        made.meta.annotations["ingressclass.kubernetes.io/is-default-class"].as_ref(),
-        "true"
+        made.meta
+            .annotations
+            .get("ingressclass.kubernetes.io/is-default-class")
+            .map(|mark| &**mark),
+        Some("true")
     );
     assert_eq!(first.list(Kind::Namespace, None).items.len(), 4);
 

@@ -2,11 +2,11 @@
 //! prints the page for users (`docs/annotations.md`) from it. `peers` has the annotations of other
 //! controllers.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use super::{Reason, UnsupportedGuards};
 use crate::{
-    objects::EventType,
+    objects::{EventType, Texts},
     pki::{KeyType, RenewBefore},
     routing::{HostError, HostPattern, Protocol},
 };
@@ -438,9 +438,7 @@ pub(super) fn is_known(name: &str) -> bool {
 }
 
 /// Returns the decision of a Service about unsupported guards. An invalid value refuses.
-pub(super) fn guards_of_service(
-    annotations: &BTreeMap<Box<str>, Box<str>>,
-) -> Option<UnsupportedGuards> {
+pub(super) fn guards_of_service(annotations: &Texts) -> Option<UnsupportedGuards> {
     annotations
         .get("gatelet.dev/unsupported-guards")
         .map(|value| guards(value.trim()).unwrap_or_default())

@@ -11,10 +11,10 @@ mod row;
 mod traefik;
 mod values;
 
-use std::collections::BTreeMap;
-
 pub use row::{Meaning, Peer, Row, Scope};
 use values::Siblings;
+
+use crate::objects::Texts;
 
 /// The other controllers. Several may share a prefix.
 pub const PEERS: &[&Peer] = &[
@@ -90,9 +90,9 @@ pub(super) enum On {
 
 /// Reads the annotations of other controllers. On Services only those that close paths are kept,
 /// and only those of controllers that read them there.
-pub(super) fn read(annotations: &BTreeMap<Box<str>, Box<str>>, on: On) -> Box<[PeerAnnotation]> {
+pub(super) fn read(annotations: &Texts, on: On) -> Box<[PeerAnnotation]> {
     let mut found = Vec::new();
-    for (name, value) in annotations {
+    for (name, value) in annotations.iter() {
         if on == On::Ingress && super::annotations::is_known(name) {
             continue;
         }
@@ -109,12 +109,7 @@ pub(super) fn read(annotations: &BTreeMap<Box<str>, Box<str>>, on: On) -> Box<[P
 }
 
 /// Returns the meanings of one annotation, rarely more than one.
-fn meanings(
-    annotations: &BTreeMap<Box<str>, Box<str>>,
-    name: &str,
-    value: &str,
-    on: On,
-) -> Vec<Meaning> {
+fn meanings(annotations: &Texts, name: &str, value: &str, on: On) -> Vec<Meaning> {
     // Traefik accepts its names in upper and lower case.
     let lower = name.to_ascii_lowercase();
     let mut is_of_a_peer = false;

@@ -4,9 +4,12 @@
 //! Only the literal prefix of an expression is evaluated. Like ingress-nginx, [`Closed`] anchors an
 //! expression at the start and ignores case.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use crate::routing::{Closed, PathMatch, Route, path};
+use crate::{
+    objects::Texts,
+    routing::{Closed, PathMatch, Route, path},
+};
 
 /// Alternatives are expanded to at most this many prefixes.
 const MAX_PREFIXES: usize = 16;
@@ -31,7 +34,7 @@ const DECLARING: &[(&str, &[&str])] = &[
 const TRUE: &[&str] = &["1", "t", "T", "true", "True", "TRUE"];
 
 /// Returns true if the annotations of an Ingress turn its paths into regular expressions.
-pub(super) fn is_declared(annotations: &BTreeMap<Box<str>, Box<str>>) -> bool {
+pub(super) fn is_declared(annotations: &Texts) -> bool {
     DECLARING.iter().any(|(name, values)| {
         annotations.get(*name).is_some_and(|value| match values {
             [] => !value.trim().is_empty(),

@@ -9,12 +9,14 @@ mod note;
 pub mod raw;
 pub mod secret;
 pub mod slim;
+pub mod texts;
 pub mod traits;
 
 pub use change::{Event, EventNote, EventType, ObjectRef, StatusPatch, Write};
 pub use kind::{ISSUER_LABEL, Kind};
 pub use raw::{Key, Meta, ObjectError, RawObject};
 pub use secret::SecretPatch;
+pub use texts::Texts;
 pub use traits::{
     Change, Committed, Expired, Op, Proposal, Propose, ProposeError, Revision, Snapshot, View,
     Watcher, WriteBack,

@@ -1,12 +1,12 @@
 //! The raw object: its identity and metadata parsed once, the rest kept as the bytes that came.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 
 use super::{
-    ISSUER_LABEL, Kind,
+    ISSUER_LABEL, Kind, Texts,
     decode::{Problem, explain},
 };
 
@@ -59,10 +59,10 @@ pub struct Meta {
     pub deletion_timestamp: Box<str>,
     /// `metadata.labels`
     #[serde(deserialize_with = "nullable")]
-    pub labels: BTreeMap<Box<str>, Box<str>>,
+    pub labels: Texts,
     /// `metadata.annotations`
     #[serde(deserialize_with = "nullable")]
-    pub annotations: BTreeMap<Box<str>, Box<str>>,
+    pub annotations: Texts,
 }
 
 /// One object. `body` is its JSON as its source sent or stored it; slim views are decoded from it

@@ -14,10 +14,7 @@ use crate::{
 };
 
 fn labelled(pairs: &[(&str, &str)]) -> RawObject {
-    let labels = pairs
-        .iter()
-        .map(|(k, v)| ((*k).into(), (*v).into()))
-        .collect();
+    let labels = pairs.iter().map(|(k, v)| (*k, *v)).collect();
     let key = Key {
         kind: Kind::Secret,
         namespace: "n".into(),

@@ -1,8 +1,10 @@
 //! The values with which annotations have the meaning of their row. In doubt a guard guards.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::objects::Texts;
 
 /// Words for "no".
 const NO: &[&str] = &["false", "f", "0", "off", "no", "none", "disabled"];
@@ -93,7 +95,7 @@ type Predicate = fn(&str, &Siblings<'_>) -> bool;
 
 /// The other annotations of the object, under the same prefix.
 pub(super) struct Siblings<'a> {
-    pub(super) annotations: &'a BTreeMap<Box<str>, Box<str>>,
+    pub(super) annotations: &'a Texts,
     pub(super) prefix: &'a str,
 }
 
