@@ -4,6 +4,8 @@
 
 mod aggregate;
 mod defaults;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod index;
 mod rules;
 #[cfg(test)]

@@ -4,7 +4,9 @@
 use serde_json::Value;
 
 use super::{
+    manage::{self, Origin},
     merge,
+    registry::RESOURCES,
     reviews::CREATED,
     schema::{self, ContentType},
 };
@@ -89,5 +91,56 @@ pub fn patch(data: &[u8]) {
             patched, target,
             "a JSON patch is applied whole or not at all"
         );
+    }
+}
+
+/// Reads a kind and two applied objects, separated by a NUL byte, and applies one after the other as
+/// the same manager and as another one.
+pub fn apply(data: &[u8]) {
+    let Some((number, data)) = data.split_first() else {
+        return;
+    };
+    let resource = &RESOURCES[usize::from(*number) % RESOURCES.len()];
+    let mut applied = Vec::new();
+    for body in data.splitn(2, |byte| *byte == 0) {
+        let Ok(value) = schema::decode_applied(body, &mut Vec::new()) else {
+            return;
+        };
+        let fits = value["metadata"].is_object() && value["metadata"]["managedFields"].is_null();
+        if !fits || manage::check(resource, &value).is_err() {
+            return;
+        }
+        applied.push(value);
+    }
+
+    let origin = |manager: &str| Origin {
+        manager: manager.to_owned(),
+        resource,
+        subresource: None,
+    };
+    let content = |mut value: Value| {
+        if let Some(metadata) = value["metadata"].as_object_mut() {
+            metadata.remove("managedFields");
+        }
+        value
+    };
+    let (first, other) = (origin("first"), origin("other"));
+    let mut old: Option<Value> = None;
+    for applied in &applied {
+        let once = first.apply(old.as_ref(), applied, true);
+        let once = once.expect("force knows no conflicts");
+        let again = first.apply(Some(&once), applied, false);
+        let again = again.expect("a manager has no conflict with itself");
+        assert_eq!(
+            content(again),
+            content(once.clone()),
+            "it is applied already"
+        );
+
+        // The same values are no conflict, whoever owns them.
+        let shared = other.apply(Some(&once), applied, false);
+        let shared = shared.expect("equal values are no conflict");
+        assert_eq!(content(shared.clone()), content(once.clone()));
+        old = Some(shared);
     }
 }

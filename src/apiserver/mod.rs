@@ -18,6 +18,7 @@ mod discovery;
 mod endpoints;
 mod escalate;
 mod events;
+mod flows;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod garbage;
@@ -35,6 +36,7 @@ mod registry;
 mod request;
 mod response;
 mod reviews;
+mod root_ca;
 pub(crate) mod schema;
 mod selector;
 mod server;

@@ -18,6 +18,7 @@ use super::{
     api::Api,
     audit::Peer,
     authenticate::{self, Auth, Certified},
+    flows::Flows,
     request::MAX_BODY,
     response::{self, Body},
     status::ApiError,
@@ -113,6 +114,7 @@ pub async fn serve(
 
     let acceptor = Arc::new(Acceptor {
         api,
+        flows: Arc::default(),
         tls: TlsAcceptor::from(Arc::new(tls)),
         drain,
     });
@@ -124,6 +126,7 @@ pub async fn serve(
 /// Accepts connections and authenticates their requests.
 struct Acceptor {
     api: Arc<Api>,
+    flows: Arc<Flows>,
     tls: TlsAcceptor,
     drain: Drain,
 }
@@ -142,6 +145,7 @@ async fn accept(listener: TcpListener, acceptor: Arc<Acceptor>, max_connections:
             api.finish_namespaces(),
             api.expire_events(),
             api.collect_garbage(),
+            api.publish_root_ca(),
             access::keep_aggregated(api.propose.clone(), api.view.clone()),
             access::keep_accounts(api.propose.clone(), api.view.clone()),
         )
@@ -259,6 +263,11 @@ impl Acceptor {
         let (head, body) = request.into_parts();
         let Some(user) = self.api.authenticate(certified, &head.headers) else {
             return response::error(&ApiError::unauthorized());
+        };
+
+        // Before the body: those that wait take no memory for theirs.
+        let Ok(_seat) = self.flows.seat(&user.name).await else {
+            return response::error(&ApiError::too_many("requests"));
         };
 
         match tokio::time::timeout(TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {

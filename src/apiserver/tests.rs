@@ -22,6 +22,7 @@ mod garbage;
 mod listener;
 mod reads;
 mod reviews;
+mod root_ca;
 mod units;
 mod watches;
 mod writes;

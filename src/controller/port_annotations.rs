@@ -1,6 +1,6 @@
 //! The annotations of Services that ask for ports.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 use crate::{objects::RawObject, routing::Port};
 
@@ -56,7 +56,7 @@ impl fmt::Display for Target {
 impl PortAnnotations {
     /// Takes the annotations about ports from a Service; `None` if there are none.
     pub(super) fn of(object: &RawObject) -> Option<Box<Self>> {
-        let annotations: &BTreeMap<Box<str>, Box<str>> = &object.meta.annotations;
+        let annotations = &object.meta.annotations;
         let values: Box<[_]> = [TCP_LISTEN]
             .into_iter()
             .filter_map(|name| Some((name, annotations.get(name)?.clone())))
