@@ -95,7 +95,7 @@ pub fn patch(data: &[u8]) {
 }
 
 /// Reads a kind and two applied objects, separated by a NUL byte, and applies one after the other as
-/// the same manager and as another one.
+/// the same manager, and each as a further one.
 pub fn apply(data: &[u8]) {
     let Some((number, data)) = data.split_first() else {
         return;
@@ -124,9 +124,10 @@ pub fn apply(data: &[u8]) {
         }
         value
     };
-    let (first, other) = (origin("first"), origin("other"));
+    let first = origin("first");
     let mut old: Option<Value> = None;
-    for applied in &applied {
+
+    for (round, applied) in applied.iter().enumerate() {
         let once = first.apply(old.as_ref(), applied, true);
         let once = once.expect("force knows no conflicts");
         let again = first.apply(Some(&once), applied, false);
@@ -138,6 +139,7 @@ pub fn apply(data: &[u8]) {
         );
 
         // The same values are no conflict, whoever owns them.
+        let other = origin(&format!("other {round}"));
         let shared = other.apply(Some(&once), applied, false);
         let shared = shared.expect("equal values are no conflict");
         assert_eq!(content(shared.clone()), content(once.clone()));

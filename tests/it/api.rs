@@ -114,7 +114,8 @@ fn a_watch_from_before_the_history_has_to_list_again() {
     ]);
     let watch = |at: &str| {
         format!(
-            "/api/v1/namespaces/default/configmaps?watch=1&timeoutSeconds=1&resourceVersion={at}"
+            "/api/v1/namespaces/default/configmaps?watch=1&timeoutSeconds=1&resourceVersion={at}\
+             &fieldSelector=metadata.name%3Done"
         )
     };
     assert_eq!(
@@ -135,7 +136,9 @@ fn a_watch_from_before_the_history_has_to_list_again() {
 
     let list = gatelet.kubectl(&["get", "--raw", "/api/v1/namespaces/default/configmaps"]);
     let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
-    assert_eq!(list["items"][0]["metadata"]["resourceVersion"], *at);
+    let mut items = list["items"].as_array().expect("a list").iter();
+    let one = items.find(|object| object["metadata"]["name"] == "one");
+    assert_eq!(one.expect("stored")["metadata"]["resourceVersion"], *at);
 
     let now = list["metadata"]["resourceVersion"]
         .as_str()

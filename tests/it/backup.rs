@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use super::support::{Gatelet, backend::Backend, control_plane::ControlPlane, run};
+use super::support::{Gatelet, backend::Backend, control_plane::ControlPlane, eventually, run};
 
 /// Returns the outcome of a command with its arguments, as text.
 fn outcome(output: &Output) -> (Option<i32>, String) {
@@ -51,6 +51,11 @@ fn a_running_gatelet_is_restored_on_another_device() {
     );
     gatelet.kubectl(&["create", "secret", "generic", "s", "--from-literal=a=b"]);
     gatelet.kubectl(&["create", "namespace", "shop"]);
+
+    eventually("what every namespace has", || {
+        let made = gatelet.kubectl(&["get", "sa,cm", "-n", "shop", "-o", "name"]);
+        (made.lines().count() == 2).then_some(())
+    });
 
     let running = backup(&gatelet, "running");
     let mode = std::fs::metadata(&running).unwrap().permissions().mode();

@@ -145,7 +145,10 @@ fn helm_installs_upgrades_rolls_back_and_uninstalls() {
         "name",
     ];
     // Helm never deletes the objects of hooks.
-    assert_eq!(helm.gatelet.kubectl(&left).trim(), "configmap/web-before");
+    assert_eq!(
+        helm.gatelet.kubectl(&left),
+        "configmap/kube-root-ca.crt\nconfigmap/web-before\n"
+    );
 
     eventually("it is not served any more", || {
         (helm.gatelet.status_of("web.example.com", "/") == 404).then_some(())
