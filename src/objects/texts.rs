@@ -1,16 +1,17 @@
-//! The labels or annotations of an object. Each of many thousand objects has them, and most have few.
+//! The labels or annotations of an object. Many thousand objects have them, and most have few.
 
 use std::{borrow::Borrow, collections::BTreeMap};
 
 use serde::{Deserialize, Deserializer};
 
-/// Texts by names, in the order of the names. One entry takes 32 bytes and its texts, where a node of
-/// a `BTreeMap` has room for eleven.
+/// Texts by names, in the order of the names. One entry takes 32 bytes and its texts, where a node
+/// of a `BTreeMap` has room for eleven.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Texts(Box<[(Box<str>, Box<str>)]>);
 
 impl Texts {
     /// Returns the text of a name.
+    #[allow(clippy::borrowed_box, reason = "callers clone the text, as from a map")]
     pub fn get<N: Borrow<str> + ?Sized>(&self, name: &N) -> Option<&Box<str>> {
         let name: &str = name.borrow();
         let place = self

@@ -46,6 +46,7 @@ mod malformed;
 mod manifests;
 mod policy;
 mod protobuf;
+mod restarts;
 mod smoke;
 mod sockets;
 mod store;
