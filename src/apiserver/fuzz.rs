@@ -94,8 +94,8 @@ pub fn patch(data: &[u8]) {
     }
 }
 
-/// Reads a kind and two applied objects, separated by a NUL byte. Applies one after the other as the
-/// same manager, and each as a further one.
+/// Reads a kind and two applied objects, separated by a NUL byte. Applies one after the other as
+/// the same manager, and each as a further one.
 pub fn apply(data: &[u8]) {
     let Some((number, data)) = data.split_first() else {
         return;
