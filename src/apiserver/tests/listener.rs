@@ -8,7 +8,10 @@ use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tokio_rustls::TlsConnector;
 
 use super::*;
@@ -168,4 +171,49 @@ fn the_identity_follows_the_addresses_of_the_node() {
     );
     assert_ne!(moved, first);
     assert!(!format!("{moved:?}").contains("KEY"));
+}
+
+/// Sends a request whose body never ends, and returns the head of the response.
+async fn half_a_request(addr: SocketAddr, connector: TlsConnector, token: String) -> String {
+    let stream = TcpStream::connect(addr).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut stream = connector.connect(name, stream).await.unwrap();
+    let head = format!(
+        "POST /api/v1/namespaces HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\n\
+         content-length: 9\r\n\r\n{{"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+
+    let mut response = vec![0; 1024];
+    let length = stream.read(&mut response).await.unwrap();
+    String::from_utf8_lossy(&response[..length]).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_one_user_is_refused_with_a_time_to_wait() {
+    let listener = listener().await;
+    let token = token(&listener.identity);
+    let mut roots = RootCertStore::empty();
+    let ca = CertificateDer::from_pem_slice(listener.identity.ca_pem().as_bytes());
+    roots.add(ca.unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(tls::provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let connector = TlsConnector::from(Arc::new(config));
+
+    // More than are handled and wait, fewer than there are connections.
+    let mut requests = tokio::task::JoinSet::new();
+    for _number in 0..200 {
+        let (connector, token) = (connector.clone(), token.clone());
+        requests.spawn(half_a_request(listener.running.addr, connector, token));
+    }
+    let refused = requests.join_next().await.unwrap().unwrap();
+    assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
+    assert!(refused.contains("\r\nretry-after: 1\r\n"), "{refused}");
+    assert!(
+        refused.contains("\"reason\":\"TooManyRequests\""),
+        "{refused}"
+    );
 }
