@@ -17,8 +17,8 @@ mod write_queue;
 pub use backup::{BackupError, RestoreError, backup, objects_of_backup, restore};
 pub use certificates::{IssuersError, check_issuers};
 pub use commands::{
-    CheckFinding, CheckReason, CheckReport, Device, ExposeError, ExposeTls, Exposure, KindReport,
-    NewUser, NewUserError, ReadError, Written, check, device, expose, new_user,
+    CheckFinding, CheckReason, CheckReport, Device, Entrance, ExposeError, ExposeTls, Exposure,
+    KindReport, NewUser, NewUserError, ReadError, Written, check, device, expose, new_user,
 };
 pub use files::{kubeconfig_path, root_path};
 pub use start::{RunError, run};

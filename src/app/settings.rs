@@ -3,12 +3,14 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr, UdpSocket},
+    sync::Arc,
 };
 
 use super::certificates::issuers::Issuers;
 use crate::{
     config::{Config, Listen},
     controller,
+    objects::NamedConfigMaps,
     proxy::{Settings, settings::AccessLog},
     telemetry,
 };
@@ -65,8 +67,20 @@ pub(super) fn controller(
         aliases: issuers.aliases(),
         default_issuer: issuers.default().map(Into::into),
         own_ports,
+        tcp_services: config.tcp_services.as_deref().and_then(object_name),
         unsupported_guards: config.unsupported_guards,
     }
+}
+
+/// Returns the ConfigMaps that the settings name.
+pub(super) fn config_maps(config: &Config) -> NamedConfigMaps {
+    NamedConfigMaps::new(config.tcp_services.as_deref().and_then(object_name))
+}
+
+/// Splits `namespace/name`.
+fn object_name(text: &str) -> Option<(Arc<str>, Arc<str>)> {
+    let (namespace, name) = text.split_once('/')?;
+    Some((namespace.into(), name.into()))
 }
 
 /// Returns the ports of gatelet's own listeners, with what listens there. `http` and `https` are

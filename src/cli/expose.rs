@@ -9,29 +9,40 @@ use serde_json::{Value, json};
 
 use super::{Failure, Output, StateFlags, render, yaml};
 use crate::{
-    app::{self, ExposeError, ExposeTls, Exposure},
+    app::{self, Entrance, ExposeError, ExposeTls, Exposure},
     config::{Config, Flags},
 };
 
 /// The host comes first: after `--tls` it would be the value of that.
-pub(super) const USAGE: &str = "gatelet expose <HOST> --to <ADDR:PORT> [OPTIONS]";
+pub(super) const USAGE: &str = "gatelet expose <HOST> --to <ADDR:PORT> [OPTIONS]\n       \
+gatelet expose --tcp <PORT> --to <ADDR:PORT> [OPTIONS]";
 
 pub(super) const EXAMPLES: &str = "Examples:
   gatelet expose app.example.com --to 127.0.0.1:3000 --tls auto
   gatelet expose app.example.com --to 192.168.1.20:8080 --path /api
+  gatelet expose --tcp 1883 --to 192.168.1.7:1883
   gatelet expose '*.example.com' --to 127.0.0.1:3000 --dry-run -o yaml > app.yaml";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ExposeArguments {
     /// Host of the requests, or *.SUFFIX
-    host: String,
+    #[arg(required_unless_present = "tcp", conflicts_with = "tcp")]
+    host: Option<String>,
+    /// TCP port that is passed through, instead of a host
+    #[arg(
+        long,
+        value_name = "PORT",
+        value_parser = clap::value_parser!(u16).range(1..),
+        conflicts_with_all = ["path", "tls", "issuer"]
+    )]
+    tcp: Option<u16>,
     /// Address of the backend; 127.0.0.1 and [::1] are this device
     #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     to: SocketAddr,
     /// Path prefix
     #[arg(long, default_value = "/")]
     path: String,
-    /// Name of the objects [default: host and path, with dashes]
+    /// Name of the objects [default: host and path, or the port, with dashes]
     #[arg(long)]
     name: Option<String>,
     /// Namespace of the objects
@@ -101,21 +112,27 @@ pub(super) fn run(arguments: ExposeArguments) -> Result<(), Failure> {
     };
     let config = Config::load(&flags).map_err(super::usage)?;
 
+    let tls = match (arguments.issuer, arguments.tls) {
+        (Some(issuer), _) => ExposeTls::Issued(issuer),
+        (None, Some(Tls::Auto)) => {
+            let default = config.default_issuer.clone();
+            ExposeTls::Issued(default.unwrap_or_else(|| "letsencrypt".to_owned()))
+        }
+        (None, Some(Tls::Redirect)) => ExposeTls::Required,
+        (None, None) => ExposeTls::Optional,
+    };
     let exposure = Exposure {
-        host: arguments.host,
-        path: arguments.path,
+        entrance: match arguments.tcp {
+            Some(port) => Entrance::Tcp(port),
+            None => Entrance::Host {
+                host: arguments.host.unwrap_or_default(),
+                path: arguments.path,
+                tls,
+            },
+        },
         to: arguments.to,
         name: arguments.name,
         namespace: arguments.namespace,
-        tls: match (arguments.issuer, arguments.tls) {
-            (Some(issuer), _) => ExposeTls::Issued(issuer),
-            (None, Some(Tls::Auto)) => {
-                let default = config.default_issuer.clone();
-                ExposeTls::Issued(default.unwrap_or_else(|| "letsencrypt".to_owned()))
-            }
-            (None, Some(Tls::Redirect)) => ExposeTls::Required,
-            (None, None) => ExposeTls::Optional,
-        },
     };
 
     if arguments.dry_run {
@@ -143,8 +160,12 @@ pub(super) fn run(arguments: ExposeArguments) -> Result<(), Failure> {
         && let Err(error) = TcpStream::connect_timeout(&exposure.to, Duration::from_secs(1))
     {
         eprintln!(
-            "note: nothing answers on {} yet ({error}): requests get 502 until it does",
-            exposure.to
+            "note: nothing answers on {} yet ({error}): {} until it does",
+            exposure.to,
+            match exposure.entrance {
+                Entrance::Host { .. } => "requests get 502",
+                Entrance::Tcp(_) => "connections are reset",
+            }
         );
     }
 

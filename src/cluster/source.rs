@@ -4,14 +4,19 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::objects::{Change, Event, Kind, RawObject, View};
+use crate::objects::{Change, Event, Kind, NamedConfigMaps, View};
 
-/// Follows one kind (only those ConfigMaps that describe issuers): sends a reset with all objects,
+/// Follows one kind, of ConfigMaps only those that are selected: sends a reset with all objects,
 /// then each change, and another reset whenever it fell behind. Ends when `events` is closed.
-pub async fn follow(view: Arc<dyn View>, kind: Kind, events: mpsc::Sender<Event>) {
+pub async fn follow(
+    view: Arc<dyn View>,
+    kind: Kind,
+    named: NamedConfigMaps,
+    events: mpsc::Sender<Event>,
+) {
     loop {
         let mut snapshot = view.list(kind, None);
-        snapshot.items.retain(|object| is_followed(object));
+        snapshot.items.retain(|object| named.selects(object));
         let reset = Event::Reset(kind, snapshot.items);
         if events.send(reset).await.is_err() {
             return;
@@ -21,7 +26,7 @@ pub async fn follow(view: Arc<dyn View>, kind: Kind, events: mpsc::Sender<Event>
             continue;
         };
         while let Ok(change) = watcher.next().await {
-            if events.send(event(change)).await.is_err() {
+            if events.send(event(change, &named)).await.is_err() {
                 return;
             }
         }
@@ -35,14 +40,10 @@ pub async fn follow(view: Arc<dyn View>, kind: Kind, events: mpsc::Sender<Event>
 
 /// Turns a change into an event. An object that lost the label it is selected by is deleted, as in
 /// a watch with a selector.
-fn event(change: Change) -> Event {
-    if change.deleted || !is_followed(&change.object) {
+fn event(change: Change, named: &NamedConfigMaps) -> Event {
+    if change.deleted || !named.selects(&change.object) {
         Event::Delete(change.object.key.clone())
     } else {
         Event::Apply(change.object)
     }
-}
-
-fn is_followed(object: &RawObject) -> bool {
-    object.key.kind != Kind::ConfigMap || object.is_issuer()
 }

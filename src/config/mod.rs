@@ -85,6 +85,8 @@ pub struct Config {
     pub classless: bool,
     /// `namespace/service:port` for requests that no rule matches.
     pub default_backend: Option<String>,
+    /// `namespace/name` of the ConfigMap that maps TCP ports to Services.
+    pub tcp_services: Option<String>,
     /// Redirect to HTTPS for hosts under `spec.tls`.
     pub ssl_redirect: bool,
     /// `Strict-Transport-Security` for hosts under `spec.tls`.
@@ -137,6 +139,7 @@ impl Default for Config {
             classes: Vec::new(),
             classless: false,
             default_backend: None,
+            tcp_services: None,
             ssl_redirect: true,
             hsts: None,
             unsupported_guards: UnsupportedGuards::Refuse,
@@ -223,6 +226,16 @@ impl Config {
             if !is_backend {
                 let message = format!("{backend:?} is not of the form namespace/service:port");
                 return Err(wrong("default_backend", message));
+            }
+        }
+
+        if let Some(map) = &self.tcp_services {
+            let is_name = map
+                .split_once('/')
+                .is_some_and(|(namespace, name)| !namespace.is_empty() && !name.is_empty());
+            if !is_name {
+                let message = format!("{map:?} is not of the form namespace/name");
+                return Err(wrong("tcp_services", message));
             }
         }
 

@@ -1,6 +1,6 @@
 //! Facts: the parts of each object that a compile needs, in the smallest form.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use super::{
     CertificateSource, Secretive, UnsupportedGuards, annotations,
@@ -12,7 +12,10 @@ use crate::{
     objects::{
         Key, ObjectError, ObjectRef, RawObject,
         secret::{self, ISSUER_NAME, MANAGED, Owner, WRITTEN},
-        slim::{EndpointSlice, Ingress, IngressClass, IngressSpec, Secret, Service, ServicePort},
+        slim::{
+            ConfigMap, EndpointSlice, Ingress, IngressClass, IngressSpec, Secret, Service,
+            ServicePort,
+        },
     },
     routing::EndpointId,
 };
@@ -84,6 +87,14 @@ pub(super) struct SliceAddress {
     /// The identity of the object behind it, if the slice names one.
     pub(super) id: Option<EndpointId>,
     pub(super) zone: Option<Arc<str>>,
+}
+
+/// A ConfigMap that maps ports to Services.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ConfigMapFact {
+    pub(super) about: ObjectRef,
+    pub(super) created: Box<str>,
+    pub(super) data: BTreeMap<Box<str>, Box<str>>,
 }
 
 #[derive(Debug)]
@@ -234,6 +245,17 @@ impl SliceFact {
             ports,
             endpoints: endpoints.into(),
         }))
+    }
+}
+
+impl ConfigMapFact {
+    pub(super) fn read(object: &RawObject) -> Result<Self, ObjectError> {
+        let map: ConfigMap = object.view()?;
+        Ok(Self {
+            about: object.reference(),
+            created: object.meta.creation_timestamp.clone(),
+            data: map.data,
+        })
     }
 }
 

@@ -101,6 +101,8 @@ reasons! {
     InvalidIssuer,
     /// A path or its type is not valid.
     InvalidPath,
+    /// An entry of a ConfigMap with ports is not valid.
+    InvalidPort,
     /// The certificate or key in a Secret cannot be used.
     InvalidSecret,
     /// A different rule has the same host and path.

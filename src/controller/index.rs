@@ -277,7 +277,7 @@ impl Index {
         touched.default_route |= has_default_backend && !changes.services.is_empty();
         let (before, now) = (&self.ports.services, &self.objects.with_ports);
         let has_ports = |service| before.contains(service) || now.contains(service);
-        touched.ports |= changes.services.iter().any(has_ports);
+        touched.ports |= changes.port_maps || changes.services.iter().any(has_ports);
         for service in &changes.services {
             let users = dependencies.users_of_service(service);
             touched.ingresses.extend(users.cloned());

@@ -7,7 +7,7 @@
 //! paths that are regular expressions. The steps: `classes` decides which Ingresses are served,
 //! `ingress` compiles one to a `compiled` result, `guards` closes what is guarded, `hosts`
 //! assembles the rules of a host, `backends` keeps what routes share, `endpoints` resolves and
-//! diagnoses Services, `ports` compiles layer 4 from `port_annotations`, and `certificates` merges
+//! diagnoses Services, `ports` compiles layer 4, and `certificates` merges
 //! what Ingresses claim. `index` composes them, and `dependencies` tells it which parts a change
 //! touches.
 
@@ -30,6 +30,7 @@ mod objects;
 mod output;
 pub mod peers;
 mod port_annotations;
+mod port_entries;
 mod ports;
 mod regex;
 mod resolve;

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Finding, Reason, Settings,
-    facts::{ClassFact, IngressFact, IsStored, SecretFact, ServiceFact, SliceFact},
+    facts::{ClassFact, ConfigMapFact, IngressFact, IsStored, SecretFact, ServiceFact, SliceFact},
 };
 use crate::{
     objects::{Event, EventType, Key, Kind, ObjectError, RawObject},
@@ -47,6 +47,8 @@ pub(super) struct Objects {
     /// The Services with annotations about ports.
     pub(super) with_ports: BTreeSet<Name>,
     pub(super) secrets: HashMap<Name, SecretFact>,
+    /// The ConfigMaps of the settings that map ports to Services.
+    pub(super) config_maps: BTreeMap<Name, ConfigMapFact>,
     /// True if the source does not show Secrets: an unknown one may exist.
     pub(super) secrets_refused: bool,
     /// Findings about objects that cannot be decoded.
@@ -65,6 +67,8 @@ pub(super) struct Changes {
     /// Services whose slices changed.
     pub(super) endpoints: BTreeSet<Name>,
     pub(super) secrets: BTreeSet<Name>,
+    /// True if a ConfigMap with ports changed.
+    pub(super) port_maps: bool,
     /// True if the source began or ceased to refuse Secrets.
     pub(super) secrets_refused: bool,
     /// True if the set of undecodable objects changed.
@@ -83,6 +87,7 @@ impl Objects {
             services: HashMap::new(),
             with_ports: BTreeSet::new(),
             secrets: HashMap::new(),
+            config_maps: BTreeMap::new(),
             secrets_refused: false,
             undecodable: BTreeMap::new(),
             slices: HashMap::new(),
@@ -183,6 +188,13 @@ impl Objects {
                 let fact = SliceFact::read(object, &self.settings.node)?;
                 self.put_slice(&name, fact, changes);
             }
+            Kind::ConfigMap if self.settings.is_port_map(&name) => {
+                let fact = ConfigMapFact::read(object)?;
+                if self.config_maps.get(&name) != Some(&fact) {
+                    self.config_maps.insert(name, fact);
+                    changes.port_maps = true;
+                }
+            }
             Kind::Secret => {
                 let fact = SecretFact::read(object, &self.is_stored)?;
                 self.secrets.insert(name.clone(), fact);
@@ -224,13 +236,15 @@ impl Objects {
                 }
             }
             Kind::EndpointSlice => self.put_slice(&name, None, changes),
+            Kind::ConfigMap => {
+                changes.port_maps |= self.config_maps.remove(&name).is_some();
+            }
             Kind::Secret => {
                 if self.secrets.remove(&name).is_some() {
                     changes.secrets.insert(name);
                 }
             }
             Kind::Namespace
-            | Kind::ConfigMap
             | Kind::Endpoints
             | Kind::Node
             | Kind::Event
@@ -295,8 +309,8 @@ impl Objects {
             Kind::Service => self.services.keys().map(key).collect(),
             Kind::EndpointSlice => self.slices.keys().map(key).collect(),
             Kind::Secret => self.secrets.keys().map(key).collect(),
+            Kind::ConfigMap => self.config_maps.keys().map(key).collect(),
             Kind::Namespace
-            | Kind::ConfigMap
             | Kind::Endpoints
             | Kind::Node
             | Kind::Event

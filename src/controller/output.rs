@@ -49,8 +49,17 @@ pub struct Settings {
     pub default_issuer: Option<Box<str>>,
     /// The ports of gatelet's own listeners, which no object can have, with what listens there.
     pub own_ports: BTreeMap<u16, &'static str>,
+    /// Namespace and name of the ConfigMap that maps TCP ports to Services.
+    pub tcp_services: Option<(Arc<str>, Arc<str>)>,
     /// Applies to guards that are not supported, unless the object decides.
     pub unsupported_guards: UnsupportedGuards,
+}
+
+impl Settings {
+    /// Returns true if a ConfigMap maps ports to Services.
+    pub(super) fn is_port_map(&self, name: &(Arc<str>, Arc<str>)) -> bool {
+        self.tcp_services.as_ref() == Some(name)
+    }
 }
 
 /// The treatment of paths with an unsupported guard: an annotation that restricts who may come in.

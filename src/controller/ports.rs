@@ -1,4 +1,4 @@
-//! Compiles the ports of layer 4: what Services ask for by annotations becomes a port table.
+//! Compiles the ports of layer 4: what Services and ConfigMaps ask for becomes a port table.
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
@@ -8,13 +8,12 @@ use std::{
 use super::{
     Finding, Reason,
     backends::Backends,
-    facts::ServiceFact,
     objects::{Name, Objects},
-    port_annotations::{Ask, PortAnnotations, Target},
+    port_entries::{EntryError, MapEntry, Target, port},
 };
 use crate::{
     objects::{EventType, Key, Kind, ObjectRef},
-    routing::{Backend, Origin, Policy, Port, PortRoute, PortTable, Protocol},
+    routing::{Origin, Policy, Port, PortRoute, PortTable, Protocol, ProxyVersion},
 };
 
 /// The most ports. Each takes a socket on each core.
@@ -27,42 +26,51 @@ pub(super) struct CompiledPorts {
     /// The object behind each port.
     pub(super) owners: BTreeMap<Port, ObjectRef>,
     pub(super) findings: Vec<Finding>,
-    /// The Services that ask for a port, whether they have it or not.
+    /// The Services that ports are for, whether these are open or not.
     pub(super) services: BTreeSet<Name>,
+}
+
+/// One object's statement that it needs a port.
+struct Claim<'a> {
+    about: &'a ObjectRef,
+    field: String,
+    port: u16,
+    service: Name,
+    target: Target,
+    accepts_proxy: bool,
+    sends_proxy: Option<ProxyVersion>,
 }
 
 /// Compiles all ports. Of two objects that ask for the same one, the older has it.
 pub(super) fn compile(objects: &Objects, backends: &mut Backends) -> CompiledPorts {
-    let mut compiled = CompiledPorts {
-        services: objects.with_ports.clone(),
-        ..CompiledPorts::default()
-    };
-    let asking = objects.with_ports.iter().filter_map(|name| {
+    let services = objects.with_ports.iter().filter_map(|name| {
         let fact = objects.services.get(name)?;
-        Some((name, fact, &**fact.asks.as_ref()?))
+        let created = &fact.asks.as_ref()?.created;
+        Some((&**created, reference(name, &fact.uid)))
     });
-    let mut asking: Vec<(&Name, &ServiceFact, &PortAnnotations)> = asking.collect();
-    asking.sort_by_key(|(name, _, asks)| (&asks.created, *name));
+    let maps = objects.config_maps.values();
+    let maps = maps.map(|fact| (&*fact.created, fact.about.clone()));
+    let mut asking: Vec<(&str, ObjectRef)> = services.chain(maps).collect();
+    asking.sort_unstable();
 
-    let mut routes = BTreeMap::new();
-    for (name, fact, asks) in asking {
-        let mut service = Service {
-            name,
-            fact,
-            compiled: &mut compiled,
-            objects,
-        };
-        for (field, ask) in asks.read() {
-            match ask {
-                Ok(ask) => service.open(&field, &ask, &mut routes, backends),
-                Err(error) => {
-                    service.warn(Reason::InvalidAnnotation, &field, error.to_string());
-                }
-            }
+    let mut compiler = Compiler {
+        compiled: CompiledPorts {
+            services: objects.with_ports.clone(),
+            ..CompiledPorts::default()
+        },
+        routes: BTreeMap::new(),
+        objects,
+        backends,
+    };
+    for (_, about) in &asking {
+        match about.key.kind {
+            Kind::ConfigMap => compiler.config_map(about),
+            _ => compiler.service(about),
         }
     }
 
-    compiled.table = Arc::new(routes.into_iter().collect());
+    let mut compiled = compiler.compiled;
+    compiled.table = Arc::new(compiler.routes.into_iter().collect());
     compiled
 }
 
@@ -82,99 +90,160 @@ impl CompiledPorts {
     }
 }
 
-/// A Service that asks for ports.
-struct Service<'a> {
-    name: &'a Name,
-    fact: &'a ServiceFact,
-    compiled: &'a mut CompiledPorts,
+struct Compiler<'a> {
+    compiled: CompiledPorts,
+    routes: BTreeMap<Port, Arc<PortRoute>>,
     objects: &'a Objects,
+    backends: &'a mut Backends,
 }
 
-impl Service<'_> {
-    /// Adds the route of a port, unless the port cannot be had.
-    fn open(
-        &mut self,
-        field: &str,
-        ask: &Ask,
-        routes: &mut BTreeMap<Port, Arc<PortRoute>>,
-        backends: &mut Backends,
-    ) {
-        let Some(number) = self.resolve(&ask.target) else {
-            let message = format!(
-                "Service {} has no TCP port {}: port {} is not opened",
-                self.name.1, ask.target, ask.port.number
-            );
-            return self.warn(Reason::UnknownPort, field, message);
+impl Compiler<'_> {
+    /// Opens the ports that the annotations of a Service ask for.
+    fn service(&mut self, about: &ObjectRef) {
+        let name = (about.key.namespace.clone(), about.key.name.clone());
+        let fact = self.objects.services.get(&name);
+        let Some(asks) = fact.and_then(|fact| fact.asks.as_ref()) else {
+            return;
         };
-        if let Some(holder) = self.objects.settings.own_ports.get(&ask.port.number) {
-            let message = format!("port {} belongs to {holder} of gatelet", ask.port.number);
-            return self.warn(Reason::PortTaken, field, message);
-        }
 
-        let is_full = routes.len() >= MAX_PORTS;
-        match routes.entry(ask.port) {
-            Entry::Vacant(_) if is_full => {
-                let message = format!("gatelet opens at most {MAX_PORTS} ports");
-                self.warn(Reason::PortUnavailable, field, message);
-            }
-            Entry::Vacant(free) => {
-                free.insert(Arc::new(PortRoute {
-                    origin: Origin {
-                        namespace: self.name.0.clone(),
-                        name: self.name.1.clone(),
-                        field: field.into(),
-                    },
-                    backend: self.backend(backends, number),
-                    policy: Policy::default(),
-                }));
-                self.compiled.owners.insert(ask.port, self.reference());
-            }
-            Entry::Occupied(taken) => {
-                let origin = &taken.get().origin;
-                let message = format!(
-                    "port {} belongs to the older Service {}/{}",
-                    ask.port.number, origin.namespace, origin.name
-                );
-                self.warn(Reason::PortTaken, field, message);
+        let asked = asks.read();
+        for (field, entry) in asked.entries {
+            match entry {
+                Ok(entry) => self.open(Claim {
+                    about,
+                    field,
+                    port: entry.listen,
+                    service: name.clone(),
+                    target: entry.target,
+                    accepts_proxy: asked.accepts_proxy,
+                    sends_proxy: asked.sends_proxy,
+                }),
+                Err(error) => {
+                    self.warn(about, Reason::InvalidAnnotation, &field, error.to_string());
+                }
             }
         }
     }
 
-    fn backend(&self, backends: &mut Backends, number: u16) -> Arc<Backend> {
-        backends.get(self.name, number, Protocol::Tcp)
+    /// Opens the ports of a ConfigMap that maps them to Services.
+    fn config_map(&mut self, about: &ObjectRef) {
+        let name = (about.key.namespace.clone(), about.key.name.clone());
+        let Some(fact) = self.objects.config_maps.get(&name) else {
+            return;
+        };
+
+        for (key, value) in &fact.data {
+            let field = format!("data[{key}]");
+            let number = port(key).ok_or_else(|| EntryError::NotPort(key.to_string()));
+            let entry = number.and_then(|number| Ok((number, value.parse::<MapEntry>()?)));
+            match entry {
+                Ok((port, entry)) => {
+                    let service: Name = ((*entry.namespace).into(), (*entry.service).into());
+                    self.compiled.services.insert(service.clone());
+                    self.open(Claim {
+                        about,
+                        field,
+                        port,
+                        service,
+                        target: entry.target,
+                        accepts_proxy: entry.accepts_proxy,
+                        sends_proxy: entry.sends_proxy,
+                    });
+                }
+                Err(error) => self.warn(about, Reason::InvalidPort, &field, error.to_string()),
+            }
+        }
+    }
+
+    /// Adds the route of a port, unless the port cannot be had.
+    fn open(&mut self, claim: Claim<'_>) {
+        let port = Port::tcp(claim.port);
+        match self.route(&claim) {
+            Ok(route) => {
+                self.routes.insert(port, Arc::new(route));
+                self.compiled.owners.insert(port, claim.about.clone());
+            }
+            Err((reason, message)) => self.warn(claim.about, reason, &claim.field, message),
+        }
+    }
+
+    /// Returns the route of a port, or why there is none.
+    fn route(&mut self, claim: &Claim<'_>) -> Result<PortRoute, (Reason, String)> {
+        let (number, service) = (claim.port, &claim.service);
+        let target = self.resolve(claim)?;
+        if let Some(holder) = self.objects.settings.own_ports.get(&number) {
+            let message = format!("port {number} belongs to {holder} of gatelet");
+            return Err((Reason::PortTaken, message));
+        }
+
+        let is_full = self.routes.len() >= MAX_PORTS;
+        if let Entry::Occupied(taken) = self.routes.entry(Port::tcp(number)) {
+            let (kind, origin) = (taken.get().kind, &taken.get().origin);
+            let holder = format!("{kind} {}/{}", origin.namespace, origin.name);
+            let message = format!("port {number} belongs to the older {holder}");
+            return Err((Reason::PortTaken, message));
+        }
+        if is_full {
+            let message = format!("gatelet opens at most {MAX_PORTS} ports");
+            return Err((Reason::PortUnavailable, message));
+        }
+
+        let key = &claim.about.key;
+        Ok(PortRoute {
+            kind: key.kind.name(),
+            origin: Origin {
+                namespace: key.namespace.clone(),
+                name: key.name.clone(),
+                field: claim.field.as_str().into(),
+            },
+            accepts_proxy: claim.accepts_proxy,
+            sends_proxy: claim.sends_proxy,
+            backend: self.backends.get(service, target, Protocol::Tcp),
+            policy: Policy::default(),
+        })
     }
 
     /// Returns the number of the Service's port.
-    fn resolve(&self, target: &Target) -> Option<u16> {
-        let ports = &self.fact.ports;
-        let found = match target {
+    fn resolve(&self, claim: &Claim<'_>) -> Result<u16, (Reason, String)> {
+        let (namespace, name) = &claim.service;
+        let Some(fact) = self.objects.services.get(&claim.service) else {
+            let message = format!("Service {namespace}/{name} does not exist");
+            return Err((Reason::UnknownService, message));
+        };
+
+        let ports = &fact.ports;
+        let found = match &claim.target {
             // An ExternalName needs no ports.
-            Target::Number(number) if self.fact.external.is_some() => return Some(*number),
+            Target::Number(number) if fact.external.is_some() => return Ok(*number),
             Target::Number(number) => ports.iter().find(|port| port.port == *number),
             Target::Name(name) => ports.iter().find(|port| port.name == *name),
         };
-        found.map(|port| port.port)
+        found.map(|port| port.port).ok_or_else(|| {
+            let (target, port) = (&claim.target, claim.port);
+            let message = format!("Service {name} has no TCP port {target}: {port} is not opened");
+            (Reason::UnknownPort, message)
+        })
     }
 
-    fn reference(&self) -> ObjectRef {
-        ObjectRef {
-            key: Key {
-                kind: Kind::Service,
-                namespace: self.name.0.clone(),
-                name: self.name.1.clone(),
-            },
-            uid: self.fact.uid.clone(),
-        }
-    }
-
-    fn warn(&mut self, reason: Reason, field: &str, message: String) {
+    fn warn(&mut self, about: &ObjectRef, reason: Reason, field: &str, message: String) {
         let finding = Finding {
-            about: self.reference(),
+            about: about.clone(),
             severity: EventType::Warning,
             reason,
             field: field.into(),
             message: message.into(),
         };
         self.compiled.findings.push(finding);
+    }
+}
+
+fn reference(service: &Name, uid: &str) -> ObjectRef {
+    ObjectRef {
+        key: Key {
+            kind: Kind::Service,
+            namespace: service.0.clone(),
+            name: service.1.clone(),
+        },
+        uid: uid.into(),
     }
 }

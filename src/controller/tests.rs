@@ -37,6 +37,7 @@ fn settings() -> Settings {
         aliases: Default::default(),
         default_issuer: None,
         own_ports: [(443, "the HTTPS listener")].into(),
+        tcp_services: Some(("default".into(), "tcp-services".into())),
         unsupported_guards: UnsupportedGuards::default(),
     }
 }

@@ -1,7 +1,7 @@
 //! A real cluster as a source of objects: lists one kind in pages, then watches it, and recovers
 //! from everything that can go wrong between.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -21,7 +21,7 @@ use super::{
     unread::Unread,
 };
 use crate::{
-    objects::{Event, Kind, RawObject},
+    objects::{Event, Key, Kind, NamedConfigMaps, RawObject},
     util::{backoff::Backoff, percent, stamp},
 };
 
@@ -87,10 +87,22 @@ struct Line<'a> {
 /// Follows one kind: sends a reset with all objects, then each change, and another reset whenever
 /// changes were lost. Ends when `events` is closed. While the kind cannot be read, `unread` says
 /// why.
-pub async fn follow(client: Client, kind: Kind, events: mpsc::Sender<Event>, unread: Unread) {
+pub async fn follow(
+    client: Client,
+    kind: Kind,
+    named: NamedConfigMaps,
+    events: mpsc::Sender<Event>,
+    unread: Unread,
+) {
+    let selected = Selected {
+        kind,
+        named,
+        known: HashSet::new(),
+    };
     let mut follower = Follower {
         client,
         kind,
+        selected,
         events,
         backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(10)),
         unread,
@@ -122,6 +134,7 @@ enum LastLogged {
 struct Follower {
     client: Client,
     kind: Kind,
+    selected: Selected,
     events: mpsc::Sender<Event>,
     backoff: Backoff,
     unread: Unread,
@@ -133,14 +146,14 @@ struct Follower {
 impl Follower {
     /// Lists, then watches until the kind has to be listed again.
     async fn round(&mut self) -> WatchError {
-        let mut version = match list(&self.client, self.kind, &self.events).await {
+        let mut version = match list(&self.client, &mut self.selected, &self.events).await {
             Ok(version) => version,
             Err(error) => return error,
         };
         self.succeeded();
 
         loop {
-            let url = watch_url(self.kind, &version);
+            let url = watch_url(&self.selected, &version);
             let opened = timeout(REQUEST_TIMEOUT, open(&self.client, &url)).await;
             let body = match opened.unwrap_or(Err(WatchError::Timeout)) {
                 Ok(body) => body,
@@ -156,7 +169,7 @@ impl Follower {
             self.succeeded();
 
             let began = Instant::now();
-            match watch(self.kind, body, &mut version, &self.events).await {
+            match watch(&mut self.selected, body, &mut version, &self.events).await {
                 // The server ended the watch as planned: continue from the last version.
                 Ok(()) => {}
                 Err(
@@ -245,14 +258,19 @@ impl Follower {
 /// Lists all objects and sends them as a reset. Returns the version to watch from.
 async fn list(
     client: &Client,
-    kind: Kind,
+    selected: &mut Selected,
     events: &mpsc::Sender<Event>,
 ) -> Result<String, WatchError> {
+    let kind = selected.kind;
     let mut objects = Vec::new();
     let mut next = String::new();
 
     loop {
-        let mut url = format!("{}?limit={PAGE}{}", paths::collection(kind), selector(kind));
+        let mut url = format!(
+            "{}?limit={PAGE}{}",
+            paths::collection(kind),
+            selected.selector()
+        );
         if !next.is_empty() {
             url.push_str(&format!("&continue={}", percent::encode(&next)));
         }
@@ -266,10 +284,12 @@ async fn list(
             page.items
                 .unwrap_or_default()
                 .into_iter()
-                .filter_map(|item| read(kind, item)),
+                .filter_map(|item| read(kind, item))
+                .filter(|object| selected.named.selects(object)),
         );
 
         if page.metadata.next.is_empty() {
+            selected.reset(&objects);
             events
                 .send(Event::Reset(kind, objects))
                 .await
@@ -391,32 +411,32 @@ async fn data(body: &mut Body) -> Result<Option<Bytes>, WatchError> {
     }
 }
 
-fn watch_url(kind: Kind, version: &str) -> String {
+fn watch_url(selected: &Selected, version: &str) -> String {
     format!(
         "{}?watch=true&allowWatchBookmarks=true&resourceVersion={version}&timeoutSeconds={}{}",
-        paths::collection(kind),
+        paths::collection(selected.kind),
         WATCH.as_secs(),
-        selector(kind)
+        selected.selector()
     )
 }
 
 /// Reads a watch until the server ends it.
 async fn watch(
-    kind: Kind,
+    selected: &mut Selected,
     body: Body,
     version: &mut String,
     events: &mpsc::Sender<Event>,
 ) -> Result<(), WatchError> {
     let mut lines = Lines::of(body);
     while let Some(line) = lines.next().await? {
-        apply(kind, line, version, events).await?;
+        apply(selected, line, version, events).await?;
     }
     Ok(())
 }
 
 /// Sends the event of one line of a watch, and advances `version`.
 async fn apply(
-    kind: Kind,
+    selected: &mut Selected,
     line: &[u8],
     version: &mut String,
     events: &mpsc::Sender<Event>,
@@ -445,7 +465,7 @@ async fn apply(
             });
         }
         // An unreadable object must not stop the others; its next change may be readable.
-        _ => match (read(kind, object), change) {
+        _ => match (read(selected.kind, object), change) {
             (None, _) => return Ok(()),
             (Some(object), "DELETED") => {
                 object.meta.resource_version.as_ref().clone_into(version);
@@ -458,10 +478,13 @@ async fn apply(
         },
     };
 
-    events
-        .send(event)
-        .await
-        .map_err(|_closed| WatchError::Closed)
+    match selected.take(event) {
+        Some(event) => events
+            .send(event)
+            .await
+            .map_err(|_closed| WatchError::Closed),
+        None => Ok(()),
+    }
 }
 
 /// Parses an object, without the members that gatelet never reads: these are half of its size.
@@ -495,13 +518,54 @@ fn read(kind: Kind, object: &RawValue) -> Option<Arc<RawObject>> {
         .map(Arc::new)
 }
 
-/// Restricts a kind to the objects that gatelet needs, so that it uses no right to others: Secrets
-/// with certificates, and ConfigMaps with issuers ([`crate::objects::ISSUER_LABEL`]).
-fn selector(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Secret => "&fieldSelector=type%3Dkubernetes.io%2Ftls",
-        Kind::ConfigMap => "&labelSelector=gatelet.dev%2Fissuer%3Dtrue",
-        _ => "",
+/// The objects of a kind that gatelet follows.
+struct Selected {
+    kind: Kind,
+    named: NamedConfigMaps,
+    /// The ConfigMaps that are followed. A selector cannot name some of them and find others by
+    /// their label, so if any are named, the server sends all.
+    known: HashSet<Key>,
+}
+
+impl Selected {
+    /// Restricts a kind to the objects that gatelet needs, so that it uses no right to others:
+    /// Secrets with certificates, and ConfigMaps with issuers
+    /// ([`ISSUER_LABEL`](crate::objects::ISSUER_LABEL)), unless others are named.
+    fn selector(&self) -> &'static str {
+        match self.kind {
+            Kind::Secret => "&fieldSelector=type%3Dkubernetes.io%2Ftls",
+            Kind::ConfigMap if self.named.is_empty() => {
+                "&labelSelector=gatelet.dev%2Fissuer%3Dtrue"
+            }
+            _ => "",
+        }
+    }
+
+    /// Notes the objects of a list.
+    fn reset(&mut self, objects: &[Arc<RawObject>]) {
+        if self.kind == Kind::ConfigMap {
+            self.known = objects.iter().map(|object| object.key.clone()).collect();
+        }
+    }
+
+    /// Returns the event that a change is for the objects that are followed.
+    fn take(&mut self, event: Event) -> Option<Event> {
+        if self.kind != Kind::ConfigMap {
+            return Some(event);
+        }
+        match event {
+            Event::Apply(object) if self.named.selects(&object) => {
+                self.known.insert(object.key.clone());
+                Some(Event::Apply(object))
+            }
+            // It may have lost the label.
+            Event::Apply(object) => {
+                let known = self.known.remove(&object.key);
+                known.then(|| Event::Delete(object.key.clone()))
+            }
+            Event::Delete(key) => self.known.remove(&key).then_some(Event::Delete(key)),
+            other => Some(other),
+        }
     }
 }
 
@@ -550,4 +614,56 @@ async fn collect(mut body: Body, limit: usize) -> Result<Vec<u8>, WatchError> {
         }
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config_map(name: &str, label: &str) -> Arc<RawObject> {
+        let body = serde_json::json!({
+            "metadata": {
+                "name": name, "namespace": "n", "labels": {"gatelet.dev/issuer": label},
+            },
+        });
+        let object = RawObject::parse(Kind::ConfigMap, Bytes::from(body.to_string()));
+        Arc::new(object.expect("an object"))
+    }
+
+    #[test]
+    fn of_config_maps_issuers_and_named_ones_are_followed() {
+        let named = NamedConfigMaps::new([("n".into(), "ports".into())]);
+        let mut selected = Selected {
+            kind: Kind::ConfigMap,
+            named,
+            known: HashSet::new(),
+        };
+        assert_eq!(selected.selector(), "");
+        let mut take = |event| match selected.take(event) {
+            Some(Event::Apply(object)) => format!("apply {}", object.key.name),
+            Some(Event::Delete(key)) => format!("delete {}", key.name),
+            _ => "nothing".to_owned(),
+        };
+
+        let apply = |name, label| Event::Apply(config_map(name, label));
+        let delete = |name| Event::Delete(config_map(name, "").key.clone());
+        assert_eq!(take(apply("ports", "")), "apply ports");
+        assert_eq!(take(apply("issuer", "true")), "apply issuer");
+        assert_eq!(take(apply("other", "")), "nothing");
+        assert_eq!(take(delete("other")), "nothing");
+        assert_eq!(take(apply("issuer", "")), "delete issuer");
+        assert_eq!(take(delete("issuer")), "nothing");
+        assert_eq!(take(delete("ports")), "delete ports");
+    }
+
+    #[test]
+    fn without_names_the_server_selects_issuers() {
+        let selected = Selected {
+            kind: Kind::ConfigMap,
+            named: NamedConfigMaps::default(),
+            known: HashSet::new(),
+        };
+        let selector = "&labelSelector=gatelet.dev%2Fissuer%3Dtrue";
+        assert_eq!(selected.selector(), selector);
+    }
 }

@@ -61,7 +61,8 @@ impl Kind {
         Self::RoleBinding,
     ];
 
-    /// The kinds that are followed. Of ConfigMaps only those with [`ISSUER_LABEL`].
+    /// The kinds that are followed. Of ConfigMaps only those with [`ISSUER_LABEL`], and
+    /// those that the settings name.
     pub const WATCHED: [Self; 6] = [
         Self::IngressClass,
         Self::ConfigMap,

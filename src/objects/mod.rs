@@ -8,6 +8,7 @@ pub mod kind;
 mod note;
 pub mod raw;
 pub mod secret;
+mod selection;
 pub mod slim;
 pub mod texts;
 pub mod traits;
@@ -16,6 +17,7 @@ pub use change::{Event, EventNote, EventType, ObjectRef, StatusPatch, Write};
 pub use kind::{ISSUER_LABEL, Kind};
 pub use raw::{Key, Meta, ObjectError, RawObject};
 pub use secret::SecretPatch;
+pub use selection::NamedConfigMaps;
 pub use texts::Texts;
 pub use traits::{
     Change, Committed, Expired, Op, Proposal, Propose, ProposeError, Revision, Snapshot, View,

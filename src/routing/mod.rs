@@ -31,7 +31,7 @@ pub use matcher::Loser;
 pub use path::{Closed, PathError, PathMatch};
 pub use pattern::{Pattern, PatternError};
 pub use policy::{LoadBalancing, Policy, Stickiness, Timeouts};
-pub use port::{Port, PortRoute, PortTable, Transport};
+pub use port::{Port, PortRoute, PortTable, ProxyVersion, Transport};
 pub use route::{Origin, Route};
 pub use rule::{Conditions, Head, HeaderMatch, PlainGet, QueryMatch, Rule, TextMatch};
 pub use steps::{RequestStep, ResponseStep, Steps};

@@ -20,11 +20,26 @@ pub struct Port {
     pub number: u16,
 }
 
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
 /// The treatment of the connections to a port.
 #[derive(Debug)]
 pub struct PortRoute {
-    /// The object that asks for the port.
+    /// The kind of the object that asks for the port (`Service`).
+    pub kind: &'static str,
+    /// That object, and its field.
     pub origin: Origin,
+    /// Clients begin each connection with a header of the PROXY protocol, of any version.
+    pub accepts_proxy: bool,
+    /// The version of the header that endpoints get; `None` for no header.
+    pub sends_proxy: Option<ProxyVersion>,
     /// The destination of its connections.
     pub backend: Arc<Backend>,
     /// The terms in place of the settings of the data plane.

@@ -147,3 +147,74 @@ fn the_access_log_has_a_line_for_a_connection() {
         lines.any(has_all).then_some(())
     });
 }
+
+#[test]
+fn the_config_map_of_ingress_nginx_opens_ports() {
+    let gatelet = Gatelet::configured("tcp_services = \"default/tcp-services\"\n");
+    let (plain, proxied) = (free_port(), free_port());
+    gatelet.apply(&format!(
+        "{}{}
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: tcp-services}}
+data: {{\"{plain}\": \"default/echo:80\", \"{proxied}\": \"default/echo:main::PROXY\"}}
+",
+        backend::service("echo", ""),
+        backend::slice("echo", &[echo()])
+    ));
+    eventually("the port is open", || {
+        (echoed(plain, "hello")? == "hello").then_some(())
+    });
+    let header = eventually("the other one too", || {
+        echoed(proxied, "hello").filter(|echo| echo.ends_with("hello"))
+    });
+    let start = "PROXY TCP4 127.0.0.1 127.0.0.1 ";
+    let end = format!(" {proxied}\r\nhello");
+    assert!(
+        header.starts_with(start) && header.ends_with(&end),
+        "{header:?}"
+    );
+
+    let patch = format!("{{\"data\": {{\"{plain}\": null, \"x\": \"y\"}}}}");
+    gatelet.kubectl(&[
+        "patch",
+        "configmap",
+        "tcp-services",
+        "--type=merge",
+        "-p",
+        &patch,
+    ]);
+    eventually("the port is closed", || {
+        echoed(plain, "hello").is_none().then_some(())
+    });
+    eventually("the wrong entry is an Event", || {
+        let events = gatelet.kubectl(&["describe", "configmap", "tcp-services"]);
+        let expected = "\"x\" is not a port from 1 to 65535";
+        (events.contains("InvalidPort") && events.contains(expected)).then_some(())
+    });
+    assert!(echoed(proxied, "hello").is_some());
+}
+
+#[test]
+fn expose_opens_a_port_for_an_address() {
+    let gatelet = Gatelet::start();
+    let (port, to) = (free_port().to_string(), format!("127.0.0.1:{}", echo()));
+    let expose = |arguments: &[&str]| {
+        let output = gatelet.command(&[&["expose", "--tcp", &port], arguments].concat());
+        (output.status.code(), said(&output))
+    };
+    let (code, text) = expose(&["--to", &to]);
+    let expected = format!("service/tcp-{port} created\nendpointslice/tcp-{port}-ipv4 created\n");
+    assert_eq!((code, text), (Some(0), expected));
+    let number = port.parse().expect("a number");
+    eventually("the port is open", || {
+        (echoed(number, "hello")? == "hello").then_some(())
+    });
+
+    // It cannot be a host too.
+    for arguments in [&["a.example.com", "--to", &to][..], &["--tls", "--to", &to]] {
+        let (code, text) = expose(arguments);
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.contains("cannot be used with"), "{text}");
+    }
+}

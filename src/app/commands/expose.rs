@@ -1,5 +1,5 @@
-//! `gatelet expose`: a Service, an EndpointSlice and an Ingress for one address, written through
-//! the API of a running gatelet.
+//! `gatelet expose`: a Service, an EndpointSlice and, for a host, an Ingress for one address,
+//! written through the API of a running gatelet.
 
 use std::{
     fmt::Write,
@@ -21,26 +21,40 @@ use crate::{
 
 /// Label of the objects of this command. It changes no others.
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "gatelet-expose");
+/// Annotation with the TCP port.
+const TCP_LISTEN: &str = "gatelet.dev/tcp-listen";
 /// Annotation with the issuer of the certificate.
 const ISSUER: &str = "gatelet.dev/issuer";
 /// Maximum length of a Service's name (RFC 1035 label).
 const LONGEST_NAME: usize = 63;
 
-/// An address, and the host and path that it is served under.
+/// An address, and where clients find it.
 #[derive(Clone, Debug)]
 pub struct Exposure {
-    /// Host, or `*.` and a suffix.
-    pub host: String,
-    /// Path prefix.
-    pub path: String,
+    /// The place where clients find it.
+    pub entrance: Entrance,
     /// The address of the backend; a loopback address is of this device.
     pub to: SocketAddr,
-    /// Name of the objects; `None` derives it from host and path.
+    /// Name of the objects; `None` derives it from the entrance.
     pub name: Option<String>,
     /// Their namespace.
     pub namespace: String,
-    /// HTTPS.
-    pub tls: ExposeTls,
+}
+
+/// The place where clients find an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    /// A host and path, by HTTP.
+    Host {
+        /// Host, or `*.` and a suffix.
+        host: String,
+        /// Path prefix.
+        path: String,
+        /// HTTPS.
+        tls: ExposeTls,
+    },
+    /// A TCP port.
+    Tcp(u16),
 }
 
 /// The use of HTTPS.
@@ -97,24 +111,12 @@ pub enum ExposeError {
 impl Exposure {
     /// Builds the objects, in the order in which they are written. Sends no request.
     pub fn objects(&self, device: &Device) -> Result<Vec<Value>, ExposeError> {
-        let wrong = |message: String| Err(ExposeError::Argument(message));
-        let host = match HostPattern::parse(&self.host) {
-            Ok(HostPattern::Any) => return wrong("the host is empty".to_owned()),
-            Ok(pattern) => pattern.to_string(),
-            Err(error) => return wrong(format!("{:?}: {error}", self.host)),
-        };
-
-        if host.starts_with('[') || host.parse::<IpAddr>().is_ok() {
-            return wrong(format!("{host:?} is an address; rules are for host names"));
-        }
-        if !self.path.starts_with('/') {
-            return wrong(format!("the path {:?} does not begin with /", self.path));
-        }
         if self.to.port() == 0 || self.to.ip().is_unspecified() {
-            return wrong(format!(
+            let message = format!(
                 "{} cannot be connected to; name an address and a port",
                 self.to
-            ));
+            );
+            return Err(ExposeError::Argument(message));
         }
 
         let name = self.object_name();
@@ -122,39 +124,36 @@ impl Exposure {
         let metadata =
             |name: &str| json!({ "name": name, "namespace": self.namespace, "labels": labels });
 
-        let service = json!({
+        let (port_name, port) = match &self.entrance {
+            Entrance::Host { .. } => ("http", 80),
+            Entrance::Tcp(port) => ("tcp", *port),
+        };
+        let target = self.to.port();
+        let mut service = json!({
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": metadata(&name),
-            "spec": { "ports": [{ "name": "http", "port": 80, "targetPort": self.to.port() }] },
+            "spec": { "ports": [{ "name": port_name, "port": port, "targetPort": target }] },
         });
-        let slice = self.slice(&name, device, metadata(&self.slice_name(&name)))?;
+        let slice_metadata = metadata(&self.slice_name(&name));
+        let slice = self.slice(&name, port_name, device, slice_metadata)?;
 
-        let backend = json!({ "service": { "name": name, "port": { "number": 80 } } });
-        let path = json!({ "path": self.path, "pathType": "Prefix", "backend": backend });
-        let mut ingress = json!({
-            "apiVersion": "networking.k8s.io/v1",
-            "kind": "Ingress",
-            "metadata": metadata(&name),
-            "spec": {
-                "ingressClassName": "gatelet",
-                "rules": [{ "host": host, "http": { "paths": [path] } }],
-            },
-        });
-
-        if self.tls != ExposeTls::Optional {
-            ingress["spec"]["tls"] = json!([{ "hosts": [host] }]);
+        match &self.entrance {
+            Entrance::Host { host, path, tls } => {
+                let ingress = ingress(&name, metadata(&name), (host, path), tls)?;
+                Ok(vec![service, slice, ingress])
+            }
+            Entrance::Tcp(port) => {
+                service["metadata"]["annotations"] = json!({ TCP_LISTEN: port.to_string() });
+                Ok(vec![service, slice])
+            }
         }
-        if let ExposeTls::Issued(issuer) = &self.tls {
-            ingress["metadata"]["annotations"] = json!({ ISSUER: issuer });
-        }
-
-        Ok(vec![service, slice, ingress])
     }
 
     fn slice(
         &self,
         service: &str,
+        port_name: &str,
         device: &Device,
         mut metadata: Value,
     ) -> Result<Value, ExposeError> {
@@ -201,7 +200,7 @@ impl Exposure {
             "metadata": metadata,
             "addressType": family,
             "endpoints": [endpoint],
-            "ports": [{ "name": "http", "port": self.to.port() }],
+            "ports": [{ "name": port_name, "port": self.to.port() }],
         }))
     }
 
@@ -216,14 +215,18 @@ impl Exposure {
     }
 
     /// Returns the configured name, or host and path with dashes for all characters that a name
-    /// cannot have.
+    /// cannot have, or the port.
     fn object_name(&self) -> String {
         if let Some(name) = &self.name {
             return name.clone();
         }
 
-        let text =
-            format!("{}{}", self.host.replace('*', "wildcard"), self.path).to_ascii_lowercase();
+        let text = match &self.entrance {
+            Entrance::Host { host, path, .. } => {
+                format!("{}{path}", host.replace('*', "wildcard")).to_ascii_lowercase()
+            }
+            Entrance::Tcp(port) => format!("tcp-{port}"),
+        };
         let words = text
             .split(|c: char| !c.is_ascii_alphanumeric())
             .filter(|word| !word.is_empty());
@@ -243,6 +246,47 @@ impl Exposure {
 
         name
     }
+}
+
+/// Builds the Ingress of a host and path.
+fn ingress(
+    name: &str,
+    metadata: Value,
+    (host, path): (&str, &str),
+    tls: &ExposeTls,
+) -> Result<Value, ExposeError> {
+    let wrong = |message: String| Err(ExposeError::Argument(message));
+    let host = match HostPattern::parse(host) {
+        Ok(HostPattern::Any) => return wrong("the host is empty".to_owned()),
+        Ok(pattern) => pattern.to_string(),
+        Err(error) => return wrong(format!("{host:?}: {error}")),
+    };
+    if host.starts_with('[') || host.parse::<IpAddr>().is_ok() {
+        return wrong(format!("{host:?} is an address; rules are for host names"));
+    }
+    if !path.starts_with('/') {
+        return wrong(format!("the path {path:?} does not begin with /"));
+    }
+
+    let backend = json!({ "service": { "name": name, "port": { "number": 80 } } });
+    let path = json!({ "path": path, "pathType": "Prefix", "backend": backend });
+    let mut ingress = json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": metadata,
+        "spec": {
+            "ingressClassName": "gatelet",
+            "rules": [{ "host": host, "http": { "paths": [path] } }],
+        },
+    });
+
+    if *tls != ExposeTls::Optional {
+        ingress["spec"]["tls"] = json!([{ "hosts": [host] }]);
+    }
+    if let ExposeTls::Issued(issuer) = tls {
+        ingress["metadata"]["annotations"] = json!({ ISSUER: issuer });
+    }
+    Ok(ingress)
 }
 
 /// Returns the device without its Node, for objects that are only printed.
@@ -387,21 +431,18 @@ fn check_owned(exposure: &Exposure, key: &Key, there: &Value) -> Result<(), Expo
     }
 
     // Two hosts can result in one name: neither overwrites the other.
-    let rule = &there["spec"]["rules"][0];
-    let (host, path) = (&rule["host"], &rule["http"]["paths"][0]["path"]);
-    let same = host
-        .as_str()
-        .is_some_and(|host| host.eq_ignore_ascii_case(&exposure.host))
-        && *path == *exposure.path;
-    if key.kind == Kind::Ingress && exposure.name.is_none() && !same {
-        let taken = format!(
-            "{}{}",
-            host.as_str().unwrap_or_default(),
-            path.as_str().unwrap_or_default()
-        );
-        return Err(ExposeError::Taken(format!(
-            "{key} exists for {taken}; choose another name with --name"
-        )));
+    if let Entrance::Host { host, path, .. } = &exposure.entrance
+        && key.kind == Kind::Ingress
+        && exposure.name.is_none()
+    {
+        let rule = &there["spec"]["rules"][0];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let there = (text(&rule["host"]), text(&rule["http"]["paths"][0]["path"]));
+        if !there.0.eq_ignore_ascii_case(host) || there.1 != *path {
+            let (host, path) = there;
+            let message = format!("{key} exists for {host}{path}; choose another name with --name");
+            return Err(ExposeError::Taken(message));
+        }
     }
 
     Ok(())
@@ -441,6 +482,9 @@ async fn put(
     let mut patch = object.clone();
     if key.kind == Kind::EndpointSlice && patch["metadata"]["annotations"].is_null() {
         patch["metadata"]["annotations"] = json!({ "gatelet.dev/connect": null });
+    }
+    if key.kind == Kind::Service && patch["metadata"]["annotations"].is_null() {
+        patch["metadata"]["annotations"] = json!({ TCP_LISTEN: null });
     }
     if key.kind == Kind::Ingress && patch["spec"]["tls"].is_null() {
         patch["spec"]["tls"] = Value::Null;

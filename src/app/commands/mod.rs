@@ -6,5 +6,5 @@ mod expose;
 mod kubeconfig;
 
 pub use check::{CheckFinding, CheckReason, CheckReport, KindReport, ReadError, check};
-pub use expose::{Device, ExposeError, ExposeTls, Exposure, Written, device, expose};
+pub use expose::{Device, Entrance, ExposeError, ExposeTls, Exposure, Written, device, expose};
 pub use kubeconfig::{NewUser, NewUserError, new_user};

@@ -67,5 +67,6 @@ fn state(live: &Live, port: Port) -> String {
 }
 
 fn object(route: &PortRoute) -> String {
-    format!("Service {}/{}", route.origin.namespace, route.origin.name)
+    let origin = &route.origin;
+    format!("{} {}/{}", route.kind, origin.namespace, origin.name)
 }

@@ -13,7 +13,7 @@ use crate::{
     apiserver::Applier,
     app::{
         control::{cache::Cache, role::Role},
-        files,
+        files, settings,
         tasks::Tasks,
     },
     cluster::{self as mini, Local},
@@ -112,7 +112,8 @@ impl Connector<'_> {
         }
 
         for kind in Kind::WATCHED {
-            let following = mini::follow(view.clone(), kind, self.events.clone());
+            let (view, events) = (view.clone(), self.events.clone());
+            let following = mini::follow(view, kind, settings::config_maps(config), events);
             self.tasks.spawn_infallible("mini cluster", following);
         }
 
@@ -159,7 +160,9 @@ impl Connector<'_> {
 
         let unread = Unread::default();
         for kind in Kind::WATCHED {
-            let following = k8s::follow(client.clone(), kind, self.events.clone(), unread.clone());
+            let named = settings::config_maps(config);
+            let (events, unread) = (self.events.clone(), unread.clone());
+            let following = k8s::follow(client.clone(), kind, named, events, unread);
             self.tasks.spawn_infallible("cluster", following);
         }
 

@@ -164,3 +164,128 @@ fn a_name_needs_no_ports_in_its_service() {
     live(&output);
     assert_eq!(opened(&output), ["tcp/5432 -> default/away:5432"]);
 }
+
+fn map(data: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "data": data, "metadata": {
+        "name": "tcp-services", "creationTimestamp": "2026-01-15T00:00:00Z"}})
+}
+
+#[test]
+fn a_config_map_opens_ports_as_ingress_nginx_has_them() {
+    for (value, expected) in [
+        ("default/web:80", "tcp/9000 -> default/web:80 false None"),
+        ("default/web:web", "tcp/9000 -> default/web:80 false None"),
+        (
+            "default/web:80:PROXY",
+            "tcp/9000 -> default/web:80 true None",
+        ),
+        (
+            "default/web:80::PROXY",
+            "tcp/9000 -> default/web:80 false Some(V1)",
+        ),
+        (
+            "default/web:80:PROXY:PROXY",
+            "tcp/9000 -> default/web:80 true Some(V1)",
+        ),
+        (
+            "default/web:80:proxy:",
+            "tcp/9000 -> default/web:80 true None",
+        ),
+        ("web:80", "InvalidPort"),
+        ("default/web", "InvalidPort"),
+        ("/web:80", "InvalidPort"),
+        ("default/web:", "InvalidPort"),
+        ("default/web:80:PROXIED", "InvalidPort"),
+        ("default/web:80:PROXY:PROXY:PROXY", "InvalidPort"),
+        ("default/other:80", "UnknownService"),
+        ("default/web:81", "UnknownPort"),
+    ] {
+        let mut index = index();
+        index.apply(apply(service("web")));
+        index.apply(apply(map(json!({"9000": value}))));
+        let output = index.compile();
+        let table = output.ports.clone().expect("a table");
+        let described = match table.iter().next() {
+            Some((_, route)) => format!(
+                "{} {} {:?}",
+                ports(&table)[0],
+                route.accepts_proxy,
+                route.sends_proxy
+            ),
+            None => found(&output)[0].0.to_owned(),
+        };
+        assert_eq!(described, expected, "{value:?}");
+    }
+}
+
+#[test]
+fn a_config_map_competes_with_services_by_age() {
+    let mut index = index();
+    index.apply(apply(asking("old", "9000:80,9001:80")));
+    let mut young = asking("young", "9002:80");
+    young["metadata"]["creationTimestamp"] = "2026-02-01T00:00:00Z".into();
+    index.apply(apply(young));
+    let to = "default/old:80";
+    index.apply(apply(map(
+        json!({"9001": to, "9002": to, "9003": to, "x": to}),
+    )));
+    let output = index.compile();
+    assert_eq!(
+        opened(&output),
+        [
+            "tcp/9000 -> default/old:80",
+            "tcp/9001 -> default/old:80",
+            "tcp/9002 -> default/old:80",
+            "tcp/9003 -> default/old:80"
+        ]
+    );
+    let found = found(&output);
+    let reasons: Vec<_> = found.iter().map(|(reason, _)| *reason).collect();
+    assert_eq!(reasons, ["PortTaken", "InvalidPort", "PortTaken"]);
+    assert_eq!(
+        found[0].1,
+        "port 9001 belongs to the older Service default/old"
+    );
+    let holder = "port 9002 belongs to the older ConfigMap default/tcp-services";
+    assert_eq!(found[2].1, holder);
+
+    // Its Services need no annotation.
+    index.apply(delete(Kind::Service, "old"));
+    assert_eq!(opened(&index.compile()), ["tcp/9002 -> default/young:80"]);
+    index.apply(delete(Kind::ConfigMap, "tcp-services"));
+    assert_eq!(opened(&index.compile()), ["tcp/9002 -> default/young:80"]);
+}
+
+#[test]
+fn other_config_maps_open_no_ports() {
+    let mut index = index();
+    index.apply(apply(service("web")));
+    let mut other = map(json!({"9000": "default/web:80"}));
+    other["metadata"]["name"] = "other".into();
+    index.apply(apply(other));
+    assert_eq!(opened(&index.compile()), [""; 0]);
+}
+
+#[test]
+fn a_wrong_term_opens_no_port() {
+    for (annotation, value, expected) in [
+        ("tcp-accept-proxy", "true", "true None"),
+        ("tcp-accept-proxy", "false", "false None"),
+        ("tcp-send-proxy", "v1", "false Some(V1)"),
+        ("tcp-send-proxy", "v2", "false Some(V2)"),
+        ("tcp-accept-proxy", "yes", "InvalidAnnotation"),
+        ("tcp-send-proxy", "true", "InvalidAnnotation"),
+    ] {
+        let mut index = index();
+        let mut service = asking("web", "80");
+        service["metadata"]["annotations"][format!("gatelet.dev/{annotation}")] = value.into();
+        index.apply(apply(service));
+        let output = index.compile();
+        let table = output.ports.clone().expect("a table");
+        let described = match table.find(Port::tcp(80)) {
+            Some(route) => format!("{} {:?}", route.accepts_proxy, route.sends_proxy),
+            None => found(&output)[0].0.to_owned(),
+        };
+        assert_eq!(described, expected, "{annotation}: {value}");
+    }
+}

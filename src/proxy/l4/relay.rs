@@ -110,6 +110,11 @@ impl<'a, C: Stream, E: Stream> Relay<'a, C, E> {
         }
     }
 
+    /// Sends bytes to the endpoint before those of the client. They are not counted.
+    pub(crate) fn begin_with(&mut self, bytes: Vec<u8>) {
+        (self.up.held, self.up.taken) = (bytes, 0);
+    }
+
     /// Runs to the end.
     pub(crate) async fn run(mut self) -> (End, Moved) {
         let end = std::future::poll_fn(|cx| self.poll(cx)).await;

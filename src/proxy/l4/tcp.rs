@@ -3,12 +3,13 @@
 use std::{net::SocketAddr, rc::Rc, time::Duration};
 
 use socket2::SockRef;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
 
-use super::{record::Record, relay::Relay};
+use super::{proxy_header, record::Record, relay::Relay};
 use crate::{
     limit::Permit,
     proxy::{
+        downstream::proxy_protocol,
         request::{
             error::{Error, Retry},
             terms::Terms,
@@ -37,14 +38,25 @@ pub(crate) async fn serve(
         return abort(&client);
     };
 
-    let ip = peer.ip().to_canonical();
+    // Only latency is lost when this fails.
+    let _ = client.set_nodelay(true);
+    let Ok(local) = client.local_addr() else {
+        return;
+    };
+    let ends = if route.accepts_proxy {
+        match Box::pin(proxied(&mut client, &worker, (peer, local))).await {
+            Some(ends) => ends,
+            None => return abort(&client),
+        }
+    } else {
+        (peer, local)
+    };
+
+    let ip = ends.0.ip().to_canonical();
     if permit.count_client(ip).is_err() {
         worker.counters.connections_refused.add(1);
         return abort(&client);
     }
-    // Only latency is lost when this fails.
-    let _ = client.set_nodelay(true);
-
     let _open = Open::new(&worker);
     let mut record = Record::new(&worker, ip, port, &route);
 
@@ -66,11 +78,34 @@ pub(crate) async fn serve(
 
     let idle = route.policy.timeouts.idle;
     let idle = idle.unwrap_or(worker.settings.tcp_idle_timeout);
-    let relay = Relay::new(&worker, &mut client, &mut endpoint, idle, drain);
+    let mut relay = Relay::new(&worker, &mut client, &mut endpoint, idle, drain);
+    if let Some(version) = route.sends_proxy {
+        relay.begin_with(proxy_header::header(version, ends.0, ends.1));
+    }
     let (end, moved) = relay.run().await;
     if let Some(record) = &mut record {
         (record.reason, record.moved) = (end.reason(), moved);
     }
+}
+
+/// Reads the header of the PROXY protocol. Returns the addresses of the client and of its
+/// destination, which are `ends` if the header has none; `None` if there is no valid header.
+async fn proxied(
+    client: &mut TcpStream,
+    worker: &Worker,
+    ends: (SocketAddr, SocketAddr),
+) -> Option<(SocketAddr, SocketAddr)> {
+    let limit = worker.settings.client_header_timeout;
+    let why = match timeout(limit, proxy_protocol::read(client)).await {
+        Ok(Ok(addresses)) => return Some(addresses.unwrap_or(ends)),
+        Ok(Err(error)) => error.to_string(),
+        Err(_late) => "it did not come in time".to_owned(),
+    };
+
+    worker.counters.bad_connections.add(1);
+    let peer = ends.0;
+    tracing::debug!(%peer, why, "connection without a header of the PROXY protocol closed");
+    None
 }
 
 /// Connects to an endpoint. Tries another one if that fails, as long as there are attempts.

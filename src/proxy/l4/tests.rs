@@ -14,7 +14,7 @@ use crate::{
     proxy::{Running, Settings, Shared, StartError, start},
     routing::{
         Backend, BackendId, BackendSettings, Endpoint, EndpointSet, Origin, Policy, Port,
-        PortRoute, PortTable, Protocol,
+        PortRoute, PortTable, Protocol, ProxyVersion,
     },
     util::drain,
 };
@@ -91,6 +91,10 @@ impl Unheard {
 }
 
 fn route(port: Port, endpoints: &[SocketAddr]) -> Arc<PortRoute> {
+    Arc::new(plain_route(port, endpoints))
+}
+
+fn plain_route(port: Port, endpoints: &[SocketAddr]) -> PortRoute {
     let id = BackendId {
         namespace: "n".into(),
         service: "s".into(),
@@ -99,7 +103,10 @@ fn route(port: Port, endpoints: &[SocketAddr]) -> Arc<PortRoute> {
     let backend = Backend::new(BackendSettings::new(id, Protocol::Tcp));
     let endpoints = endpoints.iter().copied().map(Endpoint::at).collect();
     backend.set_endpoints(EndpointSet::Addresses(endpoints));
-    Arc::new(PortRoute {
+    PortRoute {
+        kind: "Service",
+        accepts_proxy: false,
+        sends_proxy: None,
         origin: Origin {
             namespace: "n".into(),
             name: "s".into(),
@@ -107,7 +114,7 @@ fn route(port: Port, endpoints: &[SocketAddr]) -> Arc<PortRoute> {
         },
         backend: Arc::new(backend),
         policy: Policy::default(),
-    })
+    }
 }
 
 /// Starts an endpoint that runs `serve` for each connection.
@@ -346,4 +353,41 @@ fn quiet_connections_do_not_hold_up_the_end() {
     front.signal.drain(Duration::from_secs(60));
     assert_eq!(rest(&stream), b"");
     assert!(front.running.join(Duration::from_secs(30)));
+}
+
+#[test]
+fn the_client_is_known_by_headers_of_the_proxy_protocol() {
+    let mut front = Front::new(Settings::default());
+    let address = front.open(&[echo()]);
+    let (port, _) = front.routes.pop().expect("the port");
+    for version in [ProxyVersion::V1, ProxyVersion::V2] {
+        let route = PortRoute {
+            accepts_proxy: true,
+            sends_proxy: Some(version),
+            ..plain_route(port, &[echo()])
+        };
+        front.routes = vec![(port, Arc::new(route))];
+        assert!(front.publish().is_empty());
+
+        // The endpoint sends back the header that it got.
+        let mut stream = connect(address);
+        let known = b"PROXY TCP4 192.0.2.1 192.0.2.2 1024 1883\r\n";
+        stream
+            .write_all(&[&known[..], b"hello"].concat())
+            .expect("sent");
+        stream.shutdown(Shutdown::Write).expect("the end");
+        let echoed = rest(&stream);
+        match version {
+            ProxyVersion::V1 => assert_eq!(echoed, [&known[..], b"hello"].concat()),
+            ProxyVersion::V2 => {
+                let start = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02";
+                assert_eq!(echoed, [&start[..], b"\x04\0\x07\x5bhello"].concat());
+            }
+        }
+    }
+
+    let mut without = connect(address);
+    without.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("sent");
+    let error = without.read(&mut [0; 1]).expect_err("a reset");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 }

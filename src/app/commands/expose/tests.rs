@@ -3,12 +3,14 @@ use super::*;
 fn exposure(host: &str, path: &str, to: &str) -> Exposure {
     let to = to.parse().expect("an address");
     Exposure {
-        host: host.to_owned(),
-        path: path.to_owned(),
+        entrance: Entrance::Host {
+            host: host.to_owned(),
+            path: path.to_owned(),
+            tls: ExposeTls::Optional,
+        },
         to,
         name: None,
         namespace: "default".to_owned(),
-        tls: ExposeTls::Optional,
     }
 }
 
@@ -120,7 +122,11 @@ fn a_certificate_is_asked_for_by_the_name_of_its_issuer() {
         ),
     ] {
         let exposure = Exposure {
-            tls,
+            entrance: Entrance::Host {
+                host: "app.example.com".to_owned(),
+                path: "/".to_owned(),
+                tls,
+            },
             ..exposure("app.example.com", "/", "10.0.0.5:80")
         };
         let ingress = &exposure.objects(&device()).expect("good")[2];
@@ -129,4 +135,28 @@ fn a_certificate_is_asked_for_by_the_name_of_its_issuer() {
             (&entries, &annotations)
         );
     }
+}
+
+#[test]
+fn a_port_is_a_service_with_an_annotation() {
+    let exposure = Exposure {
+        entrance: Entrance::Tcp(1883),
+        ..exposure("", "", "192.168.1.9:11883")
+    };
+    let objects = exposure.objects(&device()).expect("good");
+    let [service, slice] = &objects[..] else {
+        panic!("{objects:?}");
+    };
+    assert_eq!(service["metadata"]["name"], "tcp-1883");
+    assert_eq!(
+        service["metadata"]["annotations"],
+        json!({ "gatelet.dev/tcp-listen": "1883" })
+    );
+    let ports = json!([{ "name": "tcp", "port": 1883, "targetPort": 11883 }]);
+    assert_eq!(service["spec"]["ports"], ports);
+    assert_eq!(slice["ports"], json!([{ "name": "tcp", "port": 11883 }]));
+    assert_eq!(
+        slice["endpoints"],
+        json!([{ "addresses": ["192.168.1.9"] }])
+    );
 }

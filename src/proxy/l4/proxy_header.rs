@@ -1,0 +1,96 @@
+//! Writes the PROXY protocol, versions 1 and 2 (HAProxy's `doc/proxy-protocol.txt`): it tells an
+//! endpoint the address of the client.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use crate::routing::ProxyVersion;
+
+/// The start of every header of version 2.
+const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+/// Version 2, and the command of a connection that is proxied.
+const PROXIED: u8 = 0x21;
+const TCP_OVER_IPV4: u8 = 0x11;
+const TCP_OVER_IPV6: u8 = 0x21;
+
+/// Returns the header for a connection from `client` to `server`.
+pub(super) fn header(version: ProxyVersion, client: SocketAddr, server: SocketAddr) -> Vec<u8> {
+    let (client_port, server_port) = (client.port(), server.port());
+    let ends = (client.ip().to_canonical(), server.ip().to_canonical());
+    // One header has one family.
+    let ends = match ends {
+        (IpAddr::V4(_), IpAddr::V4(_)) => ends,
+        (client, server) => (IpAddr::V6(mapped(client)), IpAddr::V6(mapped(server))),
+    };
+
+    match version {
+        ProxyVersion::V1 => {
+            let family = if ends.0.is_ipv4() { "TCP4" } else { "TCP6" };
+            let (client, server) = ends;
+            format!("PROXY {family} {client} {server} {client_port} {server_port}\r\n").into_bytes()
+        }
+        ProxyVersion::V2 => {
+            let mut header = SIGNATURE.to_vec();
+            header.push(PROXIED);
+            match ends {
+                (IpAddr::V4(client), IpAddr::V4(server)) => {
+                    header.extend([TCP_OVER_IPV4, 0, 12]);
+                    header.extend(client.octets());
+                    header.extend(server.octets());
+                }
+                (client, server) => {
+                    header.extend([TCP_OVER_IPV6, 0, 36]);
+                    header.extend(mapped(client).octets());
+                    header.extend(mapped(server).octets());
+                }
+            }
+            header.extend(client_port.to_be_bytes());
+            header.extend(server_port.to_be_bytes());
+            header
+        }
+    }
+}
+
+fn mapped(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::{downstream::proxy_protocol, executor::local};
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        for (client, server) in [
+            ("192.0.2.1:1024", "198.51.100.2:1883"),
+            ("[2001:db8::1]:65535", "[2001:db8::2]:1"),
+            ("[2001:db8::1]:5", "192.0.2.1:1883"),
+        ] {
+            let (client, server) = (address(client), address(server));
+            for version in [ProxyVersion::V1, ProxyVersion::V2] {
+                let bytes = header(version, client, server);
+                let mut reading = &bytes[..];
+                let read = local(proxy_protocol::read(&mut reading)).expect("a header");
+                let read = read.expect("addresses");
+                assert_eq!(read.0, client, "{version:?}");
+                assert_eq!(read.1.ip().to_canonical(), server.ip(), "{version:?}");
+                assert_eq!((read.1.port(), reading), (server.port(), &b""[..]));
+            }
+        }
+    }
+
+    #[test]
+    fn mapped_addresses_are_ipv4() {
+        let mapped = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let (client, server) = (
+            mapped("[::ffff:192.0.2.1]:7"),
+            mapped("[::ffff:192.0.2.2]:8"),
+        );
+        let written = header(ProxyVersion::V1, client, server);
+        assert_eq!(written, b"PROXY TCP4 192.0.2.1 192.0.2.2 7 8\r\n");
+    }
+}
