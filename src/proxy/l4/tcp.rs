@@ -111,9 +111,6 @@ async fn proxied(
 /// Connects to an endpoint. Tries another one if that fails, as long as there are attempts.
 async fn connect(worker: &Rc<Worker>, route: &PortRoute) -> Result<(TcpStream, Lease), Error> {
     let terms = Terms::new(&worker.settings, Some(&route.policy));
-    let limit = route.policy.timeouts.connect;
-    let limit = limit.unwrap_or(worker.settings.connect_timeout);
-
     let picker = Picker {
         worker,
         backend: &route.backend,
@@ -125,7 +122,7 @@ async fn connect(worker: &Rc<Worker>, route: &PortRoute) -> Result<(TcpStream, L
         let chosen = picker.pick(&mut tried, false).await?;
         let upstream = chosen.upstream;
         let lease = Lease::new(upstream.clone());
-        let error = match upstream.connect(limit).await {
+        let error = match upstream.connect(terms.connect_timeout).await {
             Ok(stream) => {
                 worker.counters.connects.add(1);
                 upstream.succeeded();
