@@ -97,6 +97,7 @@ pub(crate) fn index() -> Index {
         default_issuer: None,
         own_ports: Default::default(),
         tcp_services: None,
+        udp_services: None,
         unsupported_guards: UnsupportedGuards::default(),
     };
     let mut index = Index::new(settings, Box::new(|_chain, _key, _pattern| Ok(())));

@@ -66,7 +66,7 @@ pub enum OperationError {
 #[derive(Debug, thiserror::Error)]
 pub enum UrlError {
     /// The scheme is not supported.
-    #[error("{0:?} is not one of http, https, tcp")]
+    #[error("{0:?} is not one of http, https, tcp, udp")]
     Scheme(String),
     /// There is no port behind the host.
     #[error("{0:?} does not end with a port from 1 to 65535")]

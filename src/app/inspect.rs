@@ -169,8 +169,9 @@ impl Inspect for Inspector {
         let (is_https, rest) = match url.split_once("://") {
             Some(("http", rest)) => (false, rest),
             Some(("https", rest)) => (true, rest),
-            Some(("tcp", target)) => {
-                return ports::explain(&self.shared, &lock(&self.live), target);
+            Some((scheme @ ("tcp" | "udp"), target)) => {
+                let live = lock(&self.live);
+                return ports::explain(&self.shared, &live, scheme == "udp", target);
             }
             Some((scheme, _)) => return Err(UrlError::Scheme(scheme.to_owned())),
             None => (false, url),

@@ -74,17 +74,24 @@ impl Collector for DataPlane {
         families::CONNECTIONS_REJECTED.write_counter(encoder, rejected)?;
 
         // Ports of layer 4.
-        let tcp = |counter: &dyn Fn(&PortCounters) -> &Count| sum(&|core| counter(&core.tcp));
-        let labelled = |value| [(one("transport", "tcp"), value)];
-        let begun = tcp(&|one| &one.begun);
-        families::PORT_CONNECTIONS.write_counter(encoder, labelled(begun))?;
-        let open = begun.saturating_sub(tcp(&|one| &one.ended));
-        let open = i64::try_from(open).unwrap_or(i64::MAX);
-        families::PORT_CONNECTIONS_OPEN.write_gauge(encoder, [(one("transport", "tcp"), open)])?;
-        let failed = tcp(&|one| &one.failures);
-        families::PORT_CONNECTIONS_FAILED.write_counter(encoder, labelled(failed))?;
-        families::PORT_RECEIVED.write_counter(encoder, labelled(tcp(&|one| &one.received)))?;
-        families::PORT_SENT.write_counter(encoder, labelled(tcp(&|one| &one.sent)))?;
+        let ports = |counter: &dyn Fn(&PortCounters) -> u64| {
+            let tcp = cores.iter().map(|core| counter(&core.tcp)).sum();
+            let udp = cores.iter().map(|core| counter(&core.udp)).sum();
+            [
+                (one("transport", "tcp"), tcp),
+                (one("transport", "udp"), udp),
+            ]
+        };
+        let begun = ports(&|one| one.begun.value());
+        families::PORT_CONNECTIONS.write_counter(encoder, begun)?;
+        let open = ports(&|one| one.begun.value().saturating_sub(one.ended.value()));
+        let open = open.map(|(label, open)| (label, i64::try_from(open).unwrap_or(i64::MAX)));
+        families::PORT_CONNECTIONS_OPEN.write_gauge(encoder, open)?;
+        let failed = ports(&|one| one.failures.value());
+        families::PORT_CONNECTIONS_FAILED.write_counter(encoder, failed)?;
+        let received = ports(&|one| one.received.value());
+        families::PORT_RECEIVED.write_counter(encoder, received)?;
+        families::PORT_SENT.write_counter(encoder, ports(&|one| one.sent.value()))?;
 
         // Connections to backends.
         let connects = sum(&|core| &core.connects);

@@ -68,13 +68,19 @@ pub(super) fn controller(
         default_issuer: issuers.default().map(Into::into),
         own_ports,
         tcp_services: config.tcp_services.as_deref().and_then(object_name),
+        udp_services: config.udp_services.as_deref().and_then(object_name),
         unsupported_guards: config.unsupported_guards,
     }
 }
 
 /// Returns the ConfigMaps that the settings name.
 pub(super) fn config_maps(config: &Config) -> NamedConfigMaps {
-    NamedConfigMaps::new(config.tcp_services.as_deref().and_then(object_name))
+    let maps = [&config.tcp_services, &config.udp_services];
+    NamedConfigMaps::new(
+        maps.into_iter()
+            .flatten()
+            .filter_map(|name| object_name(name)),
+    )
 }
 
 /// Splits `namespace/name`.

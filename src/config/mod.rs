@@ -87,6 +87,8 @@ pub struct Config {
     pub default_backend: Option<String>,
     /// `namespace/name` of the ConfigMap that maps TCP ports to Services.
     pub tcp_services: Option<String>,
+    /// The same for UDP ports.
+    pub udp_services: Option<String>,
     /// Redirect to HTTPS for hosts under `spec.tls`.
     pub ssl_redirect: bool,
     /// `Strict-Transport-Security` for hosts under `spec.tls`.
@@ -140,6 +142,7 @@ impl Default for Config {
             classless: false,
             default_backend: None,
             tcp_services: None,
+            udp_services: None,
             ssl_redirect: true,
             hsts: None,
             unsupported_guards: UnsupportedGuards::Refuse,
@@ -229,13 +232,18 @@ impl Config {
             }
         }
 
-        if let Some(map) = &self.tcp_services {
+        let maps = [
+            ("tcp_services", &self.tcp_services),
+            ("udp_services", &self.udp_services),
+        ];
+        for (key, map) in maps {
+            let Some(map) = map else { continue };
             let is_name = map
                 .split_once('/')
                 .is_some_and(|(namespace, name)| !namespace.is_empty() && !name.is_empty());
             if !is_name {
                 let message = format!("{map:?} is not of the form namespace/name");
-                return Err(wrong("tcp_services", message));
+                return Err(wrong(key, message));
             }
         }
 

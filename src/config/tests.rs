@@ -167,6 +167,7 @@ fn errors_name_file_line_and_allowed_values() {
         ("[log]\naccess = 2.0", "log.access"),
         ("default_backend = \"web\"", "default_backend"),
         ("tcp_services = \"map\"", "tcp_services"),
+        ("udp_services = \"map/\"", "udp_services"),
         ("classes = [\"a b\"]", "classes"),
         ("[proxy]\nmax_attempts = 0", "proxy.max_attempts"),
         (

@@ -10,7 +10,9 @@ use super::{
     EndpointUpdate, endpoints,
     objects::{Name, Objects},
 };
-use crate::routing::{Backend, BackendId, BackendSettings, EndpointSet, Protocol, Steps};
+use crate::routing::{
+    Backend, BackendId, BackendSettings, EndpointSet, Protocol, Steps, Transport,
+};
 
 /// The parts that routes share.
 #[derive(Debug, Default)]
@@ -74,13 +76,14 @@ impl Backends {
         let mut updates = Vec::new();
         for service in services {
             let backends = self.of_service.get(service).into_iter().flatten();
-            let mut by_port: BTreeMap<u16, Vec<&Arc<Backend>>> = BTreeMap::new();
+            let mut by_port: BTreeMap<(u16, Transport), Vec<&Arc<Backend>>> = BTreeMap::new();
             for backend in backends {
-                by_port.entry(backend.id().port).or_default().push(backend);
+                let port = (backend.id().port, backend.protocol().transport());
+                by_port.entry(port).or_default().push(backend);
             }
 
-            for (port, backends) in by_port {
-                let endpoints = endpoints::resolve(objects, service, port);
+            for ((port, transport), backends) in by_port {
+                let endpoints = endpoints::resolve(objects, service, port, transport);
                 let outdated = backends
                     .into_iter()
                     .filter(|backend| **backend.endpoints() != endpoints);

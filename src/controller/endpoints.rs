@@ -14,14 +14,19 @@ use super::{
 };
 use crate::{
     objects::{EventType, Key, Kind, ObjectRef, slim::ServicePort},
-    routing::{Backend, Endpoint, EndpointSet, Route},
+    routing::{Backend, Endpoint, EndpointSet, Route, Transport},
 };
 
 /// The most slices that one message names.
 const MAX_NAMED: usize = 3;
 
 /// Returns the endpoints of a Service port.
-pub(super) fn resolve(objects: &Objects, service: &Name, port: u16) -> EndpointSet {
+pub(super) fn resolve(
+    objects: &Objects,
+    service: &Name,
+    port: u16,
+    transport: Transport,
+) -> EndpointSet {
     let Some(fact) = objects.services.get(service) else {
         return EndpointSet::Empty;
     };
@@ -31,14 +36,16 @@ pub(super) fn resolve(objects: &Objects, service: &Name, port: u16) -> EndpointS
             port,
         };
     }
-    let Some(named) = fact.ports.iter().find(|candidate| candidate.port == port) else {
+    let mut named = fact.ports_of(transport).iter();
+    let Some(named) = named.find(|candidate| candidate.port == port) else {
         return EndpointSet::Empty;
     };
 
     let mut ready = BTreeMap::new();
     let mut last_resort = BTreeMap::new();
     for (_, slice) in objects.slices_of(service) {
-        let Some((_, target)) = slice.ports.iter().find(|(name, _)| *name == named.name) else {
+        let mut targets = slice.ports_of(transport).iter();
+        let Some((_, target)) = targets.find(|(name, _)| *name == named.name) else {
             continue;
         };
 

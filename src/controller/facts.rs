@@ -14,10 +14,10 @@ use crate::{
         secret::{self, ISSUER_NAME, MANAGED, Owner, WRITTEN},
         slim::{
             ConfigMap, EndpointSlice, Ingress, IngressClass, IngressSpec, Secret, Service,
-            ServicePort,
+            ServicePort, SlicePort,
         },
     },
-    routing::EndpointId,
+    routing::{EndpointId, Transport},
 };
 
 /// Marks an IngressClass as the default one (`ingressclass.kubernetes.io/is-default-class`).
@@ -60,6 +60,8 @@ pub(super) struct ServiceFact {
     pub(super) selects: bool,
     /// The TCP ports.
     pub(super) ports: Box<[ServicePort]>,
+    /// The UDP ports, which only layer 4 leads to.
+    pub(super) udp_ports: Box<[ServicePort]>,
     /// `externalName` of a Service of that type.
     pub(super) external: Option<Box<str>>,
     /// The annotations of other controllers that affect the paths to it.
@@ -73,7 +75,10 @@ pub(super) struct ServiceFact {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SliceFact {
     pub(super) service: Arc<str>,
+    /// The TCP ports.
     pub(super) ports: Box<[(Box<str>, u16)]>,
+    /// The UDP ports.
+    pub(super) udp_ports: Box<[(Box<str>, u16)]>,
     pub(super) endpoints: Box<[SliceAddress]>,
 }
 
@@ -154,17 +159,26 @@ impl IngressFact {
 }
 
 impl ServiceFact {
+    /// Returns the ports of a transport.
+    pub(super) fn ports_of(&self, transport: Transport) -> &[ServicePort] {
+        match transport {
+            Transport::Tcp => &self.ports,
+            Transport::Udp => &self.udp_ports,
+        }
+    }
+
     pub(super) fn read(object: &RawObject) -> Result<Self, ObjectError> {
         let service: Service = object.view()?;
         let external =
             (*service.spec.service_type == *"ExternalName").then_some(service.spec.external_name);
 
-        let ports = service
+        let (ports, others): (Vec<_>, Vec<_>) = service
             .spec
             .ports
             .into_iter()
-            .filter(|port| is_tcp(&port.protocol))
-            .collect();
+            .partition(|port| is_tcp(&port.protocol));
+        let udp_ports = others.into_iter();
+        let udp_ports = udp_ports.filter(|port| *port.protocol == *"UDP").collect();
 
         let annotations = &object.meta.annotations;
         let (peers, guards) = (
@@ -175,7 +189,8 @@ impl ServiceFact {
         Ok(Self {
             uid: object.meta.uid.clone(),
             selects: service.spec.selects,
-            ports,
+            ports: ports.into(),
+            udp_ports,
             external,
             peers,
             guards,
@@ -185,6 +200,14 @@ impl ServiceFact {
 }
 
 impl SliceFact {
+    /// Returns the ports of a transport, by name.
+    pub(super) fn ports_of(&self, transport: Transport) -> &[(Box<str>, u16)] {
+        match transport {
+            Transport::Tcp => &self.ports,
+            Transport::Udp => &self.udp_ports,
+        }
+    }
+
     /// Reads a slice. Returns `None` for one that does not belong to a Service.
     pub(super) fn read(object: &RawObject, node: &str) -> Result<Option<Self>, ObjectError> {
         let Some(service) = object.meta.labels.get(SERVICE_NAME) else {
@@ -233,16 +256,16 @@ impl SliceFact {
             }
         }
 
-        let ports = slice
+        let (ports, others): (Vec<_>, Vec<_>) = slice
             .ports
             .into_iter()
-            .filter(|port| is_tcp(&port.protocol));
-        let ports = ports
-            .filter_map(|port| Some((port.name, port.port?)))
-            .collect();
+            .partition(|port| is_tcp(&port.protocol));
+        let udp_ports = others.into_iter().filter(|port| *port.protocol == *"UDP");
+        let named = |port: SlicePort| Some((port.name, port.port?));
         Ok(Some(Self {
             service: Arc::from(&**service),
-            ports,
+            ports: ports.into_iter().filter_map(named).collect(),
+            udp_ports: udp_ports.filter_map(named).collect(),
             endpoints: endpoints.into(),
         }))
     }
@@ -331,8 +354,8 @@ fn shrink(spec: &mut IngressSpec) {
     spec.tls.shrink_to_fit();
 }
 
-/// Returns true for TCP ports. Services have HTTP/3 as a UDP port of the same number, but gatelet
-/// connects to backends by TCP only.
+/// Returns true for TCP ports. Services have HTTP/3 as a UDP port of the same number, but requests
+/// go to backends by TCP only.
 fn is_tcp(protocol: &str) -> bool {
     matches!(protocol, "" | "TCP")
 }

@@ -25,6 +25,7 @@ pub fn compile(data: &[u8]) {
         default_issuer: None,
         own_ports: Default::default(),
         tcp_services: None,
+        udp_services: None,
         unsupported_guards: UnsupportedGuards::default(),
     };
     let mut index = Index::new(settings, Box::new(|_chain, _key, _pattern| Ok(())));

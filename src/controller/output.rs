@@ -51,6 +51,8 @@ pub struct Settings {
     pub own_ports: BTreeMap<u16, &'static str>,
     /// Namespace and name of the ConfigMap that maps TCP ports to Services.
     pub tcp_services: Option<(Arc<str>, Arc<str>)>,
+    /// The same for UDP ports.
+    pub udp_services: Option<(Arc<str>, Arc<str>)>,
     /// Applies to guards that are not supported, unless the object decides.
     pub unsupported_guards: UnsupportedGuards,
 }
@@ -58,7 +60,7 @@ pub struct Settings {
 impl Settings {
     /// Returns true if a ConfigMap maps ports to Services.
     pub(super) fn is_port_map(&self, name: &(Arc<str>, Arc<str>)) -> bool {
-        self.tcp_services.as_ref() == Some(name)
+        [&self.tcp_services, &self.udp_services].contains(&&Some(name.clone()))
     }
 }
 

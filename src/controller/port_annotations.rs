@@ -1,10 +1,15 @@
 //! The annotations of Services that ask for ports.
 
 use super::port_entries::{EntryError, ListenEntry};
-use crate::{objects::RawObject, routing::ProxyVersion};
+use crate::{
+    objects::RawObject,
+    routing::{ProxyVersion, Transport},
+};
 
 /// The annotation with the TCP ports of a Service.
 const TCP_LISTEN: &str = "gatelet.dev/tcp-listen";
+/// The annotation with the UDP ports of a Service.
+const UDP_LISTEN: &str = "gatelet.dev/udp-listen";
 /// The annotation for ports whose clients send a header of the PROXY protocol.
 const TCP_ACCEPT_PROXY: &str = "gatelet.dev/tcp-accept-proxy";
 /// The annotation for endpoints that expect a header of the PROXY protocol.
@@ -23,8 +28,8 @@ pub(super) struct PortAnnotations {
 /// The ports that a Service asks for, and the terms of all of them.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
-    /// Each with the field that asks for it.
-    pub(super) entries: Vec<(String, Result<ListenEntry, EntryError>)>,
+    /// Each with its transport and the field that asks for it.
+    pub(super) entries: Vec<(Transport, String, Result<ListenEntry, EntryError>)>,
     pub(super) accepts_proxy: bool,
     pub(super) sends_proxy: Option<ProxyVersion>,
 }
@@ -33,8 +38,10 @@ impl PortAnnotations {
     /// Takes the annotations about ports from a Service; `None` if it asks for none.
     pub(super) fn of(object: &RawObject) -> Option<Box<Self>> {
         let annotations = &object.meta.annotations;
-        annotations.get(TCP_LISTEN)?;
-        let known = [TCP_LISTEN, TCP_ACCEPT_PROXY, TCP_SEND_PROXY].into_iter();
+        annotations
+            .get(TCP_LISTEN)
+            .or_else(|| annotations.get(UDP_LISTEN))?;
+        let known = [TCP_LISTEN, UDP_LISTEN, TCP_ACCEPT_PROXY, TCP_SEND_PROXY].into_iter();
         let values = known.filter_map(|name| Some((name, annotations.get(name)?.clone())));
         Some(Box::new(Self {
             created: object.meta.creation_timestamp.clone(),
@@ -42,7 +49,7 @@ impl PortAnnotations {
         }))
     }
 
-    /// Reads the ports. If a term is not valid, it stands in place of them.
+    /// Reads the ports. A term that is not valid stands in place of the TCP ports.
     pub(super) fn read(&self) -> Asked {
         let mut asked = Asked::default();
         let mut wrong = None;
@@ -53,22 +60,29 @@ impl PortAnnotations {
             match (*name, value) {
                 (TCP_ACCEPT_PROXY, "true") => asked.accepts_proxy = true,
                 (TCP_ACCEPT_PROXY, "false") => {}
-                (TCP_ACCEPT_PROXY, _) => wrong = Some((field, Err(none_of("true, false")))),
+                (TCP_ACCEPT_PROXY, _) => wrong = Some((field, none_of("true, false"))),
                 (TCP_SEND_PROXY, "v1") => asked.sends_proxy = Some(ProxyVersion::V1),
                 (TCP_SEND_PROXY, "v2") => asked.sends_proxy = Some(ProxyVersion::V2),
-                (TCP_SEND_PROXY, _) => wrong = Some((field, Err(none_of("v1, v2")))),
-                _ => asked.entries = entries(&field, value),
+                (TCP_SEND_PROXY, _) => wrong = Some((field, none_of("v1, v2"))),
+                (UDP_LISTEN, _) => asked.entries.extend(entries(Transport::Udp, &field, value)),
+                _ => asked.entries.extend(entries(Transport::Tcp, &field, value)),
             }
         }
 
-        if let Some(wrong) = wrong {
-            asked.entries = vec![wrong];
+        if let Some((field, error)) = wrong {
+            let is_udp = |(transport, ..): &(Transport, _, _)| *transport == Transport::Udp;
+            asked.entries.retain(is_udp);
+            asked.entries.push((Transport::Tcp, field, Err(error)));
         }
         asked
     }
 }
 
-fn entries(field: &str, value: &str) -> Vec<(String, Result<ListenEntry, EntryError>)> {
+fn entries(
+    transport: Transport,
+    field: &str,
+    value: &str,
+) -> Vec<(Transport, String, Result<ListenEntry, EntryError>)> {
     let entries = value.split(',').map(str::trim);
     let entries = entries.filter(|entry| !entry.is_empty());
     let entries = entries.enumerate().take(MAX_ENTRIES + 1);
@@ -77,6 +91,6 @@ fn entries(field: &str, value: &str) -> Vec<(String, Result<ListenEntry, EntryEr
             MAX_ENTRIES => Err(EntryError::TooMany(MAX_ENTRIES)),
             _ => entry.parse(),
         })
-        .map(|entry| (field.to_owned(), entry))
+        .map(|entry| (transport, field.to_owned(), entry))
         .collect()
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     objects::{EventType, Key, Kind, ObjectRef},
-    routing::{Origin, Policy, Port, PortRoute, PortTable, Protocol, ProxyVersion},
+    routing::{Origin, Policy, Port, PortRoute, PortTable, ProxyVersion, Transport},
 };
 
 /// The most ports. Each takes a socket on each core.
@@ -34,7 +34,7 @@ pub(super) struct CompiledPorts {
 struct Claim<'a> {
     about: &'a ObjectRef,
     field: String,
-    port: u16,
+    port: Port,
     service: Name,
     target: Target,
     accepts_proxy: bool,
@@ -75,9 +75,11 @@ pub(super) fn compile(objects: &Objects, backends: &mut Backends) -> CompiledPor
 }
 
 impl CompiledPorts {
-    /// Returns the ports of a Service that lead to its endpoints.
+    /// Returns the TCP ports of a Service that ports lead to.
     pub(super) fn in_use(&self, service: &Name) -> impl Iterator<Item = u16> {
-        let backends = self.table.iter().map(|(_, route)| route.backend.id());
+        let ports = self.table.iter();
+        let tcp = ports.filter(|(port, _)| port.transport == Transport::Tcp);
+        let backends = tcp.map(|(_, route)| route.backend.id());
         let of_service =
             backends.filter(move |id| (&id.namespace, &id.service) == (&service.0, &service.1));
         of_service.map(|id| id.port)
@@ -107,12 +109,15 @@ impl Compiler<'_> {
         };
 
         let asked = asks.read();
-        for (field, entry) in asked.entries {
+        for (transport, field, entry) in asked.entries {
             match entry {
                 Ok(entry) => self.open(Claim {
                     about,
                     field,
-                    port: entry.listen,
+                    port: Port {
+                        transport,
+                        number: entry.listen,
+                    },
                     service: name.clone(),
                     target: entry.target,
                     accepts_proxy: asked.accepts_proxy,
@@ -131,19 +136,25 @@ impl Compiler<'_> {
         let Some(fact) = self.objects.config_maps.get(&name) else {
             return;
         };
+        let is_udp = self.objects.settings.udp_services.as_ref() == Some(&name);
+        let transport = if is_udp {
+            Transport::Udp
+        } else {
+            Transport::Tcp
+        };
 
         for (key, value) in &fact.data {
             let field = format!("data[{key}]");
             let number = port(key).ok_or_else(|| EntryError::NotPort(key.to_string()));
             let entry = number.and_then(|number| Ok((number, value.parse::<MapEntry>()?)));
             match entry {
-                Ok((port, entry)) => {
+                Ok((number, entry)) => {
                     let service: Name = ((*entry.namespace).into(), (*entry.service).into());
                     self.compiled.services.insert(service.clone());
                     self.open(Claim {
                         about,
                         field,
-                        port,
+                        port: Port { transport, number },
                         service,
                         target: entry.target,
                         accepts_proxy: entry.accepts_proxy,
@@ -157,7 +168,7 @@ impl Compiler<'_> {
 
     /// Adds the route of a port, unless the port cannot be had.
     fn open(&mut self, claim: Claim<'_>) {
-        let port = Port::tcp(claim.port);
+        let port = claim.port;
         match self.route(&claim) {
             Ok(route) => {
                 self.routes.insert(port, Arc::new(route));
@@ -169,15 +180,17 @@ impl Compiler<'_> {
 
     /// Returns the route of a port, or why there is none.
     fn route(&mut self, claim: &Claim<'_>) -> Result<PortRoute, (Reason, String)> {
-        let (number, service) = (claim.port, &claim.service);
+        let Port { transport, number } = claim.port;
         let target = self.resolve(claim)?;
-        if let Some(holder) = self.objects.settings.own_ports.get(&number) {
+        if transport == Transport::Tcp
+            && let Some(holder) = self.objects.settings.own_ports.get(&number)
+        {
             let message = format!("port {number} belongs to {holder} of gatelet");
             return Err((Reason::PortTaken, message));
         }
 
         let is_full = self.routes.len() >= MAX_PORTS;
-        if let Entry::Occupied(taken) = self.routes.entry(Port::tcp(number)) {
+        if let Entry::Occupied(taken) = self.routes.entry(claim.port) {
             let (kind, origin) = (taken.get().kind, &taken.get().origin);
             let holder = format!("{kind} {}/{}", origin.namespace, origin.name);
             let message = format!("port {number} belongs to the older {holder}");
@@ -198,7 +211,9 @@ impl Compiler<'_> {
             },
             accepts_proxy: claim.accepts_proxy,
             sends_proxy: claim.sends_proxy,
-            backend: self.backends.get(service, target, Protocol::Tcp),
+            backend: self
+                .backends
+                .get(&claim.service, target, transport.protocol()),
             policy: Policy::default(),
         })
     }
@@ -211,7 +226,8 @@ impl Compiler<'_> {
             return Err((Reason::UnknownService, message));
         };
 
-        let ports = &fact.ports;
+        let Port { transport, number } = claim.port;
+        let ports = fact.ports_of(transport);
         let found = match &claim.target {
             // An ExternalName needs no ports.
             Target::Number(number) if fact.external.is_some() => return Ok(*number),
@@ -219,8 +235,9 @@ impl Compiler<'_> {
             Target::Name(name) => ports.iter().find(|port| port.name == *name),
         };
         found.map(|port| port.port).ok_or_else(|| {
-            let (target, port) = (&claim.target, claim.port);
-            let message = format!("Service {name} has no TCP port {target}: {port} is not opened");
+            let (target, transport) = (&claim.target, transport.protocol());
+            let message =
+                format!("Service {name} has no {transport} port {target}: {number} is not opened");
             (Reason::UnknownPort, message)
         })
     }

@@ -38,6 +38,7 @@ fn settings() -> Settings {
         default_issuer: None,
         own_ports: [(443, "the HTTPS listener")].into(),
         tcp_services: Some(("default".into(), "tcp-services".into())),
+        udp_services: Some(("default".into(), "udp-services".into())),
         unsupported_guards: UnsupportedGuards::default(),
     }
 }

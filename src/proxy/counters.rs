@@ -63,6 +63,8 @@ pub struct Counters {
     pub floods: Count,
     /// Connections to TCP ports.
     pub tcp: PortCounters,
+    /// Sessions of UDP ports.
+    pub udp: PortCounters,
     /// Bytes of request bodies sent on.
     pub bytes_in: Count,
     /// Bytes of response bodies from upstreams passed to clients.

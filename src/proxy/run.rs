@@ -21,12 +21,18 @@ use tokio::{
 use super::{
     Settings, Shared,
     downstream::{
-        listen::{self, Acceptor, StartError},
+        listen::{self, Acceptor, PortSocket, StartError},
         listeners::{Listeners, OpenListeners},
     },
+    l4,
     worker::Worker,
 };
-use crate::{limit::Connections, routing::Listener, tls::Server, util::drain::Drain};
+use crate::{
+    limit::Connections,
+    routing::{Listener, Port},
+    tls::Server,
+    util::drain::Drain,
+};
 
 /// A running data plane.
 #[derive(Debug)]
@@ -147,7 +153,15 @@ async fn run(
                 loops.spawn_local(async move {
                     let drain = listener.signal.subscribe();
                     let (bound, held) = (listener.bound, listener.held);
-                    listen::accept(socket, bound, held, acceptor, drain).await;
+                    match socket {
+                        PortSocket::Tcp(socket) => {
+                            listen::accept(socket, bound, held, acceptor, drain).await;
+                        }
+                        PortSocket::Udp(socket) => {
+                            let port = Port::udp(bound.address.port());
+                            l4::udp::serve(socket, port, acceptor.worker, drain).await;
+                        }
+                    }
                 });
             }
         }

@@ -59,6 +59,9 @@ pub struct Settings {
     /// Time after which a connection to a TCP port is closed if nothing moves.
     #[serde(with = "span")]
     pub tcp_idle_timeout: Duration,
+    /// Time after which a session of a UDP port ends if nothing moves.
+    #[serde(with = "span")]
+    pub udp_idle_timeout: Duration,
     /// Idle time after which a pooled upstream connection is closed.
     #[serde(with = "span")]
     pub upstream_idle_timeout: Duration,
@@ -81,6 +84,9 @@ pub struct Settings {
     pub max_connections: usize,
     /// Client connections per client address; 0 for no limit.
     pub max_connections_per_client: usize,
+    /// Sessions of UDP ports in total: beyond that, the one that was idle for the longest time
+    /// ends.
+    pub max_udp_sessions: usize,
     /// Concurrent streams of one HTTP/2 connection.
     pub max_streams: u32,
     /// Idle upstream connections kept per endpoint and core.
@@ -134,6 +140,8 @@ impl Default for Settings {
             response_header_timeout: Duration::from_secs(60),
             stream_idle_timeout: Duration::from_secs(300),
             tcp_idle_timeout: Duration::from_secs(3600),
+            // RFC 4787, requirement 5: never shorter.
+            udp_idle_timeout: Duration::from_secs(120),
             upstream_idle_timeout: Duration::from_secs(60),
             request_timeout: None,
 
@@ -143,6 +151,7 @@ impl Default for Settings {
             max_body_bytes: None,
             max_connections: 10_000,
             max_connections_per_client: 0,
+            max_udp_sessions: 4096,
             max_streams: 128,
             max_idle_per_endpoint: 256,
 

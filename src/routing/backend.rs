@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 
-use super::Host;
+use super::{Host, Transport};
 use crate::util::hash::fnv1a;
 
 /// The stable identity of a backend. Pools, ejection state and counters are keyed by it, so that
@@ -39,6 +39,18 @@ pub enum Protocol {
     H2,
     /// The bytes of the client, for the backend of a port.
     Tcp,
+    /// The datagrams of the client, for the backend of a port.
+    Udp,
+}
+
+impl Protocol {
+    /// Returns the transport below it.
+    pub fn transport(self) -> Transport {
+        match self {
+            Self::Udp => Transport::Udp,
+            _ => Transport::Tcp,
+        }
+    }
 }
 
 /// Operators and tools read these words: they are part of the interface.
@@ -50,6 +62,7 @@ impl fmt::Display for Protocol {
             Self::Https => "HTTP/1.1 over TLS",
             Self::H2 => "HTTP/2 over TLS",
             Self::Tcp => "TCP",
+            Self::Udp => "UDP",
         })
     }
 }

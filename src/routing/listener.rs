@@ -20,6 +20,8 @@ pub enum ListenerProtocol {
     Https,
     /// Bytes, which are passed to the backend of the port.
     Tcp,
+    /// Datagrams, which are passed to the backend of the port.
+    Udp,
 }
 
 impl ListenerProtocol {

@@ -2,13 +2,15 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use super::{Backend, Origin, Policy};
+use super::{Backend, Origin, Policy, Protocol};
 
 /// The protocol below the bytes of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Transport {
     /// Connections.
     Tcp,
+    /// Datagrams.
+    Udp,
 }
 
 /// A port that clients connect to.
@@ -57,6 +59,7 @@ impl fmt::Display for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Tcp => "tcp",
+            Self::Udp => "udp",
         })
     }
 }
@@ -73,6 +76,24 @@ impl Port {
         Self {
             transport: Transport::Tcp,
             number,
+        }
+    }
+
+    /// Returns the UDP port of this number.
+    pub fn udp(number: u16) -> Self {
+        Self {
+            transport: Transport::Udp,
+            number,
+        }
+    }
+}
+
+impl Transport {
+    /// Returns the protocol that its backends have.
+    pub fn protocol(self) -> Protocol {
+        match self {
+            Self::Tcp => Protocol::Tcp,
+            Self::Udp => Protocol::Udp,
         }
     }
 }

@@ -79,15 +79,18 @@ families! {
         "`limit` (`max_connections` or `max_connections_per_client`), `handshake` (no good TLS \
          handshake or PROXY protocol header), `flood` (of HTTP/2 frames)",
     )]);
-    PORT_CONNECTIONS = counter("port_connections", "Connections of clients to ports of layer 4")
+    PORT_CONNECTIONS = counter(
+        "port_connections",
+        "Connections (UDP: sessions) of clients to ports of layer 4",
+    )
         .labelled(TRANSPORT);
     PORT_CONNECTIONS_OPEN = gauge(
         "port_connections_open",
-        "Connections of clients to ports of layer 4 that are open",
+        "Connections (UDP: sessions) of clients to ports of layer 4 that are open",
     ).labelled(TRANSPORT);
     PORT_CONNECTIONS_FAILED = counter(
         "port_connections_failed",
-        "Connections to ports of layer 4 for which no endpoint could be reached",
+        "Connections (UDP: sessions) to ports of layer 4 for which no endpoint could be reached",
     ).labelled(TRANSPORT);
     PORT_RECEIVED = counter("port_received", "Bytes from clients to ports of layer 4")
         .in_bytes()
@@ -185,7 +188,7 @@ families! {
 }
 
 const CERTIFICATE: &str = "certificate (`gatelet certs`)";
-const TRANSPORT: &[(&str, &str)] = &[("transport", "`tcp`")];
+const TRANSPORT: &[(&str, &str)] = &[("transport", "`tcp`, `udp`")];
 const BY_ISSUER: &[(&str, &str)] = &[("name", CERTIFICATE), ("issuer", "its issuer")];
 const BY_CERT_MANAGER: &[(&str, &str)] = &[
     ("name", "name of the Secret"),

@@ -3,6 +3,7 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod datagram;
 pub mod descriptors;
 pub mod drain;
 pub mod hash;

@@ -3,11 +3,12 @@
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    process::Command,
     thread,
     time::Duration,
 };
 
-use super::support::{Gatelet, backend, eventually, free_port, said};
+use super::support::{DnsServer, Gatelet, backend, eventually, free_port, said};
 
 /// Starts an endpoint that sends back all that it receives, then the end. Returns its port.
 fn echo() -> u16 {
@@ -217,4 +218,70 @@ fn expose_opens_a_port_for_an_address() {
         assert_eq!(code, Some(2), "{text}");
         assert!(text.contains("cannot be used with"), "{text}");
     }
+}
+
+/// Knot, asked by kdig: a small answer by UDP, a large one by TCP, and one over UDP with many
+/// fragments.
+#[test]
+fn a_dns_server_answers_by_udp_and_tcp() {
+    let text = "x".repeat(250);
+    let record = format!("large 60 TXT {}\n", format!("\"{text}\" ").repeat(30));
+    let server = DnsServer::start(&[("example.com", &format!("www 60 A 192.0.2.7\n{record}"))]);
+
+    let gatelet = Gatelet::configured("udp_services = \"default/udp-services\"\n");
+    let (port, mapped) = (free_port(), free_port());
+    gatelet.apply(&format!(
+        "apiVersion: v1
+kind: Service
+metadata:
+  name: dns
+  annotations:
+    gatelet.dev/tcp-listen: \"{port}:tcp\"
+    gatelet.dev/udp-listen: \"{port}:udp\"
+spec:
+  ports: [{{name: udp, port: 53, protocol: UDP}}, {{name: tcp, port: 53}}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: dns-1
+  labels: {{kubernetes.io/service-name: dns}}
+  annotations: {{gatelet.dev/connect: loopback}}
+addressType: IPv4
+endpoints: [{{addresses: [192.0.2.1], nodeName: test}}]
+ports: [{{name: udp, port: {0}, protocol: UDP}}, {{name: tcp, port: {0}}}]
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: udp-services}}
+data: {{\"{mapped}\": \"default/dns:udp\"}}
+",
+        server.port
+    ));
+
+    let ask = |port: u16, arguments: &[&str]| {
+        let mut kdig = Command::new("kdig");
+        kdig.args(["@127.0.0.1", "-p", &port.to_string(), "+retry=0", "+time=5"]);
+        said(&kdig.args(arguments).output().expect("kdig"))
+    };
+    for port in [port, mapped] {
+        eventually("the name is found", || {
+            let answer = ask(port, &["+notcp", "www.example.com", "A"]);
+            (answer.contains("192.0.2.7") && answer.contains("(UDP)")).then_some(())
+        });
+    }
+    let large = ["large.example.com", "TXT"];
+    let by_tcp = ask(port, &[&["+tcp"], &large[..]].concat());
+    assert_eq!(by_tcp.matches(&text).count(), 30, "{by_tcp}");
+    let by_udp = ask(port, &[&["+ignore", "+bufsize=16000"], &large[..]].concat());
+    assert!(by_udp.contains("(UDP)"), "{by_udp}");
+
+    let explained = said(&gatelet.command(&["explain", &format!("udp://:{port}")]));
+    let outcome = format!("udp/{port}: passed to default/dns:53 (UDP), for Service default/dns");
+    assert!(explained.starts_with(&outcome), "{explained}");
+    let metrics = gatelet.admin_page("/metrics").1;
+    assert!(
+        metrics.contains("gatelet_port_connections_open{transport=\"udp\"}"),
+        "{metrics}"
+    );
 }

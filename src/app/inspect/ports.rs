@@ -28,12 +28,17 @@ pub(super) fn reports(shared: &Shared, live: &Live) -> Vec<PortReport> {
 pub(super) fn explain(
     shared: &Shared,
     live: &Live,
+    is_udp: bool,
     target: &str,
 ) -> Result<ExplainReport, UrlError> {
     let (_host, number) = target.rsplit_once(':').unwrap_or(("", target));
     let number = number.trim_end_matches('/').parse();
     let number = number.map_err(|_bad| UrlError::Port(target.to_owned()))?;
-    let port = Port::tcp(number);
+    let port = if is_udp {
+        Port::udp(number)
+    } else {
+        Port::tcp(number)
+    };
 
     let mut report = ExplainReport {
         host: port.to_string(),
@@ -47,6 +52,7 @@ pub(super) fn explain(
     let (object, backend) = (object(&route), &route.backend);
     report.endpoints = Health::new(shared).of(backend);
     report.outcome = match (&*state(live, port), report.endpoints.len()) {
+        ("open", 0) if is_udp => format!("lost: {} has no endpoints", backend.id()),
         ("open", 0) => format!("connections are reset: {} has no endpoints", backend.id()),
         ("open", _) => format!(
             "passed to {} ({}), for {object}",

@@ -289,3 +289,60 @@ fn a_wrong_term_opens_no_port() {
         assert_eq!(described, expected, "{annotation}: {value}");
     }
 }
+
+#[test]
+fn udp_ports_are_apart_from_tcp_ports_of_the_same_number() {
+    let mut index = index();
+    let mut dns = asking("dns", "53");
+    dns["metadata"]["annotations"]["gatelet.dev/udp-listen"] = "53,443:53,5353:dns".into();
+    dns["spec"]["ports"] = json!([
+        {"name": "dns-tcp", "port": 53},
+        {"name": "dns", "port": 53, "protocol": "UDP"},
+    ]);
+    index.apply(apply(dns));
+    let mut slice = slice("dns-1", "dns", json!([{"addresses": ["10.0.0.1"]}]));
+    slice["ports"] = json!([
+        {"name": "dns-tcp", "port": 1053},
+        {"name": "dns", "port": 2053, "protocol": "UDP"},
+    ]);
+    index.apply(apply(slice));
+
+    let output = index.compile();
+    live(&output);
+    assert_eq!(
+        opened(&output),
+        [
+            "tcp/53 -> default/dns:53",
+            "udp/53 -> default/dns:53",
+            "udp/443 -> default/dns:53",
+            "udp/5353 -> default/dns:53"
+        ]
+    );
+    assert_eq!(found(&output), []);
+    let table = output.ports.expect("a table");
+    for (port, expected) in [
+        (Port::tcp(53), "10.0.0.1:1053"),
+        (Port::udp(53), "10.0.0.1:2053"),
+    ] {
+        let route = table.find(port).expect("the port");
+        let EndpointSet::Addresses(list) = &**route.backend.endpoints() else {
+            panic!("{port}");
+        };
+        assert_eq!(list[0].addr.to_string(), expected);
+    }
+}
+
+#[test]
+fn a_config_map_opens_udp_ports_too() {
+    let mut index = index();
+    let mut dns = service("dns");
+    dns["spec"]["ports"] = json!([{"name": "dns", "port": 53, "protocol": "UDP"}]);
+    index.apply(apply(dns));
+    let mut map = map(json!({"53": "default/dns:53", "54": "default/dns:80"}));
+    map["metadata"]["name"] = "udp-services".into();
+    index.apply(apply(map));
+    let output = index.compile();
+    assert_eq!(opened(&output), ["udp/53 -> default/dns:53"]);
+    let message = "Service dns has no UDP port 80: 54 is not opened".to_owned();
+    assert_eq!(found(&output), [("UnknownPort", message)]);
+}

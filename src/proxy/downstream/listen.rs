@@ -12,7 +12,7 @@ use crate::{
     proxy::{Settings, l4, worker::Worker},
     routing::{Listener, ListenerProtocol, Port},
     tls::Server,
-    util::{drain::Drain, port},
+    util::{datagram, drain::Drain, port},
 };
 
 /// The most connections that may wait to be accepted.
@@ -68,30 +68,37 @@ enum Served {
     Tcp(Port),
 }
 
+/// A socket of a listener.
+#[derive(Debug)]
+pub(crate) enum PortSocket {
+    Tcp(std::net::TcpListener),
+    Udp(std::net::UdpSocket),
+}
+
 /// Binds one socket per core to an address; with port 0, all of them to the port that the system
 /// chose. The address must be free unless it is `ours` already.
 pub(crate) fn bind(
-    Listener {
-        address: addr,
-        protocol,
-    }: Listener,
+    listener: Listener,
     cores: usize,
     ours: bool,
     settings: &Settings,
-) -> Result<(SocketAddr, Vec<std::net::TcpListener>), StartError> {
+) -> Result<(SocketAddr, Vec<PortSocket>), StartError> {
     if !ours {
-        let choose = match protocol.is_http() {
-            true => "another address with --http or --https",
-            false => "another port",
-        };
-        free(addr, choose)?;
+        free(listener)?;
     }
-    let mut bound = addr;
+
+    let mut bound = listener.address;
     let mut sockets = Vec::with_capacity(cores);
     for _ in 0..cores {
-        let socket = listen(bound, settings)?;
-        bound = socket.local_addr()?;
-        sockets.push(socket);
+        sockets.push(if listener.protocol == ListenerProtocol::Udp {
+            let socket = receive(bound)?;
+            bound = socket.local_addr()?;
+            PortSocket::Udp(socket)
+        } else {
+            let socket = listen(bound, settings)?;
+            bound = socket.local_addr()?;
+            PortSocket::Tcp(socket)
+        });
     }
     Ok((bound, sockets))
 }
@@ -101,16 +108,24 @@ pub(super) fn share(
     held: &std::net::TcpListener,
     cores: usize,
     settings: &Settings,
-) -> Result<(SocketAddr, Vec<std::net::TcpListener>), StartError> {
+) -> Result<(SocketAddr, Vec<PortSocket>), StartError> {
     prepare(&SockRef::from(held), settings)?;
-    let sockets: io::Result<Vec<_>> = (0..cores).map(|_| held.try_clone()).collect();
+    let share = |_core| held.try_clone().map(PortSocket::Tcp);
+    let sockets: io::Result<Vec<_>> = (0..cores).map(share).collect();
     Ok((held.local_addr()?, sockets?))
 }
 
 /// Creates a socket. One for `[::]` accepts IPv4 too, whatever the system's default.
-fn socket(addr: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
+fn socket(addr: SocketAddr, protocol: Protocol) -> io::Result<Socket> {
+    let domain = Domain::for_address(addr);
+    let socket = if protocol == Protocol::UDP {
+        Socket::new(domain, Type::DGRAM, Some(protocol))?
+    } else {
+        let socket = Socket::new(domain, Type::STREAM, Some(protocol))?;
+        // For connections of before that are still closing.
+        socket.set_reuse_address(true)?;
+        socket
+    };
     if addr.is_ipv6() {
         socket.set_only_v6(false)?;
     }
@@ -119,29 +134,50 @@ fn socket(addr: SocketAddr) -> io::Result<Socket> {
 
 /// Checks that an address is free: SO_REUSEPORT would let us share the port with another process of
 /// the same user, so try without it first.
-fn free(addr: SocketAddr, choose: &str) -> Result<(), StartError> {
-    let probe = socket(addr)?;
-    probe
-        .bind(&addr.into())
-        .and_then(|()| probe.listen(1))
-        .map_err(|error| {
-            let why = match error.kind() {
-                io::ErrorKind::AddrInUse => port::taken(addr, choose),
-                io::ErrorKind::PermissionDenied => {
-                    format!("ports below 1024 need root or CAP_NET_BIND_SERVICE; choose {choose}")
-                }
-                _ => error.to_string(),
-            };
-            StartError::Listen {
-                addr,
-                why,
-                denied: error.kind() == io::ErrorKind::PermissionDenied,
+fn free(Listener { address, protocol }: Listener) -> Result<(), StartError> {
+    let choose = match protocol.is_http() {
+        true => "another address with --http or --https",
+        false => "another port",
+    };
+    let is_udp = protocol == ListenerProtocol::Udp;
+    let tried = if is_udp {
+        socket(address, Protocol::UDP)?.bind(&address.into())
+    } else {
+        let probe = socket(address, Protocol::TCP)?;
+        probe.bind(&address.into()).and_then(|()| probe.listen(1))
+    };
+
+    tried.map_err(|error| {
+        let why = match error.kind() {
+            io::ErrorKind::AddrInUse if is_udp => {
+                format!("another program has the port; stop it, or choose {choose}")
             }
-        })
+            io::ErrorKind::AddrInUse => port::taken(address, choose),
+            io::ErrorKind::PermissionDenied => {
+                format!("ports below 1024 need root or CAP_NET_BIND_SERVICE; choose {choose}")
+            }
+            _ => error.to_string(),
+        };
+        StartError::Listen {
+            addr: address,
+            why,
+            denied: error.kind() == io::ErrorKind::PermissionDenied,
+        }
+    })
+}
+
+/// Opens a socket for datagrams.
+fn receive(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = socket(addr, Protocol::UDP)?;
+    datagram::tell_addresses(&socket, addr.is_ipv6())?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    Ok(socket.into())
 }
 
 fn listen(addr: SocketAddr, settings: &Settings) -> Result<std::net::TcpListener, StartError> {
-    let socket = socket(addr)?;
+    let socket = socket(addr, Protocol::TCP)?;
     prepare(&socket, settings)?;
     socket.set_reuse_port(true)?;
     socket.bind(&addr.into())?;
@@ -174,7 +210,9 @@ pub(crate) async fn accept(
     let served = match listener.protocol {
         ListenerProtocol::Http => Served::Http(None),
         ListenerProtocol::Https => Served::Http(acceptor.tls.clone()),
-        ListenerProtocol::Tcp => Served::Tcp(Port::tcp(listener.address.port())),
+        ListenerProtocol::Tcp | ListenerProtocol::Udp => {
+            Served::Tcp(Port::tcp(listener.address.port()))
+        }
     };
     let Ok(listener) = TcpListener::from_std(socket) else {
         return;

@@ -2,14 +2,14 @@
 //! sockets to follow, and connections to the listeners that stay are not affected.
 
 use std::{
-    net::{IpAddr, SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, Weak, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
 use tokio::sync::watch;
 
-use super::listen::{self, StartError};
+use super::listen::{self, PortSocket, StartError};
 use crate::{
     proxy::{Settings, Shared},
     routing::{Listener, ListenerProtocol, Port, Transport},
@@ -45,7 +45,7 @@ pub(crate) struct OpenListener {
     /// The listener with the port that it has.
     pub(crate) bound: Listener,
     /// A socket for each core, until that core takes it.
-    sockets: Mutex<Vec<Option<TcpListener>>>,
+    sockets: Mutex<Vec<Option<PortSocket>>>,
     /// True if the service manager holds the socket.
     pub(crate) held: bool,
     /// Ends the listener, and its connections once they are idle.
@@ -133,6 +133,7 @@ impl Listeners {
                 address: SocketAddr::new(address, port.number),
                 protocol: match port.transport {
                     Transport::Tcp => ListenerProtocol::Tcp,
+                    Transport::Udp => ListenerProtocol::Udp,
                 },
             };
             match self.keep_or_open(listener, &before, &closing) {
@@ -160,10 +161,13 @@ impl Listeners {
         // sockets are still open.
         let closing = closing.iter().filter_map(Weak::upgrade);
         let mut ours = before.iter().cloned().chain(closing);
-        let is_ours = ours.any(|one| one.bound.address == requested.address);
+        let is_udp = |listener: Listener| listener.protocol == ListenerProtocol::Udp;
+        let is_ours = ours.any(|one| {
+            one.bound.address == requested.address && is_udp(one.bound) == is_udp(requested)
+        });
         let held = self.held.iter().find(|held| {
             let at = held.local_addr();
-            at.is_ok_and(|at| is_same(at, requested.address))
+            !is_udp(requested) && at.is_ok_and(|at| is_same(at, requested.address))
         });
         let (address, sockets) = match held {
             Some(held) => listen::share(held, self.cores, &self.settings)?,
@@ -217,7 +221,7 @@ fn is_same(socket: SocketAddr, listener: SocketAddr) -> bool {
 
 impl OpenListener {
     /// Takes the socket of a core; `None` if that core has it already.
-    pub(crate) fn take(&self, core: usize) -> Option<TcpListener> {
+    pub(crate) fn take(&self, core: usize) -> Option<PortSocket> {
         lock(&self.sockets).get_mut(core)?.take()
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod record;
 pub(crate) mod relay;
 pub(crate) mod tcp;
 pub(crate) mod tunnel;
+pub(crate) mod udp;
 
 #[cfg(test)]
 mod tests;

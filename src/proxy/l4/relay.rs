@@ -57,6 +57,12 @@ pub(crate) struct Moved {
     pub(crate) down: u64,
 }
 
+impl From<(u64, u64)> for Moved {
+    fn from((up, down): (u64, u64)) -> Self {
+        Self { up, down }
+    }
+}
+
 /// A relay between a client and an endpoint.
 pub(crate) struct Relay<'a, C, E> {
     client: &'a mut C,

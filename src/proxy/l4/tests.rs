@@ -2,10 +2,10 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::Arc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use socket2::{Domain, Socket, Type};
@@ -14,7 +14,7 @@ use crate::{
     proxy::{Running, Settings, Shared, StartError, start},
     routing::{
         Backend, BackendId, BackendSettings, Endpoint, EndpointSet, Origin, Policy, Port,
-        PortRoute, PortTable, Protocol, ProxyVersion,
+        PortRoute, PortTable, ProxyVersion,
     },
     util::drain,
 };
@@ -35,8 +35,13 @@ impl Front {
     fn new(settings: Settings) -> Self {
         let shared = Arc::new(Shared::default());
         let (signal, drain) = drain::channel();
+        let workers = if settings.workers == 0 {
+            2
+        } else {
+            settings.workers
+        };
         let settings = Settings {
-            workers: 2,
+            workers,
             ..settings
         };
         let running =
@@ -60,6 +65,27 @@ impl Front {
             }
             self.routes.pop();
         }
+    }
+
+    /// Opens a UDP port that leads to these endpoints.
+    fn open_udp(&mut self, endpoints: &[SocketAddr]) -> SocketAddr {
+        loop {
+            let probe = UdpSocket::bind((LOCALHOST, 0)).expect("a port");
+            let port = Port::udp(probe.local_addr().expect("its address").port());
+            drop(probe);
+            self.routes.push((port, route(port, endpoints)));
+            if self.publish().is_empty() {
+                return SocketAddr::new(LOCALHOST, port.number);
+            }
+            self.routes.pop();
+        }
+    }
+
+    /// Returns the sessions that have begun and ended.
+    fn udp_sessions(&self) -> (u64, u64) {
+        let cores = self.shared.counters();
+        let begun = cores.iter().map(|core| core.udp.begun.value()).sum();
+        (begun, cores.iter().map(|core| core.udp.ended.value()).sum())
     }
 
     /// Opens and closes ports. Returns those that cannot be opened.
@@ -100,7 +126,7 @@ fn plain_route(port: Port, endpoints: &[SocketAddr]) -> PortRoute {
         service: "s".into(),
         port: port.number,
     };
-    let backend = Backend::new(BackendSettings::new(id, Protocol::Tcp));
+    let backend = Backend::new(BackendSettings::new(id, port.transport.protocol()));
     let endpoints = endpoints.iter().copied().map(Endpoint::at).collect();
     backend.set_endpoints(EndpointSet::Addresses(endpoints));
     PortRoute {
@@ -390,4 +416,150 @@ fn the_client_is_known_by_headers_of_the_proxy_protocol() {
     without.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("sent");
     let error = without.read(&mut [0; 1]).expect_err("a reset");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+/// Starts a UDP endpoint that sends each datagram back, with its name before it.
+fn datagram_echo(name: &'static str) -> SocketAddr {
+    let socket = UdpSocket::bind((LOCALHOST, 0)).expect("a port");
+    let address = socket.local_addr().expect("its address");
+    thread::spawn(move || {
+        let mut buffer = vec![0; 65_535];
+        loop {
+            let (length, from) = socket.recv_from(&mut buffer).expect("a datagram");
+            let answer = [name.as_bytes(), &buffer[..length]].concat();
+            socket.send_to(&answer, from).expect("answered");
+        }
+    });
+    address
+}
+
+fn udp_client(port: SocketAddr) -> UdpSocket {
+    let client = UdpSocket::bind((LOCALHOST, 0)).expect("a port");
+    client.connect(port).expect("connected");
+    let limit = Some(Duration::from_secs(30));
+    client.set_read_timeout(limit).expect("a timeout");
+    client
+}
+
+fn asked(client: &UdpSocket, data: &[u8]) -> Vec<u8> {
+    client.send(data).expect("sent");
+    let mut answer = vec![0; 65_535];
+    let length = client.recv(&mut answer).expect("an answer");
+    answer.truncate(length);
+    answer
+}
+
+/// Waits until something is true.
+fn wait(what: &str, is_true: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_true() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{what}");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn datagrams_of_every_size_pass_both_ways() {
+    let mut front = Front::new(Settings::default());
+    let port = front.open_udp(&[datagram_echo("")]);
+    let (one, other) = (udp_client(port), udp_client(port));
+    for length in [0, 1, 1500, 9000, 60_000, 65_507] {
+        let data = pattern(length);
+        assert!(asked(&one, &data) == data, "{length}");
+        assert!(asked(&other, &data) == data, "{length}");
+    }
+    assert_eq!(front.udp_sessions(), (2, 0));
+}
+
+#[test]
+fn a_datagram_that_is_refused_goes_to_the_next_endpoint() {
+    let probe = UdpSocket::bind("127.0.0.98:0").expect("a port");
+    let silent = probe.local_addr().expect("its address");
+    drop(probe);
+
+    let mut front = Front::new(Settings::default());
+    let port = front.open_udp(&[silent, datagram_echo("a")]);
+    for _ in 0..10 {
+        assert_eq!(asked(&udp_client(port), b"x"), b"ax");
+    }
+    let stats = front.shared.endpoints();
+    let failed = stats.iter().find(|one| one.addr == silent);
+    assert!(failed.is_some_and(|one| one.failures > 0), "{stats:?}");
+}
+
+#[test]
+fn a_client_stays_at_one_endpoint() {
+    let mut front = Front::new(Settings::default());
+    let endpoints = [datagram_echo("a"), datagram_echo("b")];
+    let port = front.open_udp(&endpoints);
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..8 {
+        let client = udp_client(port);
+        let first = asked(&client, b"");
+        for _ in 0..3 {
+            assert_eq!(asked(&client, b""), first);
+        }
+        seen.insert(first);
+    }
+    assert_eq!(seen.len(), 2);
+}
+
+#[test]
+fn idle_sessions_end() {
+    let settings = Settings {
+        udp_idle_timeout: Duration::from_millis(500),
+        ..Settings::default()
+    };
+    let mut front = Front::new(settings);
+    let port = front.open_udp(&[datagram_echo("")]);
+    let client = udp_client(port);
+    assert_eq!(asked(&client, b"x"), b"x");
+    wait("the session ends", || front.udp_sessions() == (1, 1));
+    assert_eq!(asked(&client, b"y"), b"y");
+    assert_eq!(front.udp_sessions(), (2, 1));
+}
+
+#[test]
+fn the_longest_idle_session_makes_room() {
+    let settings = Settings {
+        workers: 1,
+        max_udp_sessions: 2,
+        ..Settings::default()
+    };
+    let mut front = Front::new(settings);
+    let port = front.open_udp(&[datagram_echo("")]);
+    let clients = [udp_client(port), udp_client(port), udp_client(port)];
+    for client in &clients[..2] {
+        assert_eq!(asked(client, b"x"), b"x");
+    }
+    // The second is the one that was idle.
+    assert_eq!(asked(&clients[0], b"x"), b"x");
+    assert_eq!(asked(&clients[2], b"x"), b"x");
+    assert_eq!(front.udp_sessions(), (3, 1));
+    assert_eq!(asked(&clients[0], b"x"), b"x");
+    assert_eq!(front.udp_sessions(), (3, 1));
+
+    // A flood of sources leaves room for those who come.
+    for _ in 0..1000 {
+        let _ = udp_client(port).send(b"flood");
+    }
+    assert_eq!(asked(&clients[1], b"x"), b"x");
+    let (begun, ended) = front.udp_sessions();
+    assert!(begun - ended <= 2, "{begun} {ended}");
+}
+
+#[test]
+fn a_udp_port_that_closes_is_refused() {
+    let mut front = Front::new(Settings::default());
+    let port = front.open_udp(&[datagram_echo("")]);
+    let client = udp_client(port);
+    assert_eq!(asked(&client, b"x"), b"x");
+    front.routes.clear();
+    assert!(front.publish().is_empty());
+    wait("the port is closed", || {
+        client
+            .send(b"x")
+            .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    });
+    assert_eq!(front.udp_sessions(), (1, 1));
 }

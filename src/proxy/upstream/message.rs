@@ -87,7 +87,7 @@ impl UpstreamRequest {
                 head: Box::new(matched.head_h2(settings, conn, head)?),
                 body: Some(body),
             }),
-            Protocol::Tcp => {
+            Protocol::Tcp | Protocol::Udp => {
                 let why = "the backend is for a port, not for requests";
                 Err(Error::us(Kind::Misconfigured(why)))
             }
