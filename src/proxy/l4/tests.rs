@@ -543,7 +543,13 @@ fn the_longest_idle_session_makes_room() {
     for _ in 0..1000 {
         let _ = udp_client(port).send(b"flood");
     }
-    assert_eq!(asked(&clients[1], b"x"), b"x");
+    // The kernel may drop what comes right behind it.
+    let limit = Some(Duration::from_millis(100));
+    clients[1].set_read_timeout(limit).expect("a timeout");
+    wait("another client is served", || {
+        clients[1].send(b"x").expect("sent");
+        clients[1].recv(&mut [0; 1]).is_ok()
+    });
     let (begun, ended) = front.udp_sessions();
     assert!(begun - ended <= 2, "{begun} {ended}");
 }
