@@ -2,7 +2,7 @@
 //! sockets to follow, and connections to the listeners that stay are not affected.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, TcpListener},
     sync::{Arc, Mutex, Weak, atomic::Ordering::Relaxed},
     time::Duration,
 };
