@@ -1,8 +1,9 @@
-//! The backends and lists of steps that compiled routes share. A backend keeps its identity over
+//! The backends, lists of steps and users that compiled routes share. A backend keeps its identity over
 //! compiles, because the cells of its endpoints are shared with requests.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    hash::Hash,
     sync::Arc,
 };
 
@@ -10,15 +11,17 @@ use super::{
     EndpointUpdate, endpoints,
     objects::{Name, Objects},
 };
-use crate::routing::{Backend, BackendId, BackendSettings, EndpointSet, Protocol, Steps};
+use crate::routing::{Backend, BackendId, BackendSettings, EndpointSet, Protocol, Steps, Users};
 
 /// The parts that routes share.
 #[derive(Debug, Default)]
 pub(super) struct Backends {
     /// The backends of each Service, one for each port and way to speak with it.
     of_service: HashMap<Name, Vec<Arc<Backend>>>,
-    /// The lists of steps. They follow from settings and a few flags, so there are never many.
-    steps: Vec<Arc<Steps>>,
+    /// The lists of steps.
+    steps: HashSet<Arc<Steps>>,
+    /// The users of logins.
+    users: HashSet<Arc<Users>>,
 }
 
 impl Backends {
@@ -44,15 +47,12 @@ impl Backends {
     /// Returns the shared copy of a list of steps: few lists differ, and routes are thousands.
     /// `None` for an empty one.
     pub(super) fn share_steps(&mut self, steps: Steps) -> Option<Arc<Steps>> {
-        if steps.is_empty() {
-            return None;
-        }
-        if let Some(known) = self.steps.iter().find(|known| ***known == steps) {
-            return Some(known.clone());
-        }
-        let steps = Arc::new(steps);
-        self.steps.push(steps.clone());
-        Some(steps)
+        (!steps.is_empty()).then(|| share(&mut self.steps, steps))
+    }
+
+    /// Returns the shared copy of the users of a login.
+    pub(super) fn share_users(&mut self, users: Users) -> Arc<Users> {
+        share(&mut self.users, users)
     }
 
     /// Returns the Services with a backend that has no endpoints yet.
@@ -94,11 +94,23 @@ impl Backends {
         updates
     }
 
-    /// Drops the backends that no route uses.
+    /// Drops what no route uses.
     pub(super) fn drop_unused(&mut self) {
+        self.steps.retain(|steps| Arc::strong_count(steps) > 1);
+        self.users.retain(|users| Arc::strong_count(users) > 1);
         self.of_service.retain(|_, backends| {
             backends.retain(|backend| Arc::strong_count(backend) > 1);
             !backends.is_empty()
         });
     }
+}
+
+/// Returns the shared copy of a value.
+fn share<T: Eq + Hash>(known: &mut HashSet<Arc<T>>, value: T) -> Arc<T> {
+    if let Some(known) = known.get(&value) {
+        return known.clone();
+    }
+    let value = Arc::new(value);
+    known.insert(value.clone());
+    value
 }

@@ -1,3 +1,4 @@
+mod access;
 mod annotations;
 mod certificates;
 mod classes;

@@ -21,7 +21,7 @@ use super::{
     unread::Unread,
 };
 use crate::{
-    objects::{Event, Kind, RawObject},
+    objects::{Event, Kind, RawObject, slim::Secret},
     util::{backoff::Backoff, percent, stamp},
 };
 
@@ -266,7 +266,8 @@ async fn list(
             page.items
                 .unwrap_or_default()
                 .into_iter()
-                .filter_map(|item| read(kind, item)),
+                .filter_map(|item| read(kind, item))
+                .filter(|object| is_needed(object)),
         );
 
         if page.metadata.next.is_empty() {
@@ -447,7 +448,8 @@ async fn apply(
         // An unreadable object must not stop the others; its next change may be readable.
         _ => match (read(kind, object), change) {
             (None, _) => return Ok(()),
-            (Some(object), "DELETED") => {
+            // One that is not needed any more must not stay known as it was.
+            (Some(object), change) if change == "DELETED" || !is_needed(&object) => {
                 object.meta.resource_version.as_ref().clone_into(version);
                 Event::Delete(object.key.clone())
             }
@@ -462,6 +464,15 @@ async fn apply(
         .send(event)
         .await
         .map_err(|_closed| WatchError::Closed)
+}
+
+/// Returns true unless the object is a Secret that has neither a certificate nor users. Such a
+/// Secret is forgotten at once.
+fn is_needed(object: &RawObject) -> bool {
+    object.key.kind != Kind::Secret
+        || object
+            .view::<Secret<'_>>()
+            .map_or(true, |secret| secret.is_needed())
 }
 
 /// Parses an object, without the members that gatelet never reads: these are half of its size.
@@ -495,11 +506,17 @@ fn read(kind: Kind, object: &RawValue) -> Option<Arc<RawObject>> {
         .map(Arc::new)
 }
 
-/// Restricts a kind to the objects that gatelet needs, so that it uses no right to others: Secrets
-/// with certificates, and ConfigMaps with issuers ([`crate::objects::ISSUER_LABEL`]).
+/// Restricts a kind to the objects that gatelet may need: Secrets without those of types that have
+/// neither certificates nor users, and ConfigMaps with issuers ([`crate::objects::ISSUER_LABEL`]).
 fn selector(kind: Kind) -> &'static str {
     match kind {
-        Kind::Secret => "&fieldSelector=type%3Dkubernetes.io%2Ftls",
+        Kind::Secret => {
+            "&fieldSelector=type%21%3Dhelm.sh%2Frelease.v1\
+             %2Ctype%21%3Dkubernetes.io%2Fservice-account-token\
+             %2Ctype%21%3Dkubernetes.io%2Fdockerconfigjson\
+             %2Ctype%21%3Dkubernetes.io%2Fdockercfg\
+             %2Ctype%21%3Dbootstrap.kubernetes.io%2Ftoken"
+        }
         Kind::ConfigMap => "&labelSelector=gatelet.dev%2Fissuer%3Dtrue",
         _ => "",
     }

@@ -4,6 +4,7 @@
 //! A [`RoutingTable`] is immutable. An edit makes a new table that shares every host it did not
 //! touch.
 
+pub mod access;
 pub mod action;
 pub mod backend;
 pub mod host;
@@ -15,11 +16,13 @@ pub mod path;
 pub mod pattern;
 pub mod policy;
 pub mod port;
+pub mod prefixes;
 pub mod route;
 pub mod rule;
 pub mod steps;
 pub mod table;
 
+pub use access::{Access, AddressVerdict, Entry, Login, Users};
 pub use action::{Action, FixedResponse, PathChange, Redirect, Refusal, RequestUrl, Split};
 pub use backend::{
     Backend, BackendId, BackendLimits, BackendSettings, BackendTls, Endpoint, EndpointId,
@@ -32,6 +35,7 @@ pub use path::{Closed, PathError, PathMatch};
 pub use pattern::{Pattern, PatternError};
 pub use policy::{LoadBalancing, Policy, Stickiness, Timeouts};
 pub use port::{Port, PortRoute, PortTable, Transport};
+pub use prefixes::Prefixes;
 pub use route::{Origin, Route};
 pub use rule::{Conditions, Head, HeaderMatch, PlainGet, QueryMatch, Rule, TextMatch};
 pub use steps::{RequestStep, ResponseStep, Steps};

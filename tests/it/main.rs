@@ -30,6 +30,7 @@ mod cluster;
 mod commands;
 mod deadlines;
 mod engine;
+mod entry;
 mod floods;
 mod guards;
 mod h2spec;

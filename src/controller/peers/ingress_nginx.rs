@@ -37,11 +37,6 @@ pub(super) const NEXT_UPSTREAM: Row = unsupported(
 
 const ROWS: &[Row] = &[
     // === Who may come in ===
-    guard(&["auth-type"], "a login by name and password"),
-    detail(
-        &["auth-secret", "auth-secret-type", "auth-realm"],
-        "auth-type",
-    ),
     guard(&["auth-url"], "a login that another server checks"),
     detail(
         &[
@@ -66,7 +61,6 @@ const ROWS: &[Row] = &[
         When::TRUE,
         "the login of the whole controller",
     ),
-    detail(&["satisfy"], "another guard"),
     host_guard(
         &["auth-tls-secret"],
         CLIENT_CERTIFICATES,
@@ -82,19 +76,6 @@ const ROWS: &[Row] = &[
         ],
         "auth-tls-secret",
     ),
-    // The controller itself answers 503 for a list without any address.
-    guard_when(
-        &["allowlist-source-range", "whitelist-source-range"],
-        When::Addresses { empty: true },
-        "clients from certain addresses only",
-    ),
-    Row {
-        when: When::Always,
-        ..guard(
-            &["denylist-source-range"],
-            "no clients from certain addresses",
-        )
-    },
     guard_when(
         &["enable-modsecurity", "enable-owasp-core-rules"],
         When::TRUE,

@@ -123,12 +123,39 @@ const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
     ("secret-template", &[], &["{\"labels\": {}}"], &[]),
     ("issue-temporary-certificate", &[], &["true"], &[]),
     ("*", &[], &["true"], &[]),
+    ("allowlist-source-range", ADDRESSES, &[], NO_ADDRESSES),
+    ("whitelist-source-range", ADDRESSES, &[], NO_ADDRESSES),
+    ("denylist-source-range", ADDRESSES, &[], NO_ADDRESSES),
+    ("allow-list", ADDRESSES, &[""], NO_ADDRESSES),
+    ("whitelist", ADDRESSES, &[""], NO_ADDRESSES),
+    ("deny-list", ADDRESSES, &[""], NO_ADDRESSES),
+    ("blacklist", ADDRESSES, &[""], NO_ADDRESSES),
+    ("auth-type", &["basic"], &[], &[]),
+    ("auth-secret", &["users"], &[], &[]),
+    ("auth-secret-type", &["auth-file", "auth-map"], &[], &["x"]),
+    ("auth-realm", &["Members \"only\"", "off"], &[], &["a\nb"]),
+    ("satisfy", &["any"], &[], &["", "Any", "none"]),
+];
+
+const ADDRESSES: &[&str] = &[
+    "192.0.2.1",
+    "10.0.0.0/8,2001:db8::/32, 192.0.2.1 ",
+    "10.1.2.3/8",
+];
+const NO_ADDRESSES: &[&str] = &[
+    "x",
+    ",",
+    "10.0.0.0/8,x",
+    "10.0.0.0/33",
+    "10.0.0",
+    "patterns/ips",
+    "0.0.0.0/0,!10.0.0.0/8",
 ];
 
 #[test]
 fn every_row_reads_its_values_and_reports_invalid_ones() {
     let nothing = format!("{:?}", annotations::AnnotationValues::default());
-    for row in ANNOTATIONS {
+    for row in ANNOTATIONS.iter().flat_map(|table| table.rows) {
         let names = row
             .prefixes
             .iter()
@@ -158,11 +185,11 @@ fn every_row_reads_its_values_and_reports_invalid_ones() {
                 );
             }
             for value in *nonsense {
-                assert_eq!(
-                    read(&name, value),
-                    (nothing.clone(), vec!["InvalidAnnotation"]),
-                    "{name}: {value:?}"
-                );
+                let (annotated, reasons) = read(&name, value);
+                assert_eq!(reasons, ["InvalidAnnotation"], "{name}: {value:?}");
+                let is_closed = annotated.contains("is_closed: true");
+                assert_eq!(is_closed, row.is_guard, "{name}: {value:?}");
+                assert!(row.is_guard || annotated == nothing, "{name}: {value:?}");
             }
         }
     }
@@ -299,23 +326,31 @@ fn algorithm_and_size_of_cert_manager_make_a_key_type() {
     }
 }
 
-/// The page, from the table.
+/// The page, from the tables.
 fn page() -> String {
-    let mut page = "| annotation | values | effect |\n|---|---|---|\n".to_owned();
-    for row in ANNOTATIONS {
-        let names: Vec<String> = row
-            .prefixes
-            .iter()
-            .map(|prefix| format!("`{prefix}{}`", row.name))
-            .collect();
-        writeln!(
-            page,
-            "| {} | {} | {} |",
-            names.join(" "),
-            row.values,
-            row.effect
-        )
-        .expect("memory");
+    let mut page = String::new();
+    for table in ANNOTATIONS {
+        let differs = table.rows.iter().any(|row| !row.difference.is_empty());
+        write!(page, "### {}\n\n", table.title).expect("memory");
+        page += if differs {
+            "| annotation | values | effect | difference |\n|---|---|---|---|\n"
+        } else {
+            "| annotation | values | effect |\n|---|---|---|\n"
+        };
+        for row in table.rows {
+            let names: Vec<String> = row
+                .prefixes
+                .iter()
+                .map(|prefix| format!("`{prefix}{}`", row.name))
+                .collect();
+            let names = names.join(" ");
+            write!(page, "| {names} | {} | {} |", row.values, row.effect).expect("memory");
+            if differs {
+                write!(page, " {} |", row.difference).expect("memory");
+            }
+            page.push('\n');
+        }
+        page.push('\n');
     }
 
     page
@@ -383,6 +418,10 @@ fn the_page_of_annotations_is_the_tables() {
     let text = include_str!("../../../docs/annotations.md");
     let peers = PEERS.iter().filter(|peer| !peer.rows.is_empty());
     let sections: Vec<String> = peers.map(|peer| section(peer)).collect();
+    if let Ok(folder) = std::env::var("GATELET_PAGES") {
+        std::fs::write(format!("{folder}/tables"), page()).expect("a file");
+        std::fs::write(format!("{folder}/peers"), sections.join("\n")).expect("a file");
+    }
     for part in [page(), sections.join("\n")] {
         assert!(
             text.contains(&part),

@@ -43,6 +43,8 @@ pub(crate) struct Matched<'a> {
     pub(crate) request_id: &'a [u8],
     /// Our name in `CDN-Loop`.
     pub(crate) loop_id: &'a [u8],
+    /// The changes to its fields.
+    pub(crate) changes: headers::Changes,
 }
 
 /// A request in the form for its endpoints.
@@ -158,6 +160,7 @@ impl Matched<'_> {
             outside: self.outside,
             request_id: self.request_id,
             loop_id: self.loop_id,
+            changes: &self.changes,
         }
     }
 

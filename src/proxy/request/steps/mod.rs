@@ -1,0 +1,69 @@
+//! Takes the steps of a route on a request, in their order. Each file has the steps of one kind.
+
+mod access;
+mod https;
+
+use std::rc::Rc;
+
+use super::{
+    access_log::Record,
+    check::Target,
+    error::Error,
+    handle::Response,
+    headers::{self, Changes},
+    message::RequestHead,
+    outside::Outside,
+};
+use crate::{
+    proxy::{conn::ConnInfo, worker::Worker},
+    routing::{RequestStep, Steps},
+};
+
+/// A request on its way through the steps.
+pub(super) struct Passing<'a> {
+    pub(super) worker: &'a Rc<Worker>,
+    pub(super) conn: &'a Rc<ConnInfo>,
+    pub(super) head: &'a RequestHead,
+    pub(super) target: &'a Target<'a>,
+    /// The normalised path.
+    pub(super) path: &'a str,
+    pub(super) outside: Outside,
+    /// True over TLS to us, or to the trusted proxy in front of us.
+    pub(super) secure: bool,
+    /// True if the host has TLS.
+    pub(super) tls: bool,
+    /// `Upgrade` to pass on.
+    pub(super) upgrade: Option<Vec<u8>>,
+    pub(super) request_id: &'a [u8],
+    pub(super) changes: Changes,
+}
+
+impl Passing<'_> {
+    /// Returns the address of the client; `None` if it is not known.
+    fn client(&self) -> Option<std::net::IpAddr> {
+        let trusted = &self.worker.settings.trusted_proxies;
+        headers::client_address(&self.head.fields, self.conn, trusted)
+    }
+}
+
+/// Takes the steps. Returns the response of the first that has one.
+pub(super) async fn take(
+    request: &mut Passing<'_>,
+    steps: &Steps,
+    mut record: Option<&mut Record>,
+) -> Result<Option<Response>, Error> {
+    for step in &steps.request {
+        let response = match step {
+            RequestStep::HttpsRedirect { status, always } => {
+                https::redirect(request, *status, *always)?
+            }
+            RequestStep::Access(access) => {
+                access::enter(request, access, record.as_deref_mut()).await?
+            }
+        };
+        if response.is_some() {
+            return Ok(response);
+        }
+    }
+    Ok(None)
+}
