@@ -292,7 +292,7 @@ impl Compiler<'_> {
         };
 
         let normal = match path::normalize(text) {
-            Ok(normal) => normal,
+            Ok(normal) => path::matched(&normal).into_owned(),
             Err(error) => {
                 let message = format!("{:?}: {error}", rule.path);
                 self.warn(Reason::InvalidPath, format!("{field}.path"), message);
@@ -396,8 +396,8 @@ impl Compiler<'_> {
             self.note(field.to_owned(), finding);
         }
 
-        let mut values = annotations::read(&fact.annotations);
-        let made = self.made(&mut values);
+        let values = annotations::read(&fact.annotations);
+        let made = self.made(&values);
         let access = made.access;
         for finding in values.findings.into_iter().chain(made.findings) {
             let message = format!(
@@ -417,7 +417,7 @@ impl Compiler<'_> {
     }
 
     /// Makes the decision about who may come in that annotations ask for.
-    fn made(&mut self, values: &mut AnnotationValues) -> Made {
+    fn made(&mut self, values: &AnnotationValues) -> Made {
         let namespace = &self.name.0;
         let mut made = access::make(self.objects, self.backends, namespace, &values.access);
         self.out.secrets.append(&mut made.secrets);
@@ -434,7 +434,7 @@ impl Compiler<'_> {
         annotated.https_only |= verdict.https_only;
         self.out.closes_hosts = verdict.refusal.filter(|_| verdict.closes_hosts);
 
-        let made = self.made(&mut annotated);
+        let made = self.made(&annotated);
         self.access = made.access;
         verdict.refusal = verdict.refusal.or(made.refusal);
 

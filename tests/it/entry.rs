@@ -137,6 +137,56 @@ fn there_is_no_way_around_a_login() {
 }
 
 #[test]
+fn a_path_has_its_guard_in_every_spelling() {
+    let backend = Backend::start("app");
+    let gatelet = Gatelet::start();
+    gatelet.serve(&backend.manifests("app", HOST), HOST);
+    let guarded = backend
+        .manifests("app", HOST)
+        .replace(
+            "kind: Ingress\nmetadata: {name: app}",
+            "kind: Ingress\nmetadata: {name: guarded}",
+        )
+        .replace("path: /,", "path: /admin/a%2Fb,");
+    gatelet.apply(&guarded);
+    gatelet.kubectl(&[
+        "annotate",
+        "ingress",
+        "guarded",
+        "haproxy.org/deny-list=127.0.0.0/8",
+    ]);
+    eventually("it is guarded", || {
+        (gatelet.status_of(HOST, "/admin/a%2Fb") == 403).then_some(())
+    });
+    for path in [
+        "//admin/a%2Fb",
+        "/admin//a%2fb/",
+        "/%61dmin/a%2fb",
+        "/x/../admin/./a%2Fb",
+        "/admin/%61%2Fb/x",
+    ] {
+        assert_eq!(gatelet.status_of(HOST, path), 403, "{path}");
+    }
+
+    // The reason can be seen without a request.
+    let explained = |from: &str| {
+        let url = "app.example.com//admin/a%2fb";
+        let output = gatelet.command(&["explain", url, "--from", from, "-o", "json"]);
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        (
+            report["outcome"].to_string(),
+            report["steps"][0]["from"].to_string(),
+        )
+    };
+    let (outcome, from) = explained("127.0.0.1");
+    assert!(
+        outcome.starts_with("\"403: ") && from.contains("haproxy.org/deny-list"),
+        "{outcome}"
+    );
+    assert!(explained("192.0.2.1").0.contains("forwarded to"));
+}
+
+#[test]
 fn a_secret_that_goes_or_breaks_closes_the_path() {
     let (gatelet, backend) = guarded("", &["auth-type=basic", "auth-secret=users"]);
     status_becomes(&gatelet, 401);

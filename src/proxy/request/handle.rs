@@ -186,7 +186,7 @@ async fn route_request(
 
     let table = worker.shared.table.load();
     let found = table
-        .find(host, &path, head)
+        .find(host, &path::matched(&path), head)
         .ok_or_else(|| Error::us(Kind::NoRoute))?;
     let (route, tls) = (found.route.clone(), found.tls);
     drop(table);

@@ -66,6 +66,20 @@ fn rfc3986_normal_form() {
 }
 
 #[test]
+fn rules_see_no_empty_elements() {
+    for (path, expected) in [
+        ("/", "/"),
+        ("/a/b/", "/a/b/"),
+        ("//", "/"),
+        ("//a", "/a"),
+        ("/a///b//", "/a/b/"),
+        ("/%2F/", "/%2F/"),
+    ] {
+        assert_eq!(matched(path), expected, "{path}");
+    }
+}
+
+#[test]
 fn broken_paths_are_refused() {
     for (given, expected) in [
         ("", PathError::Relative),
