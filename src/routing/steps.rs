@@ -1,7 +1,6 @@
-//! The steps of a route: prepared when the table is compiled, and taken in their order, which is that of
-//! the kinds in [`RequestStep`]. Where one
-//! is not `always` to be taken, it is for hosts that have TLS
-//! ([`HostRoutes::has_tls`](super::HostRoutes::has_tls)).
+//! The steps of a route: prepared when the table is compiled, and taken in their order, which is
+//! that of the kinds in [`RequestStep`]. Where one is not `always` to be taken, it is for hosts that
+//! have TLS ([`HostRoutes::has_tls`](super::HostRoutes::has_tls)).
 
 use std::sync::Arc;
 

@@ -50,7 +50,8 @@ fn an_external_login_closes_its_paths_and_says_why() {
     ] {
         assert_eq!(findings[0][key], value, "{findings}");
     }
-    let message = "it asks for a login that another server checks, which is not supported: the paths return 503";
+    let message = "it asks for a login that another server checks, which is not supported: the \
+                   paths return 503";
     assert!(
         findings[0]["message"]
             .as_str()

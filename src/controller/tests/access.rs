@@ -1,4 +1,5 @@
-//! Who may come in: what annotations and Secrets lead to, and each way in which they can fail.
+//! Decisions about who may come in: the results of annotations and Secrets, and each way in which
+//! they can fail.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
@@ -52,7 +53,7 @@ fn accesses(index: &Index, host: &str) -> Vec<Arc<Access>> {
     accesses.collect()
 }
 
-/// Who comes in: the users of the login, the verdict about 10.0.0.1, or the refusal.
+/// Returns the users of the login and the verdict about 10.0.0.1, or the refusal.
 fn who(on_ingress: &[(&str, &str)]) -> String {
     let (index, _) = compiled(on_ingress, &[]);
     let refusal = met(&index, "a.example", "/");

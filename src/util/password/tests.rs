@@ -5,8 +5,10 @@ const OF_SECRET: &[&str] = &[
     "$1$saltsalt$9xy1btjgzLYfb7hivXtC//",
     "$apr1$saltsalt$LrttParrLPdxvgutaSXWJ0",
     "$5$saltsalt$0IyaXrmV7.sGNS6tirgqHLqX/G.FBvgkYA.lpPdS5sA",
-    "$6$saltsalt$TVLlQcbpFVof5W3Yz4DTP6gRstiNuHwwTt6GLc1E5n0U0aDehy0S5knV8wiOQSpT0Y77vwPZN.Pq.H91p5hVO1",
-    "$6$rounds=1500$saltsalt$34Syr0FSbWlp9hNFif0BNSVHRPxwiPh79DU920TQC0DoAPilRd9UG4mVZjASSDEENmIuJl1xJneHoAcjNgCp00",
+    "$6$saltsalt$TVLlQcbpFVof5W3Yz4DTP6gRstiNuHwwTt6GLc1E5n0U0aDehy0S5knV8wiOQSp\
+     T0Y77vwPZN.Pq.H91p5hVO1",
+    "$6$rounds=1500$saltsalt$34Syr0FSbWlp9hNFif0BNSVHRPxwiPh79DU920TQC0DoAPilRd9\
+     UG4mVZjASSDEENmIuJl1xJneHoAcjNgCp00",
     "$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a",
     "$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a",
     "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=",
@@ -20,7 +22,8 @@ const OF_LONG: &[&str] = &[
     "$1$ab$OSFa.FYNJ81aa6FjDZyIT/",
     "$apr1$ab$mfzhHvYhYackeFYOCG4TX0",
     "$5$ab$4Mrai4RgtDfYNF8eCrnPBGdRg9DrtLr3F5pcZiqmi39",
-    "$6$ab$FT/zLbdzMSgdyvQuCl8NZ7QXrfnc16YNOthcizavSTEg/klXmOHKFKnCrAMx0cFJe1Yt/5fXtGwysiFKZjnRI/",
+    "$6$ab$FT/zLbdzMSgdyvQuCl8NZ7QXrfnc16YNOthcizavSTEg/klXmOHKFKnCrAMx0cFJe1Yt/\
+     5fXtGwysiFKZjnRI/",
 ];
 
 fn hash(text: &str) -> PasswordHash {
