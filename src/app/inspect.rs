@@ -223,6 +223,7 @@ impl Inspect for Inspector {
             .host(Some(&authority.host))
             .is_some_and(|routes| routes.has_tls());
         let asked = Asked {
+            path: &path,
             is_https,
             tls: has_tls,
             from,

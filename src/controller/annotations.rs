@@ -6,6 +6,7 @@ mod access;
 mod certificates;
 mod https;
 mod row;
+mod traffic;
 mod value;
 mod values;
 
@@ -14,7 +15,9 @@ use std::collections::BTreeMap;
 pub use row::Annotation;
 use row::ON_SERVICES;
 use value::{InvalidValue, guards};
-pub(super) use values::{AccessValues, AnnotationFinding, AnnotationValues, Choice, LoginValues};
+pub(super) use values::{
+    AccessValues, AnnotationFinding, AnnotationValues, Choice, ElsewhereValues, LoginValues,
+};
 
 use super::{Reason, UnsupportedGuards};
 use crate::{objects::EventType, pki::RenewBefore};
@@ -42,6 +45,14 @@ pub const ANNOTATIONS: &[AnnotationTable] = &[
         rows: access::ROWS,
     },
     AnnotationTable {
+        title: "Redirects and hosts",
+        rows: traffic::TARGETS,
+    },
+    AnnotationTable {
+        title: "How long and how large",
+        rows: traffic::LIMITS,
+    },
+    AnnotationTable {
         title: "Certificates",
         rows: certificates::ROWS,
     },
@@ -60,7 +71,7 @@ pub(super) fn is_known(name: &str) -> bool {
 /// Returns true if this module reads an annotation on Services.
 pub(super) fn is_known_on_services(name: &str) -> bool {
     let on_services = ON_SERVICES.iter().any(|prefix| name.starts_with(prefix));
-    on_services && find(name).is_some()
+    on_services && find(name).is_some_and(|(.., row)| row.is_guard)
 }
 
 /// Returns the decision of a Service about unsupported guards. An invalid value refuses.

@@ -1,5 +1,5 @@
-//! The backends, lists of steps and users that compiled routes share. A backend keeps its identity over
-//! compiles, because the cells of its endpoints are shared with requests.
+//! The backends, lists of steps, policies and users that compiled routes share. A backend keeps its
+//! identity over compiles, because the cells of its endpoints are shared with requests.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -11,7 +11,9 @@ use super::{
     EndpointUpdate, endpoints,
     objects::{Name, Objects},
 };
-use crate::routing::{Backend, BackendId, BackendSettings, EndpointSet, Protocol, Steps, Users};
+use crate::routing::{
+    Backend, BackendId, BackendSettings, EndpointSet, Policy, Protocol, Steps, Users,
+};
 
 /// The parts that routes share.
 #[derive(Debug, Default)]
@@ -22,6 +24,7 @@ pub(super) struct Backends {
     steps: HashSet<Arc<Steps>>,
     /// The users of logins.
     users: HashSet<Arc<Users>>,
+    policies: HashSet<Arc<Policy>>,
 }
 
 impl Backends {
@@ -48,6 +51,11 @@ impl Backends {
     /// `None` for an empty one.
     pub(super) fn share_steps(&mut self, steps: Steps) -> Option<Arc<Steps>> {
         (!steps.is_empty()).then(|| share(&mut self.steps, steps))
+    }
+
+    /// Returns the shared copy of a policy; `None` for one that changes nothing.
+    pub(super) fn share_policy(&mut self, policy: Policy) -> Option<Arc<Policy>> {
+        (policy != Policy::default()).then(|| share(&mut self.policies, policy))
     }
 
     /// Returns the shared copy of the users of a login.
@@ -97,6 +105,7 @@ impl Backends {
     /// Drops what no route uses.
     pub(super) fn drop_unused(&mut self) {
         self.steps.retain(|steps| Arc::strong_count(steps) > 1);
+        self.policies.retain(|policy| Arc::strong_count(policy) > 1);
         self.users.retain(|users| Arc::strong_count(users) > 1);
         self.of_service.retain(|_, backends| {
             backends.retain(|backend| Arc::strong_count(backend) > 1);

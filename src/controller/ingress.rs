@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode};
 use super::{
     Finding, Message, Reason,
     access::{self, Made},
-    annotations::{self, AnnotationFinding, AnnotationValues},
+    annotations::{self, AnnotationFinding, AnnotationValues, ElsewhereValues},
     backends::Backends,
     compiled::{Compiled, TlsEntry},
     facts::IngressFact,
@@ -24,8 +24,8 @@ use crate::{
         slim::{BackendPort, IngressBackend, IngressPath, IngressRule},
     },
     routing::{
-        Access, Action, HostPattern, Origin, PathMatch, Refusal, RequestStep, ResponseStep, Route,
-        Steps, path,
+        Access, Action, Elsewhere, HostPattern, Location, Origin, PathMatch, Policy, Refusal,
+        RequestStep, ResponseStep, Route, Steps, path,
     },
 };
 
@@ -42,6 +42,8 @@ pub(super) fn compile(objects: &Objects, backends: &mut Backends, name: &Name) -
         annotated: AnnotationValues::default(),
         verdict: Verdict::default(),
         access: None,
+        inside: Vec::new(),
+        policy: None,
         out: Compiled::default(),
     };
     if objects.is_ours(fact) {
@@ -96,7 +98,13 @@ pub(super) fn controller_default(objects: &Objects, backends: &mut Backends) -> 
     };
     let redirect = Redirect::new(objects.settings.ssl_redirect, false, false);
     Some(Arc::new(Route {
-        steps: steps(objects, backends, redirect, false, access),
+        steps: steps(
+            objects,
+            backends,
+            redirect,
+            false,
+            access.map(RequestStep::Access),
+        ),
         ..Route::new(origin, action)
     }))
 }
@@ -129,7 +137,7 @@ fn steps(
     backends: &mut Backends,
     redirect: Redirect,
     covered: bool,
-    accesses: impl IntoIterator<Item = Arc<Access>>,
+    further: impl IntoIterator<Item = RequestStep>,
 ) -> Option<Arc<Steps>> {
     let redirect = (redirect != Redirect::Never).then(|| RequestStep::HttpsRedirect {
         status: StatusCode::PERMANENT_REDIRECT,
@@ -143,11 +151,40 @@ fn steps(
         always: covered,
     });
 
-    let accesses = accesses.into_iter().map(RequestStep::Access);
     backends.share_steps(Steps {
-        request: redirect.into_iter().chain(accesses).collect(),
+        request: redirect.into_iter().chain(further).collect(),
         response: hsts.into_iter().collect(),
     })
+}
+
+/// Returns the steps for those who came in: a redirect of everything, or else of `/`, and `Host`.
+fn inside(values: &mut AnnotationValues) -> Vec<RequestStep> {
+    let ElsewhereValues {
+        permanent,
+        permanent_code,
+        temporal,
+        temporal_code,
+        app_root,
+    } = mem::take(&mut values.elsewhere);
+
+    let redirect = |found: Option<(Box<str>, Location)>, status: StatusCode, of_root: bool| {
+        found.map(|(from, to)| Elsewhere {
+            from,
+            status,
+            to,
+            of_root,
+        })
+    };
+    let permanent_code = permanent_code.unwrap_or(StatusCode::MOVED_PERMANENTLY);
+    let temporal_code = temporal_code.unwrap_or(StatusCode::FOUND);
+    let elsewhere = redirect(temporal, temporal_code, false)
+        .or_else(|| redirect(permanent, permanent_code, false))
+        .or_else(|| redirect(app_root, StatusCode::FOUND, true));
+
+    let host = values.host.take();
+    let host = host.map(|(from, value)| RequestStep::Host { from, value });
+    let elsewhere = elsewhere.map(|one| RequestStep::Elsewhere(Arc::new(one)));
+    elsewhere.into_iter().chain(host).collect()
 }
 
 struct Compiler<'a> {
@@ -159,6 +196,9 @@ struct Compiler<'a> {
     verdict: Verdict,
     /// The decision about who may come in.
     access: Option<Arc<Access>>,
+    /// The steps for those who came in.
+    inside: Vec<RequestStep>,
+    policy: Option<Arc<Policy>>,
     out: Compiled,
 }
 
@@ -268,6 +308,7 @@ impl Compiler<'_> {
 
         Arc::new(Route {
             steps: self.steps(host, target.access),
+            policy: self.policy.clone(),
             ..Route::new(origin, target.action)
         })
     }
@@ -281,7 +322,9 @@ impl Compiler<'_> {
             covered,
         );
         let accesses = self.access.clone().into_iter().chain(of_service);
-        steps(self.objects, self.backends, redirect, covered, accesses)
+        let further = accesses.map(RequestStep::Access);
+        let further = further.chain(self.inside.iter().cloned());
+        steps(self.objects, self.backends, redirect, covered, further)
     }
 
     fn path(&mut self, rule: &IngressPath, field: &str) -> Option<PathMatch> {
@@ -436,6 +479,8 @@ impl Compiler<'_> {
 
         let made = self.made(&annotated);
         self.access = made.access;
+        self.policy = self.backends.share_policy(mem::take(&mut annotated.policy));
+        self.inside = inside(&mut annotated);
         verdict.refusal = verdict.refusal.or(made.refusal);
 
         let findings = mem::take(&mut annotated.findings).into_iter();

@@ -10,6 +10,7 @@ mod hosts_closed;
 mod https;
 mod paths;
 mod ports;
+mod traffic;
 
 use std::{collections::BTreeMap, sync::Arc};
 

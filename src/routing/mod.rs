@@ -11,6 +11,7 @@ pub mod host;
 mod host_hash;
 pub mod listener;
 mod literals;
+pub mod location;
 mod matcher;
 pub mod path;
 pub mod pattern;
@@ -30,6 +31,7 @@ pub use backend::{
 };
 pub use host::{Authority, Host, HostError, HostPattern};
 pub use listener::{Listener, ListenerProtocol};
+pub use location::{Elsewhere, Location, LocationError};
 pub use matcher::Loser;
 pub use path::{Closed, PathError, PathMatch};
 pub use pattern::{Pattern, PatternError};

@@ -60,7 +60,7 @@ impl Route {
         let steps = &self.steps.as_ref()?.request;
         steps.iter().find_map(|step| match step {
             RequestStep::HttpsRedirect { status, always } => (*always || tls).then_some(*status),
-            RequestStep::Access(_) => None,
+            _ => None,
         })
     }
 

@@ -1,12 +1,12 @@
 //! The steps of a route: prepared when the table is compiled, and taken in their order, which is
-//! that of the kinds in [`RequestStep`]. Where one is not `always` to be taken, it is for hosts that
-//! have TLS ([`HostRoutes::has_tls`](super::HostRoutes::has_tls)).
+//! that of the kinds in [`RequestStep`]. Where one is not `always` to be taken, it is for hosts
+//! that have TLS ([`HostRoutes::has_tls`](super::HostRoutes::has_tls)).
 
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
 
-use super::Access;
+use super::{Access, Elsewhere};
 
 /// The steps of a route. Routes without any have no list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -30,6 +30,15 @@ pub enum RequestStep {
     },
     /// Let in those who may come in: 403 or 401 for others.
     Access(Arc<Access>),
+    /// Respond with a redirect to another URL.
+    Elsewhere(Arc<Elsewhere>),
+    /// Send another `Host` to the backend.
+    Host {
+        /// The annotation that it is made from, for people.
+        from: Box<str>,
+        /// The value.
+        value: HeaderValue,
+    },
 }
 
 /// A step on a response.

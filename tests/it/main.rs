@@ -29,6 +29,7 @@ mod chaos;
 mod cluster;
 mod commands;
 mod deadlines;
+mod elsewhere;
 mod engine;
 mod entry;
 mod floods;

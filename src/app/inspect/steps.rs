@@ -9,7 +9,9 @@ use crate::{
 
 /// A request that is explained.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
+pub(super) struct Asked<'a> {
+    /// The normalised path.
+    pub(super) path: &'a str,
     pub(super) is_https: bool,
     /// True if the host has TLS.
     pub(super) tls: bool,
@@ -18,7 +20,7 @@ pub(super) struct Asked {
 }
 
 /// Returns the steps up to the one that responds, and the outcome if one does.
-pub(super) fn reports(route: &Route, asked: Asked) -> (Vec<StepReport>, Option<String>) {
+pub(super) fn reports(route: &Route, asked: Asked<'_>) -> (Vec<StepReport>, Option<String>) {
     let mut reports = Vec::new();
     let steps = route.steps.iter().flat_map(|steps| &steps.request);
     for step in steps {
@@ -31,6 +33,20 @@ pub(super) fn reports(route: &Route, asked: Asked) -> (Vec<StepReport>, Option<S
                 (report("redirect to HTTPS", "", &outcome), Some(outcome))
             }
             RequestStep::Access(access) => entry(access, asked.from),
+            RequestStep::Elsewhere(to) => {
+                if to.of_root && asked.path != "/" {
+                    continue;
+                }
+                let outcome = format!("{} redirect", to.status.as_u16());
+                (report("redirect", &to.from, &outcome), Some(outcome))
+            }
+            RequestStep::Host { from, value } => {
+                let value = String::from_utf8_lossy(value.as_bytes());
+                (
+                    report("host", from, &format!("the backend gets {value}")),
+                    None,
+                )
+            }
         };
         reports.push(report);
         if outcome.is_some() {

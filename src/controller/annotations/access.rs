@@ -114,6 +114,7 @@ pub(super) const ROWS: &[Annotation] = &[
             Ok(())
         },
     )
+    .guard()
     .differs("`off` is a realm like any other."),
     row(
         &[OURS, NGINX, OLD],

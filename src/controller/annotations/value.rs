@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::{
     controller::UnsupportedGuards,
-    routing::{HostError, HostPattern, Protocol},
+    routing::{HostError, HostPattern, LocationError, Protocol},
 };
 
 /// The most characters in a common name (X.520 `ub-common-name`).
@@ -45,6 +45,14 @@ pub(super) enum InvalidValue {
     Host(String, HostError),
     #[error("it has control characters")]
     Control,
+    #[error("{0:?} is not {1}")]
+    Number(String, &'static str),
+    #[error("{0:?} is not a host")]
+    Authority(String),
+    #[error("{0:?} is not a path other than /")]
+    Path(String),
+    #[error("{0:?}: {1}")]
+    Location(String, LocationError),
 }
 
 /// Parses a list of issuers.

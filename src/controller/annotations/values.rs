@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
+use http::{HeaderValue, StatusCode};
 use ipnet::IpNet;
 
 use crate::{
     controller::{Reason, UnsupportedGuards},
     objects::EventType,
     pki::{KeyType, RenewBefore},
-    routing::Protocol,
+    routing::{Location, Policy, Protocol},
 };
 
 /// The settings that the annotations of an Ingress make.
@@ -22,6 +23,10 @@ pub(in crate::controller) struct AnnotationValues {
     pub(in crate::controller) guards: Option<UnsupportedGuards>,
     pub(in crate::controller) protocol: Option<Protocol>,
     pub(in crate::controller) access: AccessValues,
+    pub(in crate::controller) elsewhere: ElsewhereValues,
+    /// The name of the annotation, and its value.
+    pub(in crate::controller) host: Option<(Box<str>, HeaderValue)>,
+    pub(in crate::controller) policy: Policy,
     /// True if a guard has a value that is not valid, so that the paths return 503.
     pub(in crate::controller) is_closed: bool,
     /// The name of the annotation, and its value.
@@ -49,6 +54,16 @@ pub(in crate::controller) struct AccessValues {
     /// The parts of a login, by the prefix of their annotations.
     pub(in crate::controller) logins: BTreeMap<Box<str>, LoginValues>,
     pub(in crate::controller) satisfy_any: bool,
+}
+
+/// The redirects to other URLs, each with the name of its annotation.
+#[derive(Debug, Default)]
+pub(in crate::controller) struct ElsewhereValues {
+    pub(in crate::controller) permanent: Option<(Box<str>, Location)>,
+    pub(in crate::controller) permanent_code: Option<StatusCode>,
+    pub(in crate::controller) temporal: Option<(Box<str>, Location)>,
+    pub(in crate::controller) temporal_code: Option<StatusCode>,
+    pub(in crate::controller) app_root: Option<(Box<str>, Location)>,
 }
 
 /// The parts of a login that annotations of one prefix make. `None` if there is no annotation, or

@@ -115,7 +115,6 @@ const INGRESS_ROWS: &[Row] = &[
     ),
     unsupported(&["path-type"], "pathType decides how paths match"),
     unsupported(&["rewrite-target"], "paths are not rewritten"),
-    unsupported(&["app-root"], "the path / is not redirected"),
     unsupported(
         &[
             "redirect-from",
@@ -203,10 +202,6 @@ const INGRESS_ROWS: &[Row] = &[
         "the timeouts under [proxy] in the settings apply",
     ),
     // === Bodies, fields, TLS ===
-    unsupported(
-        &["proxy-body-size"],
-        "the setting proxy.max_body_bytes limits bodies",
-    ),
     unsupported(&["cors-*"], "no CORS fields are added to responses"),
     unsupported(
         &[

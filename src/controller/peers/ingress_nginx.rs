@@ -15,26 +15,6 @@ pub(super) const PEER: Peer = Peer {
     rows: ROWS,
 };
 
-/// The timeouts, under the names that F5's controller has too.
-pub(super) const TIMEOUTS: Row = unsupported(
-    &[
-        "proxy-connect-timeout",
-        "proxy-read-timeout",
-        "proxy-send-timeout",
-    ],
-    "the timeouts under [proxy] in the settings apply",
-);
-
-/// The retries, under the names that F5's controller has too.
-pub(super) const NEXT_UPSTREAM: Row = unsupported(
-    &[
-        "proxy-next-upstream",
-        "proxy-next-upstream-timeout",
-        "proxy-next-upstream-tries",
-    ],
-    "the setting proxy.max_attempts limits how often a request is tried",
-);
-
 const ROWS: &[Row] = &[
     // === Who may come in ===
     guard(&["auth-url"], "a login that another server checks"),
@@ -110,10 +90,6 @@ const ROWS: &[Row] = &[
         &["configuration-snippet", "server-snippet"],
         "configuration of nginx is not applied",
     ),
-    guard(
-        &["permanent-redirect", "temporal-redirect"],
-        "a redirect of every request, so that none reaches the backend",
-    ),
     guard_when(
         &["rewrite-target"],
         ABSOLUTE_URL,
@@ -142,13 +118,10 @@ const ROWS: &[Row] = &[
         &["use-regex"],
         "regular expressions are not evaluated: such paths return 503",
     ),
-    unsupported(&["app-root"], "the path / is not redirected"),
     unsupported(
         &["from-to-www-redirect"],
         "names with and without www. are not redirected to each other",
     ),
-    detail(&["permanent-redirect-code"], "permanent-redirect"),
-    detail(&["temporal-redirect-code"], "temporal-redirect"),
     unsupported(
         &[
             "preserve-trailing-slash",
@@ -163,10 +136,6 @@ const ROWS: &[Row] = &[
     ),
     unsupported(&["x-forwarded-prefix"], "X-Forwarded-Prefix is not sent"),
     unsupported(&["server-alias"], "the further hosts are not served"),
-    unsupported(
-        &["upstream-vhost"],
-        "backends get the Host that the client sent",
-    ),
     // === Backends ===
     unsupported(
         &["service-upstream"],
@@ -176,8 +145,10 @@ const ROWS: &[Row] = &[
         &["secure-backends", "grpc-backend"],
         "backend-protocol selects the protocol of backends",
     ),
-    TIMEOUTS,
-    NEXT_UPSTREAM,
+    unsupported(
+        &["proxy-next-upstream-timeout"],
+        "the time for all attempts together is not limited",
+    ),
     unsupported(
         &["upstream-max-fails", "upstream-fail-timeout"],
         "the setting proxy.eject_after decides when an endpoint is ejected",
@@ -225,10 +196,6 @@ const ROWS: &[Row] = &[
         "clients do not stick to an endpoint",
     ),
     // === Bodies, fields and errors ===
-    unsupported(
-        &["proxy-body-size"],
-        "the setting proxy.max_body_bytes limits bodies",
-    ),
     unsupported(
         &[
             "proxy-request-buffering",

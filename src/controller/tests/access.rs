@@ -48,7 +48,7 @@ fn accesses(index: &Index, host: &str) -> Vec<Arc<Access>> {
     let steps = found.route.steps.iter().flat_map(|steps| &steps.request);
     let accesses = steps.filter_map(|step| match step {
         RequestStep::Access(access) => Some(access.clone()),
-        RequestStep::HttpsRedirect { .. } => None,
+        _ => None,
     });
     accesses.collect()
 }

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use http::HeaderValue;
 use ipnet::IpNet;
 
 use super::{
@@ -31,6 +32,8 @@ pub(crate) struct Client<'a> {
 pub(crate) struct Changes {
     /// True if `Authorization` is for us and not for the backend.
     pub(crate) hides_authorization: bool,
+    /// `Host` for the backend, in place of the client's.
+    pub(crate) host: Option<HeaderValue>,
 }
 
 /// Calls `write` with the name and value of each field that goes to the endpoint, except `Host` and

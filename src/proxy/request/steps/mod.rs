@@ -1,6 +1,7 @@
 //! Takes the steps of a route on a request, in their order. Each file has the steps of one kind.
 
 mod access;
+mod elsewhere;
 mod https;
 
 use std::rc::Rc;
@@ -59,6 +60,11 @@ pub(super) async fn take(
             }
             RequestStep::Access(access) => {
                 access::enter(request, access, record.as_deref_mut()).await?
+            }
+            RequestStep::Elsewhere(to) => elsewhere::redirect(request, to)?,
+            RequestStep::Host { value, .. } => {
+                request.changes.host = Some(value.clone());
+                None
             }
         };
         if response.is_some() {
