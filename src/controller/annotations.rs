@@ -4,6 +4,7 @@
 
 mod access;
 mod certificates;
+mod cors;
 mod https;
 mod row;
 mod traffic;
@@ -16,7 +17,8 @@ pub use row::Annotation;
 use row::ON_SERVICES;
 use value::{InvalidValue, guards};
 pub(super) use values::{
-    AccessValues, AnnotationFinding, AnnotationValues, Choice, ElsewhereValues, LoginValues,
+    AccessValues, AnnotationFinding, AnnotationValues, Choice, CorsValues, ElsewhereValues,
+    LoginValues,
 };
 
 use super::{Reason, UnsupportedGuards};
@@ -47,6 +49,10 @@ pub const ANNOTATIONS: &[AnnotationTable] = &[
     AnnotationTable {
         title: "Redirects and hosts",
         rows: traffic::TARGETS,
+    },
+    AnnotationTable {
+        title: "Pages of other origins (CORS)",
+        rows: cors::ROWS,
     },
     AnnotationTable {
         title: "How long and how large",

@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode};
 use super::{
     Finding, Message, Reason,
     access::{self, Made},
-    annotations::{self, AnnotationFinding, AnnotationValues, ElsewhereValues},
+    annotations::{self, AnnotationFinding, AnnotationValues, CorsValues, ElsewhereValues},
     backends::Backends,
     compiled::{Compiled, TlsEntry},
     facts::IngressFact,
@@ -24,8 +24,8 @@ use crate::{
         slim::{BackendPort, IngressBackend, IngressPath, IngressRule},
     },
     routing::{
-        Access, Action, Elsewhere, HostPattern, Location, Origin, PathMatch, Policy, Refusal,
-        RequestStep, ResponseStep, Route, Steps, path,
+        Access, Action, Cors, Elsewhere, HostPattern, Location, Origin, Origins, PathMatch, Policy,
+        Refusal, RequestStep, ResponseStep, Route, Steps, path,
     },
 };
 
@@ -43,6 +43,7 @@ pub(super) fn compile(objects: &Objects, backends: &mut Backends, name: &Name) -
         verdict: Verdict::default(),
         access: None,
         inside: Vec::new(),
+        cors: None,
         policy: None,
         out: Compiled::default(),
     };
@@ -104,6 +105,7 @@ pub(super) fn controller_default(objects: &Objects, backends: &mut Backends) -> 
             redirect,
             false,
             access.map(RequestStep::Access),
+            None,
         ),
         ..Route::new(origin, action)
     }))
@@ -138,6 +140,7 @@ fn steps(
     redirect: Redirect,
     covered: bool,
     further: impl IntoIterator<Item = RequestStep>,
+    cors: Option<Arc<Cors>>,
 ) -> Option<Arc<Steps>> {
     let redirect = (redirect != Redirect::Never).then(|| RequestStep::HttpsRedirect {
         status: StatusCode::PERMANENT_REDIRECT,
@@ -151,9 +154,18 @@ fn steps(
         always: covered,
     });
 
+    // Browsers send no login with a preflight request.
+    let preflight = cors.clone().map(RequestStep::Preflight);
     backends.share_steps(Steps {
-        request: redirect.into_iter().chain(further).collect(),
-        response: hsts.into_iter().collect(),
+        request: redirect
+            .into_iter()
+            .chain(preflight)
+            .chain(further)
+            .collect(),
+        response: hsts
+            .into_iter()
+            .chain(cors.map(ResponseStep::Cors))
+            .collect(),
     })
 }
 
@@ -187,6 +199,25 @@ fn inside(values: &mut AnnotationValues) -> Vec<RequestStep> {
     elsewhere.into_iter().chain(host).collect()
 }
 
+/// Returns the terms for pages of other origins, with the defaults of ingress-nginx.
+fn cors(values: CorsValues) -> Option<Cors> {
+    const METHODS: HeaderValue = HeaderValue::from_static("GET, PUT, POST, DELETE, PATCH, OPTIONS");
+    const HEADERS: HeaderValue = HeaderValue::from_static(
+        "DNT,Keep-Alive,User-Agent,X-Requested-With,If-Modified-Since,Cache-Control,\
+         Content-Type,Range,Authorization",
+    );
+
+    Some(Cors {
+        from: values.enabled?,
+        origins: values.origins.unwrap_or(Origins::Any),
+        credentials: values.credentials.unwrap_or(true),
+        methods: values.methods.unwrap_or(METHODS),
+        headers: values.headers.unwrap_or(HEADERS),
+        expose: values.expose,
+        max_age: values.max_age.unwrap_or(1_728_000).into(),
+    })
+}
+
 struct Compiler<'a> {
     objects: &'a Objects,
     backends: &'a mut Backends,
@@ -198,6 +229,7 @@ struct Compiler<'a> {
     access: Option<Arc<Access>>,
     /// The steps for those who came in.
     inside: Vec<RequestStep>,
+    cors: Option<Arc<Cors>>,
     policy: Option<Arc<Policy>>,
     out: Compiled,
 }
@@ -324,7 +356,15 @@ impl Compiler<'_> {
         let accesses = self.access.clone().into_iter().chain(of_service);
         let further = accesses.map(RequestStep::Access);
         let further = further.chain(self.inside.iter().cloned());
-        steps(self.objects, self.backends, redirect, covered, further)
+        let cors = self.cors.clone();
+        steps(
+            self.objects,
+            self.backends,
+            redirect,
+            covered,
+            further,
+            cors,
+        )
     }
 
     fn path(&mut self, rule: &IngressPath, field: &str) -> Option<PathMatch> {
@@ -481,6 +521,7 @@ impl Compiler<'_> {
         self.access = made.access;
         self.policy = self.backends.share_policy(mem::take(&mut annotated.policy));
         self.inside = inside(&mut annotated);
+        self.cors = cors(mem::take(&mut annotated.cors)).map(Arc::new);
         verdict.refusal = verdict.refusal.or(made.refusal);
 
         let findings = mem::take(&mut annotated.findings).into_iter();

@@ -102,6 +102,7 @@ impl Location {
                 parts.push(Part::Text(rest[..at].into()));
             }
             rest = &rest[at..];
+
             let name = |name: &str| {
                 let after = rest.strip_prefix(name)?;
                 // `$hostname` is another variable than `$host`.
@@ -115,6 +116,7 @@ impl Location {
             parts.push(part.clone());
             rest = after;
         }
+
         if !rest.is_empty() {
             parts.push(Part::Text(rest.into()));
         }
@@ -124,6 +126,7 @@ impl Location {
     /// Returns the target for a request.
     pub fn of_request(&self, request: RequestUrl<'_>) -> String {
         let mut out = String::new();
+
         for part in &self.0 {
             match part {
                 Part::Text(text) => out.push_str(text),
@@ -139,6 +142,7 @@ impl Location {
                 Part::Query => out.push_str(request.query.unwrap_or_default()),
             }
         }
+
         out
     }
 }

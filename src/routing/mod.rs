@@ -7,6 +7,7 @@
 pub mod access;
 pub mod action;
 pub mod backend;
+pub mod cors;
 pub mod host;
 mod host_hash;
 pub mod listener;
@@ -29,6 +30,7 @@ pub use backend::{
     Backend, BackendId, BackendLimits, BackendSettings, BackendTls, Endpoint, EndpointId,
     EndpointSet, Protocol, Verify,
 };
+pub use cors::{Cors, OriginError, Origins};
 pub use host::{Authority, Host, HostError, HostPattern};
 pub use listener::{Listener, ListenerProtocol};
 pub use location::{Elsewhere, Location, LocationError};

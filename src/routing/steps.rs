@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
 
-use super::{Access, Elsewhere};
+use super::{Access, Cors, Elsewhere};
 
 /// The steps of a route. Routes without any have no list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -28,6 +28,8 @@ pub enum RequestStep {
         /// Whatever the host.
         always: bool,
     },
+    /// Respond to the preflight requests of pages of other origins.
+    Preflight(Arc<Cors>),
     /// Let in those who may come in: 403 or 401 for others.
     Access(Arc<Access>),
     /// Respond with a redirect to another URL.
@@ -51,6 +53,8 @@ pub enum ResponseStep {
         /// Whatever the host.
         always: bool,
     },
+    /// Add the fields of CORS.
+    Cors(Arc<Cors>),
 }
 
 impl Steps {

@@ -117,3 +117,54 @@ fn a_body_above_the_size_of_its_route_is_refused() {
         (status(&large, &[]) == "200").then_some(())
     });
 }
+
+#[test]
+fn pages_of_listed_origins_may_read_responses() {
+    let annotations = [
+        "enable-cors=true",
+        "cors-allow-origin=https://*.example.com",
+        "cors-max-age=60",
+        "denylist-source-range=192.0.2.1",
+    ];
+    let (gatelet, backend) = annotated(&annotations, 200);
+    let head = |arguments: &[&str]| {
+        let mut curl = gatelet.curl(HOST, "/");
+        run(curl.args(["-i", "-o", "-"]).args(arguments)).to_lowercase()
+    };
+    let allowed = "access-control-allow-origin: https://a.example.com\r\n";
+    eventually("it applies", || {
+        head(&["-H", "Origin: https://a.example.com"])
+            .contains(allowed)
+            .then_some(())
+    });
+    let of_evil = head(&["-H", "Origin: https://a.example.com.evil"]);
+    assert!(!of_evil.contains("access-control"), "{of_evil}");
+    assert!(of_evil.contains("vary: origin\r\n"), "{of_evil}");
+
+    // A preflight request never reaches the backend, and needs no login.
+    gatelet.apply(
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: users}\nstringData: {auth: 'a:{PLAIN}b'}\n",
+    );
+    annotate(&gatelet, &["auth-type=basic", "auth-secret=users"]);
+    eventually("it asks for a login", || {
+        (gatelet.status_of(HOST, "/") == 401).then_some(())
+    });
+    let before = backend.count();
+    let preflight = head(&["-X", "OPTIONS", "-H", "Origin: https://a.example.com"]);
+    assert!(preflight.starts_with("http/1.1 204"), "{preflight}");
+    for field in [
+        allowed,
+        "access-control-max-age: 60\r\n",
+        "access-control-allow-methods: get, ",
+    ] {
+        assert!(preflight.contains(field), "{preflight}");
+    }
+    let asked = head(&["-H", "Origin: https://a.example.com"]);
+    assert!(
+        asked.starts_with("http/1.1 401") && asked.contains(allowed),
+        "{asked}"
+    );
+    let of_evil = head(&["-X", "OPTIONS", "-H", "Origin: https://evil.example"]);
+    assert!(of_evil.starts_with("http/1.1 401"), "{of_evil}");
+    assert_eq!(backend.count(), before);
+}

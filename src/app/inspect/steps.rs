@@ -32,6 +32,10 @@ pub(super) fn reports(route: &Route, asked: Asked<'_>) -> (Vec<StepReport>, Opti
                 let outcome = format!("{} to https", status.as_u16());
                 (report("redirect to HTTPS", "", &outcome), Some(outcome))
             }
+            RequestStep::Preflight(cors) => {
+                let effect = "OPTIONS of allowed origins: 204; the fields of CORS";
+                (report("pages of other origins", &cors.from, effect), None)
+            }
             RequestStep::Access(access) => entry(access, asked.from),
             RequestStep::Elsewhere(to) => {
                 if to.of_root && asked.path != "/" {

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::{
     controller::UnsupportedGuards,
-    routing::{HostError, HostPattern, LocationError, Protocol},
+    routing::{HostError, HostPattern, LocationError, OriginError, Protocol},
 };
 
 /// The most characters in a common name (X.520 `ub-common-name`).
@@ -53,6 +53,8 @@ pub(super) enum InvalidValue {
     Path(String),
     #[error("{0:?}: {1}")]
     Location(String, LocationError),
+    #[error("{0}")]
+    Origins(OriginError),
 }
 
 /// Parses a list of issuers.

@@ -9,7 +9,7 @@ use crate::{
     controller::{Reason, UnsupportedGuards},
     objects::EventType,
     pki::{KeyType, RenewBefore},
-    routing::{Location, Policy, Protocol},
+    routing::{Location, Origins, Policy, Protocol},
 };
 
 /// The settings that the annotations of an Ingress make.
@@ -24,6 +24,7 @@ pub(in crate::controller) struct AnnotationValues {
     pub(in crate::controller) protocol: Option<Protocol>,
     pub(in crate::controller) access: AccessValues,
     pub(in crate::controller) elsewhere: ElsewhereValues,
+    pub(in crate::controller) cors: CorsValues,
     /// The name of the annotation, and its value.
     pub(in crate::controller) host: Option<(Box<str>, HeaderValue)>,
     pub(in crate::controller) policy: Policy,
@@ -54,6 +55,19 @@ pub(in crate::controller) struct AccessValues {
     /// The parts of a login, by the prefix of their annotations.
     pub(in crate::controller) logins: BTreeMap<Box<str>, LoginValues>,
     pub(in crate::controller) satisfy_any: bool,
+}
+
+/// The terms for pages of other origins. `None` if there is no annotation.
+#[derive(Debug, Default)]
+pub(in crate::controller) struct CorsValues {
+    /// The name of the annotation that turns it on.
+    pub(in crate::controller) enabled: Option<Box<str>>,
+    pub(in crate::controller) origins: Option<Origins>,
+    pub(in crate::controller) methods: Option<HeaderValue>,
+    pub(in crate::controller) headers: Option<HeaderValue>,
+    pub(in crate::controller) expose: Option<HeaderValue>,
+    pub(in crate::controller) credentials: Option<bool>,
+    pub(in crate::controller) max_age: Option<u32>,
 }
 
 /// The redirects to other URLs, each with the name of its annotation.

@@ -216,10 +216,6 @@ const ROWS: &[Row] = &[
         &["proxy-cookie-domain", "proxy-cookie-path"],
         "cookies of backends are not rewritten",
     ),
-    unsupported(
-        &["enable-cors", "cors-*"],
-        "no CORS fields are added to responses",
-    ),
     unsupported(&["custom-headers"], "no fields are added to responses"),
     unsupported(&["proxy-set-headers"], "no fields are added to requests"),
     unsupported(

@@ -191,6 +191,23 @@ const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
         &[],
         &["", "a b", "$host", "a/b"],
     ),
+    ("enable-cors", &["true"], &["false"], &["", "on"]),
+    (
+        "cors-allow-origin",
+        &["*", "https://a.example, https://*.b.example"],
+        &[],
+        &[],
+    ),
+    (
+        "cors-allow-methods",
+        &["GET, PUT", "*"],
+        &[],
+        &["", "GET,", "a b"],
+    ),
+    ("cors-allow-headers", &["X-A,X_B"], &[], &["", "a:b"]),
+    ("cors-expose-headers", &["*, X-A"], &[], &["", "a\nb"]),
+    ("cors-allow-credentials", &["true", "false"], &[], &[]),
+    ("cors-max-age", &["0", "600"], &[], &["", "-1", "1h"]),
     ("satisfy", &["any"], &[], &["", "Any", "none"]),
 ];
 

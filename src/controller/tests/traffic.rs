@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::*;
-use crate::routing::{Elsewhere, Refusal, RequestStep, Route};
+use crate::routing::{Elsewhere, Origins, Refusal, RequestStep, Route};
 
 const NGINX: &str = "nginx.ingress.kubernetes.io/";
 
@@ -149,4 +149,31 @@ fn limits_become_the_policy_of_a_route() {
         ("proxy-next-upstream-tries", "5"),
     ]);
     assert_eq!(off.policy.as_ref().expect("a policy").attempts, Some(1));
+}
+
+#[test]
+fn what_cors_does_not_say_is_as_in_nginx() {
+    let terms = |annotations: &[(&str, &str)]| {
+        let route = route(annotations);
+        let steps = route.steps.as_ref()?.request.clone();
+        steps.iter().find_map(|step| match step {
+            RequestStep::Preflight(cors) => Some(cors.clone()),
+            _ => None,
+        })
+    };
+    let enabled = ("enable-cors", "true");
+    let cors = terms(&[enabled]).expect("terms");
+    assert!(cors.credentials && cors.origins == Origins::Any && cors.expose.is_none());
+    assert_eq!(cors.methods, "GET, PUT, POST, DELETE, PATCH, OPTIONS");
+    assert_eq!(cors.max_age, "1728000");
+    assert!(terms(&[("cors-allow-origin", "*")]).is_none());
+
+    // In doubt no page of another origin gets more than its owner meant.
+    let cors = terms(&[
+        enabled,
+        ("cors-allow-origin", "~https://a"),
+        ("cors-allow-credentials", "maybe"),
+    ]);
+    let cors = cors.expect("terms");
+    assert!(!cors.credentials && !cors.origins.has(b"https://a"));
 }

@@ -218,6 +218,9 @@ async fn route_request(
         None => act(passing, &route, downstream, record).await?,
     };
 
+    if let Some(list) = &route.steps {
+        steps::finish(list, head, &mut response);
+    }
     if secure && let Some(value) = hsts(conn, &route, host, tls) {
         let fields = &mut response.head.fields;
         fields.set("strict-transport-security", value.as_bytes());

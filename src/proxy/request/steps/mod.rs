@@ -1,6 +1,7 @@
 //! Takes the steps of a route on a request, in their order. Each file has the steps of one kind.
 
 mod access;
+mod cors;
 mod elsewhere;
 mod https;
 
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     proxy::{conn::ConnInfo, worker::Worker},
-    routing::{RequestStep, Steps},
+    routing::{RequestStep, ResponseStep, Steps},
 };
 
 /// A request on its way through the steps.
@@ -58,6 +59,7 @@ pub(super) async fn take(
             RequestStep::HttpsRedirect { status, always } => {
                 https::redirect(request, *status, *always)?
             }
+            RequestStep::Preflight(terms) => cors::preflight(request, terms),
             RequestStep::Access(access) => {
                 access::enter(request, access, record.as_deref_mut()).await?
             }
@@ -72,4 +74,14 @@ pub(super) async fn take(
         }
     }
     Ok(None)
+}
+
+/// Takes the steps on the response to a request, other than HSTS.
+pub(super) fn finish(steps: &Steps, head: &RequestHead, response: &mut Response) {
+    for step in &steps.response {
+        match step {
+            ResponseStep::Cors(terms) => cors::set(terms, head, &mut response.head.fields),
+            ResponseStep::Hsts { .. } => {}
+        }
+    }
 }
