@@ -22,6 +22,7 @@ mod api_absent;
 mod api_endpoints;
 mod api_leases;
 mod api_managers;
+mod as_nginx;
 mod backend_tls;
 mod backup;
 mod behind;

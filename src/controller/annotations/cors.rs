@@ -31,10 +31,11 @@ pub(super) const ROWS: &[Annotation] = &[
         "origins separated by commas; `https://*.example.com` is one label; `*` is all",
         "The origins, `*` by default. Others get no fields, and their OPTIONS reaches the backend.",
         |values, _, value| {
-            let origins = Origins::parse(value).map_err(InvalidValue::Origins);
             // An invalid list takes nobody.
-            values.cors.origins = Some(origins.clone().unwrap_or(Origins::Listed([].into())));
-            origins.map(|_valid| ())
+            values.cors.origins = Some(Origins::Listed([].into()));
+            let origins = Origins::parse(value).map_err(InvalidValue::Origins)?;
+            values.cors.origins = Some(origins);
+            Ok(())
         },
     )
     .differs("`Vary: Origin` is added unless the list is `*`. An invalid list takes no origin."),
