@@ -12,7 +12,7 @@ use super::{
     objects::{Name, Objects},
 };
 use crate::routing::{
-    Backend, BackendId, BackendSettings, EndpointSet, Policy, Protocol, Steps, Users,
+    Backend, BackendId, BackendSettings, BackendTls, EndpointSet, Policy, Protocol, Steps, Users,
 };
 
 /// The parts that routes share.
@@ -29,13 +29,22 @@ pub(super) struct Backends {
 
 impl Backends {
     /// Returns the backend for a Service port, and makes it if it does not exist.
-    pub(super) fn get(&mut self, service: &Name, port: u16, protocol: Protocol) -> Arc<Backend> {
+    pub(super) fn get(
+        &mut self,
+        service: &Name,
+        port: u16,
+        protocol: Protocol,
+        tls: BackendTls,
+    ) -> Arc<Backend> {
         let id = BackendId {
             namespace: service.0.clone(),
             service: service.1.clone(),
             port,
         };
-        let settings = BackendSettings::new(id, protocol);
+        let settings = BackendSettings {
+            tls,
+            ..BackendSettings::new(id, protocol)
+        };
 
         let known = self.of_service.entry(service.clone()).or_default();
         if let Some(backend) = known.iter().find(|one| *one.settings == settings) {

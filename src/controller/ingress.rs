@@ -24,8 +24,8 @@ use crate::{
         slim::{BackendPort, IngressBackend, IngressPath, IngressRule},
     },
     routing::{
-        Access, Action, Cors, Elsewhere, HostPattern, Location, Origin, Origins, PathMatch, Policy,
-        Refusal, RequestStep, ResponseStep, Route, Steps, path,
+        Access, Action, BackendTls, Cors, Elsewhere, HostPattern, Location, Origin, Origins,
+        PathMatch, Policy, Refusal, RequestStep, ResponseStep, Route, Steps, path,
     },
 };
 
@@ -82,7 +82,14 @@ pub(super) fn controller_default(objects: &Objects, backends: &mut Backends) -> 
         (outcome, is_closed, made.access)
     });
 
-    let resolved = resolve(objects, backends, &service, &port, None);
+    let resolved = resolve(
+        objects,
+        backends,
+        &service,
+        &port,
+        None,
+        BackendTls::default(),
+    );
     let (action, access) = match (guarded, resolved) {
         (Some((ServiceOutcome::NotServed, ..)), _) => return None,
         (Some((ServiceOutcome::Refused(refusal), ..)), _) => (Action::Refuse(refusal), None),
@@ -450,8 +457,9 @@ impl Compiler<'_> {
         let name: Name = (self.name.0.clone(), Arc::from(&*service.name));
         self.out.services.push(name.clone());
 
-        let protocol = self.annotated.protocol;
-        match resolve(self.objects, self.backends, &name, &service.port, protocol) {
+        let (protocol, tls) = (self.annotated.protocol, self.annotated.tls.clone());
+        let (objects, port) = (self.objects, &service.port);
+        match resolve(objects, self.backends, &name, port, protocol, tls) {
             Ok(action) => self.guarded(&name, action, &format!("{field}.service")),
             Err(error) => {
                 let (reason, refusal) = (error.reason(), error.refusal());

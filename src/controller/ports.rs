@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     objects::{EventType, Key, Kind, ObjectRef},
-    routing::{Backend, Origin, Policy, Port, PortRoute, PortTable, Protocol},
+    routing::{Backend, BackendTls, Origin, Policy, Port, PortRoute, PortTable, Protocol},
 };
 
 /// The most ports. Each takes a socket on each core.
@@ -141,7 +141,7 @@ impl Service<'_> {
     }
 
     fn backend(&self, backends: &mut Backends, number: u16) -> Arc<Backend> {
-        backends.get(self.name, number, Protocol::Tcp)
+        backends.get(self.name, number, Protocol::Tcp, BackendTls::default())
     }
 
     /// Returns the number of the Service's port.

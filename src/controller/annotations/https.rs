@@ -1,9 +1,10 @@
 //! Annotations about HTTPS, the protocol of backends, and guards that are not supported.
 
 use super::{
-    row::{Annotation, NGINX, OURS, row},
-    value::{boolean, guards, none_of, protocol},
+    row::{Annotation, NGINX, OLD, OURS, row},
+    value::{InvalidValue, boolean, guards, none_of, protocol},
 };
+use crate::routing::{Host, Verify};
 
 /// The rows.
 pub(super) const ROWS: &[Annotation] = &[
@@ -38,6 +39,40 @@ pub(super) const ROWS: &[Annotation] = &[
             Ok(())
         },
     ),
+    row(
+        &[OURS, NGINX, OLD],
+        "proxy-ssl-verify",
+        "on, off",
+        "on: the certificates of backends with TLS are verified with the system's roots: 502 for \
+         others. off: the setting `proxy.verify_backends` decides.",
+        |values, _, value| {
+            values.tls.verify = match value {
+                "off" => Verify::Default,
+                _ => Verify::Always,
+            };
+            match value {
+                "on" | "off" => Ok(()),
+                _ => Err(none_of(value, "on, off")),
+            }
+        },
+    )
+    .differs(
+        "It needs no `proxy-ssl-secret`, and does not use its CA. An invalid value counts as on.",
+    ),
+    row(
+        &[OURS, NGINX, OLD],
+        "proxy-ssl-name",
+        "a host",
+        "The name that is sent to backends with TLS (SNI), and that their certificates are \
+         verified for.",
+        |values, _, value| {
+            let host = Host::parse(value);
+            let host = host.map_err(|error| InvalidValue::Host(value.to_owned(), error))?;
+            values.tls.server_name = Some(host);
+            Ok(())
+        },
+    )
+    .differs("It is sent without `proxy-ssl-server-name` too."),
     row(
         &["kubernetes.io/"],
         "ingress.allow-http",

@@ -9,7 +9,7 @@ use crate::{
     controller::{Reason, UnsupportedGuards},
     objects::EventType,
     pki::{KeyType, RenewBefore},
-    routing::{Location, Origins, Policy, Protocol},
+    routing::{BackendTls, Location, Origins, Policy, Protocol},
 };
 
 /// The settings that the annotations of an Ingress make.
@@ -22,6 +22,8 @@ pub(in crate::controller) struct AnnotationValues {
     /// The decision about unsupported guards. An invalid value refuses.
     pub(in crate::controller) guards: Option<UnsupportedGuards>,
     pub(in crate::controller) protocol: Option<Protocol>,
+    /// The terms of TLS to backends.
+    pub(in crate::controller) tls: BackendTls,
     pub(in crate::controller) access: AccessValues,
     pub(in crate::controller) elsewhere: ElsewhereValues,
     pub(in crate::controller) cors: CorsValues,

@@ -159,13 +159,11 @@ const ROWS: &[Row] = &[
     ),
     unsupported(
         &[
-            "proxy-ssl-verify",
             "proxy-ssl-verify-depth",
-            "proxy-ssl-name",
             "proxy-ssl-server-name",
             "secure-verify-ca-secret",
         ],
-        "the setting proxy.verify_backends decides whether certificates of backends are verified",
+        "proxy-ssl-verify decides whether certificates of backends are verified",
     ),
     unsupported(
         &["proxy-ssl-secret"],

@@ -191,6 +191,13 @@ const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
         &[],
         &["", "a b", "$host", "a/b"],
     ),
+    ("proxy-ssl-verify", &["on"], &["off"], &[]),
+    (
+        "proxy-ssl-name",
+        &["a.example"],
+        &[],
+        &["", "a b", "*.a.example"],
+    ),
     ("enable-cors", &["true"], &["false"], &["", "on"]),
     (
         "cors-allow-origin",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::*;
-use crate::routing::{Elsewhere, Origins, Refusal, RequestStep, Route};
+use crate::routing::{BackendTls, Elsewhere, Origins, Refusal, RequestStep, Route, Verify};
 
 const NGINX: &str = "nginx.ingress.kubernetes.io/";
 
@@ -176,4 +176,31 @@ fn what_cors_does_not_say_is_as_in_nginx() {
     ]);
     let cors = cors.expect("terms");
     assert!(!cors.credentials && !cors.origins.has(b"https://a"));
+}
+
+#[test]
+fn verification_of_backends_is_on_in_doubt() {
+    let tls = |annotations: &[(&str, &str)]| {
+        let route = route(annotations);
+        let backend = route.action.backends().next().expect("a backend").clone();
+        backend.settings.tls.clone()
+    };
+    for (value, expected) in [
+        ("on", Verify::Always),
+        ("off", Verify::Default),
+        ("true", Verify::Always),
+        ("", Verify::Always),
+    ] {
+        assert_eq!(
+            tls(&[("proxy-ssl-verify", value)]).verify,
+            expected,
+            "{value:?}"
+        );
+    }
+    let named = tls(&[("proxy-ssl-name", "inside.example")]);
+    assert_eq!(
+        named.server_name.expect("a name").as_str(),
+        "inside.example"
+    );
+    assert_eq!(tls(&[]), BackendTls::default());
 }
