@@ -17,7 +17,8 @@ pub trait Inspect: Send + Sync + 'static {
     /// Returns the state of everything.
     fn status(&self) -> StatusReport;
     /// Explains what happens to a request for a URL.
-    fn explain(&self, url: &str) -> Result<ExplainReport, UrlError>;
+    /// `from` is the address of the client.
+    fn explain(&self, url: &str, from: Option<&str>) -> Result<ExplainReport, UrlError>;
     /// Returns everything about certificates.
     fn certs(&self) -> CertsReport;
     /// Performs an operation. Returns one sentence about its result.
@@ -74,6 +75,9 @@ pub enum UrlError {
     /// The host is invalid.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// The address of the client is invalid.
+    #[error("{0:?} is not an address")]
+    Address(String),
     /// The path is invalid.
     #[error(transparent)]
     Path(#[from] PathError),

@@ -9,6 +9,6 @@ pub use inspect::{Inspect, Operation, OperationError, Unhealthy, UrlError};
 pub use report::{
     BackendReport, CandidateReport, CertificateReport, CertsReport, EndpointReport, ExplainReport,
     FindingReport, GuardReport, HostReport, IssuanceReport, LeaderReport, OtherClassReport,
-    PortReport, Severity, StatusReport, UnreadReport,
+    PortReport, Severity, StatusReport, StepReport, UnreadReport,
 };
 pub use server::serve;

@@ -239,6 +239,8 @@ pub struct ExplainReport {
     pub path: String,
     /// The rules that are considered, in order.
     pub candidates: Vec<CandidateReport>,
+    /// The steps of the rule that wins, up to the one that responds.
+    pub steps: Vec<StepReport>,
     /// The outcome in one sentence.
     pub outcome: String,
     /// The backend's endpoints.
@@ -247,6 +249,17 @@ pub struct ExplainReport {
     pub certificate: Option<CertificateReport>,
     /// Findings about the rule that wins and about its Service.
     pub findings: Vec<FindingReport>,
+}
+
+/// A step that a request takes.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct StepReport {
+    /// The kind of step.
+    pub step: String,
+    /// The annotations that it is made from; empty for none.
+    pub from: String,
+    /// The effect on the request.
+    pub effect: String,
 }
 
 /// A rule that is considered.

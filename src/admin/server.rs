@@ -149,13 +149,17 @@ impl Server {
             }
             "/v1/status" => json(&self.inspect.status()),
             "/v1/certs" => json(&self.inspect.certs()),
-            "/v1/explain" => match parameter(request.uri().query().unwrap_or_default(), "url") {
-                None => text(StatusCode::BAD_REQUEST, "the parameter url is missing\n"),
-                Some(url) => match self.inspect.explain(&url) {
-                    Ok(report) => json(&report),
-                    Err(error) => text(StatusCode::BAD_REQUEST, &format!("{error}\n")),
-                },
-            },
+            "/v1/explain" => {
+                let query = request.uri().query().unwrap_or_default();
+                let from = parameter(query, "from");
+                match parameter(query, "url") {
+                    None => text(StatusCode::BAD_REQUEST, "the parameter url is missing\n"),
+                    Some(url) => match self.inspect.explain(&url, from.as_deref()) {
+                        Ok(report) => json(&report),
+                        Err(error) => text(StatusCode::BAD_REQUEST, &format!("{error}\n")),
+                    },
+                }
+            }
             _ => text(StatusCode::NOT_FOUND, "not found\n"),
         }
     }

@@ -1,10 +1,11 @@
 //! The view of the live process for `status`, `explain` and `certs`.
 
 mod ports;
+mod steps;
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -13,6 +14,7 @@ use std::{
     time::Instant,
 };
 
+use self::steps::Asked;
 use super::{
     certificates::Owners,
     control::{classes::Note, endpoint_health::Health, publish::Live, role::Role},
@@ -165,7 +167,12 @@ impl Inspect for Inspector {
         }
     }
 
-    fn explain(&self, url: &str) -> Result<ExplainReport, UrlError> {
+    fn explain(&self, url: &str, from: Option<&str>) -> Result<ExplainReport, UrlError> {
+        let address = |text: &str| {
+            let address = text.parse::<IpAddr>();
+            address.map_err(|_bad| UrlError::Address(text.to_owned()))
+        };
+        let from = from.map(address).transpose()?;
         let (is_https, rest) = match url.split_once("://") {
             Some(("http", rest)) => (false, rest),
             Some(("https", rest)) => (true, rest),
@@ -187,7 +194,11 @@ impl Inspect for Inspector {
         let path = path::normalize(path)?;
 
         let table = self.shared.table.load();
-        let candidates = table.explain(Some(&authority.host), &path, &PlainGet { query });
+        let candidates = table.explain(
+            Some(&authority.host),
+            &path::matched(&path),
+            &PlainGet { query },
+        );
         let mut report = ExplainReport {
             host: authority.host.to_string(),
             path: path.to_string(),
@@ -212,8 +223,20 @@ impl Inspect for Inspector {
         let has_tls = table
             .host(Some(&authority.host))
             .is_some_and(|routes| routes.has_tls());
+        let asked = Asked {
+            path: &path,
+            is_https,
+            tls: has_tls,
+            from,
+        };
+        let (steps, early) = steps::reports(route, asked);
+        report.steps = steps;
+        if let Some(outcome) = early {
+            report.outcome = outcome;
+            return Ok(report);
+        }
+
         report.outcome = match &route.action {
-            _ if !is_https && route.redirect(has_tls).is_some() => "308 to https".to_owned(),
             Action::Refuse(refusal) => {
                 format!("{}: {}", refusal.status().as_u16(), refusal.reason())
             }

@@ -13,7 +13,7 @@ mod generate;
 mod kubeconfig;
 mod render;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{net::IpAddr, path::PathBuf, process::ExitCode};
 
 use clap::{
     ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, parser::ValueSource,
@@ -68,6 +68,9 @@ enum Command {
     Explain {
         /// URL, or host and path
         url: String,
+        /// Address of the client
+        #[arg(long, value_name = "ADDRESS")]
+        from: Option<IpAddr>,
         #[command(flatten)]
         running: RunningFlags,
         /// Form of the output
@@ -293,10 +296,14 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
         }
         Command::Explain {
             url,
+            from,
             running,
             output,
         } => {
-            let path = format!("/v1/explain?url={}", percent::encode(&url));
+            let mut path = format!("/v1/explain?url={}", percent::encode(&url));
+            if let Some(from) = from {
+                path += &format!("&from={}", percent::encode(&from.to_string()));
+            }
             let report = parse(&client::get(&admin(&running)?, &path)?)?;
             print(&report, output, render::explain)
         }

@@ -9,7 +9,7 @@ use crate::{
     admin::{
         BackendReport, CandidateReport, CertificateReport, CertsReport, EndpointReport,
         ExplainReport, FindingReport, IssuanceReport, LeaderReport, OtherClassReport, PortReport,
-        Severity, StatusReport,
+        Severity, StatusReport, StepReport,
     },
     app::{CheckReport, KindReport, Written},
     util::time::UnixSeconds,
@@ -251,6 +251,13 @@ pub(super) fn explain(report: &ExplainReport) -> String {
     );
     section(
         &mut out,
+        "Steps in order",
+        &["STEP", "EFFECT", "FROM"],
+        &rows_of(&report.steps, step_row),
+        None,
+    );
+    section(
+        &mut out,
         "Endpoints",
         ENDPOINT_COLUMNS,
         &rows_of(&report.endpoints, endpoint_row),
@@ -275,6 +282,14 @@ pub(super) fn explain(report: &ExplainReport) -> String {
         None,
     );
     out
+}
+
+fn step_row(report: &StepReport) -> Row {
+    vec![
+        report.step.clone(),
+        report.effect.clone(),
+        report.from.clone(),
+    ]
 }
 
 fn candidate_row(report: &CandidateReport) -> Row {

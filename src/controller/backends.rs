@@ -1,8 +1,9 @@
-//! The backends and lists of steps that compiled routes share. A backend keeps its identity over
-//! compiles, because the cells of its endpoints are shared with requests.
+//! The backends, lists of steps, policies and users that compiled routes share. A backend keeps its
+//! identity over compiles, because the cells of its endpoints are shared with requests.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    hash::Hash,
     sync::Arc,
 };
 
@@ -11,7 +12,8 @@ use super::{
     objects::{Name, Objects},
 };
 use crate::routing::{
-    Backend, BackendId, BackendSettings, EndpointSet, Protocol, Steps, Transport,
+    Backend, BackendId, BackendSettings, BackendTls, EndpointSet, Policy, Protocol, Steps,
+    Transport, Users,
 };
 
 /// The parts that routes share.
@@ -19,19 +21,31 @@ use crate::routing::{
 pub(super) struct Backends {
     /// The backends of each Service, one for each port and way to speak with it.
     of_service: HashMap<Name, Vec<Arc<Backend>>>,
-    /// The lists of steps. They follow from settings and a few flags, so there are never many.
-    steps: Vec<Arc<Steps>>,
+    /// The lists of steps.
+    steps: HashSet<Arc<Steps>>,
+    /// The users of logins.
+    users: HashSet<Arc<Users>>,
+    policies: HashSet<Arc<Policy>>,
 }
 
 impl Backends {
     /// Returns the backend for a Service port, and makes it if it does not exist.
-    pub(super) fn get(&mut self, service: &Name, port: u16, protocol: Protocol) -> Arc<Backend> {
+    pub(super) fn get(
+        &mut self,
+        service: &Name,
+        port: u16,
+        protocol: Protocol,
+        tls: BackendTls,
+    ) -> Arc<Backend> {
         let id = BackendId {
             namespace: service.0.clone(),
             service: service.1.clone(),
             port,
         };
-        let settings = BackendSettings::new(id, protocol);
+        let settings = BackendSettings {
+            tls,
+            ..BackendSettings::new(id, protocol)
+        };
 
         let known = self.of_service.entry(service.clone()).or_default();
         if let Some(backend) = known.iter().find(|one| *one.settings == settings) {
@@ -46,15 +60,17 @@ impl Backends {
     /// Returns the shared copy of a list of steps: few lists differ, and routes are thousands.
     /// `None` for an empty one.
     pub(super) fn share_steps(&mut self, steps: Steps) -> Option<Arc<Steps>> {
-        if steps.is_empty() {
-            return None;
-        }
-        if let Some(known) = self.steps.iter().find(|known| ***known == steps) {
-            return Some(known.clone());
-        }
-        let steps = Arc::new(steps);
-        self.steps.push(steps.clone());
-        Some(steps)
+        (!steps.is_empty()).then(|| share(&mut self.steps, steps))
+    }
+
+    /// Returns the shared copy of a policy; `None` for one that changes nothing.
+    pub(super) fn share_policy(&mut self, policy: Policy) -> Option<Arc<Policy>> {
+        (policy != Policy::default()).then(|| share(&mut self.policies, policy))
+    }
+
+    /// Returns the shared copy of the users of a login.
+    pub(super) fn share_users(&mut self, users: Users) -> Arc<Users> {
+        share(&mut self.users, users)
     }
 
     /// Returns the Services with a backend that has no endpoints yet.
@@ -97,11 +113,24 @@ impl Backends {
         updates
     }
 
-    /// Drops the backends that no route uses.
+    /// Drops what no route uses.
     pub(super) fn drop_unused(&mut self) {
+        self.steps.retain(|steps| Arc::strong_count(steps) > 1);
+        self.policies.retain(|policy| Arc::strong_count(policy) > 1);
+        self.users.retain(|users| Arc::strong_count(users) > 1);
         self.of_service.retain(|_, backends| {
             backends.retain(|backend| Arc::strong_count(backend) > 1);
             !backends.is_empty()
         });
     }
+}
+
+/// Returns the shared copy of a value.
+fn share<T: Eq + Hash>(known: &mut HashSet<Arc<T>>, value: T) -> Arc<T> {
+    if let Some(known) = known.get(&value) {
+        return known.clone();
+    }
+    let value = Arc::new(value);
+    known.insert(value.clone());
+    value
 }

@@ -7,6 +7,7 @@ use super::{
     peers::{self, On, PeerAnnotation},
     port_annotations::PortAnnotations,
     regex,
+    users::RawUsers,
 };
 use crate::{
     objects::{
@@ -66,6 +67,8 @@ pub(super) struct ServiceFact {
     pub(super) external: Option<Box<str>>,
     /// The annotations of other controllers that affect the paths to it.
     pub(super) peers: Box<[PeerAnnotation]>,
+    /// The annotations that [`annotations::is_known_on_services`] accepts, sorted by name.
+    pub(super) annotations: Box<[(Box<str>, Box<str>)]>,
     /// Its decision about unsupported guards.
     pub(super) guards: Option<UnsupportedGuards>,
     /// Its annotations about ports of layer 4.
@@ -111,6 +114,8 @@ pub(super) struct SecretFact {
     pub(super) is_written: bool,
     /// The certificate in it, or the reason why it cannot be used.
     pub(super) holds: Result<CertificateSource, &'static str>,
+    /// The values that may have users of a login.
+    pub(super) users: Option<RawUsers>,
 }
 
 impl ClassFact {
@@ -186,7 +191,14 @@ impl ServiceFact {
             annotations::guards_of_service(annotations),
         );
 
+        let known = annotations
+            .iter()
+            .filter(|(name, _)| annotations::is_known_on_services(name));
+
         Ok(Self {
+            annotations: known
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
             uid: object.meta.uid.clone(),
             selects: service.spec.selects,
             ports: ports.into(),
@@ -314,6 +326,7 @@ impl SecretFact {
             owner: secret::owner(label, is_written),
             is_written,
             holds,
+            users: secret.users().map(RawUsers),
             ..Self::unreadable(object)
         })
     }
@@ -326,6 +339,7 @@ impl SecretFact {
             issuer: object.meta.annotations.get(ISSUER_NAME).cloned(),
             is_written: false,
             holds: Err("it cannot be decoded"),
+            users: None,
         }
     }
 }

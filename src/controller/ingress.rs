@@ -8,7 +8,8 @@ use http::{HeaderValue, StatusCode};
 
 use super::{
     Finding, Message, Reason,
-    annotations::{self, AnnotationValues},
+    access::{self, Made},
+    annotations::{self, AnnotationFinding, AnnotationValues, CorsValues, ElsewhereValues},
     backends::Backends,
     compiled::{Compiled, TlsEntry},
     facts::IngressFact,
@@ -23,8 +24,8 @@ use crate::{
         slim::{BackendPort, IngressBackend, IngressPath, IngressRule},
     },
     routing::{
-        Action, HostPattern, Origin, PathMatch, Refusal, RequestStep, ResponseStep, Route, Steps,
-        path,
+        Access, Action, BackendTls, Cors, Elsewhere, HostPattern, Location, Origin, Origins,
+        PathMatch, Policy, Refusal, RequestStep, ResponseStep, Route, Steps, path,
     },
 };
 
@@ -40,6 +41,10 @@ pub(super) fn compile(objects: &Objects, backends: &mut Backends, name: &Name) -
         fact,
         annotated: AnnotationValues::default(),
         verdict: Verdict::default(),
+        access: None,
+        inside: Vec::new(),
+        cors: None,
+        policy: None,
         out: Compiled::default(),
     };
     if objects.is_ours(fact) {
@@ -69,14 +74,29 @@ pub(super) fn controller_default(objects: &Objects, backends: &mut Backends) -> 
 
     let guarded = objects.services.get(&service).map(|fact| {
         let decision = Decision::new(fact.guards, objects.settings.unsupported_guards);
-        guards::judge_service(&service.1, &fact.peers, decision).0
+        let outcome = guards::judge_service(&service.1, &fact.peers, decision).0;
+        let values = annotations::read(&fact.annotations);
+        let made = access::make(objects, backends, &service.0, &values.access);
+        // The route does not follow changes of Secrets.
+        let is_closed = values.is_closed || made.refusal.is_some() || !made.secrets.is_empty();
+        (outcome, is_closed, made.access)
     });
 
-    let action = match (guarded, resolve(objects, backends, &service, &port, None)) {
-        (Some(ServiceOutcome::NotServed), _) => return None,
-        (Some(ServiceOutcome::Refused(refusal)), _) => Action::Refuse(refusal),
-        (_, Err(error)) => Action::Refuse(error.refusal()),
-        (_, Ok(backend)) => backend,
+    let resolved = resolve(
+        objects,
+        backends,
+        &service,
+        &port,
+        None,
+        BackendTls::default(),
+    );
+    let (action, access) = match (guarded, resolved) {
+        (Some((ServiceOutcome::NotServed, ..)), _) => return None,
+        (Some((ServiceOutcome::Refused(refusal), ..)), _) => (Action::Refuse(refusal), None),
+        (Some((_, true, _)), _) => (Action::Refuse(Refusal::InvalidGuard), None),
+        (_, Err(error)) => (Action::Refuse(error.refusal()), None),
+        (Some((.., access)), Ok(backend)) => (backend, access),
+        (None, Ok(backend)) => (backend, None),
     };
 
     let origin = Origin {
@@ -86,7 +106,14 @@ pub(super) fn controller_default(objects: &Objects, backends: &mut Backends) -> 
     };
     let redirect = Redirect::new(objects.settings.ssl_redirect, false, false);
     Some(Arc::new(Route {
-        steps: steps(objects, backends, redirect, false),
+        steps: steps(
+            objects,
+            backends,
+            redirect,
+            false,
+            access.map(RequestStep::Access),
+            None,
+        ),
         ..Route::new(origin, action)
     }))
 }
@@ -119,6 +146,8 @@ fn steps(
     backends: &mut Backends,
     redirect: Redirect,
     covered: bool,
+    further: impl IntoIterator<Item = RequestStep>,
+    cors: Option<Arc<Cors>>,
 ) -> Option<Arc<Steps>> {
     let redirect = (redirect != Redirect::Never).then(|| RequestStep::HttpsRedirect {
         status: StatusCode::PERMANENT_REDIRECT,
@@ -132,9 +161,67 @@ fn steps(
         always: covered,
     });
 
+    // Browsers send no login with a preflight request.
+    let preflight = cors.clone().map(RequestStep::Preflight);
     backends.share_steps(Steps {
-        request: redirect.into_iter().collect(),
-        response: hsts.into_iter().collect(),
+        request: redirect
+            .into_iter()
+            .chain(preflight)
+            .chain(further)
+            .collect(),
+        response: hsts
+            .into_iter()
+            .chain(cors.map(ResponseStep::Cors))
+            .collect(),
+    })
+}
+
+/// Returns the steps for those who came in: a redirect of everything, or else of `/`, and `Host`.
+fn inside(values: &mut AnnotationValues) -> Vec<RequestStep> {
+    let ElsewhereValues {
+        permanent,
+        permanent_code,
+        temporal,
+        temporal_code,
+        app_root,
+    } = mem::take(&mut values.elsewhere);
+
+    let redirect = |found: Option<(Box<str>, Location)>, status: StatusCode, of_root: bool| {
+        found.map(|(from, to)| Elsewhere {
+            from,
+            status,
+            to,
+            of_root,
+        })
+    };
+    let permanent_code = permanent_code.unwrap_or(StatusCode::MOVED_PERMANENTLY);
+    let temporal_code = temporal_code.unwrap_or(StatusCode::FOUND);
+    let elsewhere = redirect(temporal, temporal_code, false)
+        .or_else(|| redirect(permanent, permanent_code, false))
+        .or_else(|| redirect(app_root, StatusCode::FOUND, true));
+
+    let host = values.host.take();
+    let host = host.map(|(from, value)| RequestStep::Host { from, value });
+    let elsewhere = elsewhere.map(|one| RequestStep::Elsewhere(Arc::new(one)));
+    elsewhere.into_iter().chain(host).collect()
+}
+
+/// Returns the terms for pages of other origins, with the defaults of ingress-nginx.
+fn cors(values: CorsValues) -> Option<Cors> {
+    const METHODS: HeaderValue = HeaderValue::from_static("GET, PUT, POST, DELETE, PATCH, OPTIONS");
+    const HEADERS: HeaderValue = HeaderValue::from_static(
+        "DNT,Keep-Alive,User-Agent,X-Requested-With,If-Modified-Since,Cache-Control,\
+         Content-Type,Range,Authorization",
+    );
+
+    Some(Cors {
+        from: values.enabled?,
+        origins: values.origins.unwrap_or(Origins::Any),
+        credentials: values.credentials.unwrap_or(true),
+        methods: values.methods.unwrap_or(METHODS),
+        headers: values.headers.unwrap_or(HEADERS),
+        expose: values.expose,
+        max_age: values.max_age.unwrap_or(1_728_000).into(),
     })
 }
 
@@ -145,7 +232,29 @@ struct Compiler<'a> {
     fact: &'a IngressFact,
     annotated: AnnotationValues,
     verdict: Verdict,
+    /// The decision about who may come in.
+    access: Option<Arc<Access>>,
+    /// The steps for those who came in.
+    inside: Vec<RequestStep>,
+    cors: Option<Arc<Cors>>,
+    policy: Option<Arc<Policy>>,
     out: Compiled,
+}
+
+/// The target of a rule.
+struct Target {
+    action: Action,
+    /// The decision of the Service about who may come in.
+    access: Option<Arc<Access>>,
+}
+
+impl From<Action> for Target {
+    fn from(action: Action) -> Self {
+        Self {
+            action,
+            access: None,
+        }
+    }
 }
 
 impl Compiler<'_> {
@@ -181,16 +290,15 @@ impl Compiler<'_> {
         };
         self.out.hosts.push(pattern.clone());
 
-        let steps = self.steps(&pattern);
         let paths = rule.http.iter().flat_map(|http| &http.paths).enumerate();
         for (p, path) in paths {
             let field = format!("spec.rules[{r}].http.paths[{p}]");
             if self.is_pattern(path) {
-                self.close(path, field, &pattern, &steps);
+                self.close(path, field, &pattern);
             } else if let Some(matched) = self.path(path, &field)
-                && let Some(action) = self.backend(&path.backend, &format!("{field}.backend"))
+                && let Some(target) = self.backend(&path.backend, &format!("{field}.backend"))
             {
-                let route = self.route(field, action, steps.clone());
+                let route = self.route(field, target, &pattern);
                 self.out.rules.push((pattern.clone(), matched, route));
             }
         }
@@ -208,46 +316,62 @@ impl Compiler<'_> {
 
     fn default_backend(&mut self, backend: &IngressBackend) {
         let field = "spec.defaultBackend".to_owned();
-        let Some(action) = self.backend(backend, &field) else {
+        let Some(target) = self.backend(backend, &field) else {
             return;
         };
 
         if self.fact.spec.rules.is_empty() {
-            let steps = self.steps(&HostPattern::Any);
-            self.out.catch_all = Some(self.route(field, action, steps));
-        } else {
-            for pattern in self.out.hosts.clone() {
-                let steps = self.steps(&pattern);
-                let route = self.route(field.clone(), action.clone(), steps);
-                self.out.fallbacks.insert(pattern, route);
-            }
+            self.out.catch_all = Some(self.route(field, target, &HostPattern::Any));
+            return;
+        }
+        for pattern in self.out.hosts.clone() {
+            let target = Target {
+                action: target.action.clone(),
+                access: target.access.clone(),
+            };
+            let route = self.route(field.clone(), target, &pattern);
+            self.out.fallbacks.insert(pattern, route);
         }
     }
 
-    fn route(&self, field: String, action: Action, steps: Option<Arc<Steps>>) -> Arc<Route> {
+    /// Makes the route of a rule for a host.
+    fn route(&mut self, field: String, target: Target, host: &HostPattern) -> Arc<Route> {
         let origin = Origin {
             namespace: self.name.0.clone(),
             name: self.name.1.clone(),
             field: field.into(),
         };
-        match self.verdict.refusal {
-            Some(refusal) => Arc::new(Route::refused(origin, refusal)),
-            None => Arc::new(Route {
-                steps,
-                ..Route::new(origin, action)
-            }),
+        if let Some(refusal) = self.verdict.refusal {
+            return Arc::new(Route::refused(origin, refusal));
         }
+
+        Arc::new(Route {
+            steps: self.steps(host, target.access),
+            policy: self.policy.clone(),
+            ..Route::new(origin, target.action)
+        })
     }
 
-    fn steps(&mut self, pattern: &HostPattern) -> Option<Arc<Steps>> {
-        let covered = self.out.has_tls(pattern);
+    fn steps(&mut self, host: &HostPattern, of_service: Option<Arc<Access>>) -> Option<Arc<Steps>> {
+        let covered = self.out.has_tls(host);
         let setting = self.objects.settings.ssl_redirect;
         let redirect = Redirect::new(
             self.annotated.redirect.unwrap_or(setting),
             self.annotated.forced || self.annotated.https_only,
             covered,
         );
-        steps(self.objects, self.backends, redirect, covered)
+        let accesses = self.access.clone().into_iter().chain(of_service);
+        let further = accesses.map(RequestStep::Access);
+        let further = further.chain(self.inside.iter().cloned());
+        let cors = self.cors.clone();
+        steps(
+            self.objects,
+            self.backends,
+            redirect,
+            covered,
+            further,
+            cors,
+        )
     }
 
     fn path(&mut self, rule: &IngressPath, field: &str) -> Option<PathMatch> {
@@ -258,7 +382,7 @@ impl Compiler<'_> {
         };
 
         let normal = match path::normalize(text) {
-            Ok(normal) => normal,
+            Ok(normal) => path::matched(&normal).into_owned(),
             Err(error) => {
                 let message = format!("{:?}: {error}", rule.path);
                 self.warn(Reason::InvalidPath, format!("{field}.path"), message);
@@ -298,13 +422,7 @@ impl Compiler<'_> {
     }
 
     /// Refuses the requests that the regular expression of a path could match.
-    fn close(
-        &mut self,
-        rule: &IngressPath,
-        field: String,
-        host: &HostPattern,
-        steps: &Option<Arc<Steps>>,
-    ) {
+    fn close(&mut self, rule: &IngressPath, field: String, host: &HostPattern) {
         let closed = regex::could_match(&rule.path);
         let message = format!(
             "{:?} is a regular expression or a wildcard, which gatelet does not evaluate yet: 503 \
@@ -315,11 +433,8 @@ impl Compiler<'_> {
         );
         self.warn(Reason::UnsupportedPath, format!("{field}.path"), message);
 
-        let route = self.route(
-            field,
-            Action::Refuse(Refusal::UnsupportedPath),
-            steps.clone(),
-        );
+        let refused = Action::Refuse(Refusal::UnsupportedPath);
+        let route = self.route(field, refused.into(), host);
         self.out.rules.extend(
             closed
                 .into_iter()
@@ -329,40 +444,39 @@ impl Compiler<'_> {
 
     /// Returns the action for a backend, or `None` if its Service must take a part of the requests
     /// only.
-    fn backend(&mut self, backend: &IngressBackend, field: &str) -> Option<Action> {
+    fn backend(&mut self, backend: &IngressBackend, field: &str) -> Option<Target> {
         let Some(service) = &backend.service else {
             self.warn(
                 Reason::UnsupportedBackend,
                 field.to_owned(),
                 "only Service backends are supported: 503 for this path".to_owned(),
             );
-            return Some(Action::Refuse(Refusal::UnsupportedBackend));
+            return Some(Action::Refuse(Refusal::UnsupportedBackend).into());
         };
 
         let name: Name = (self.name.0.clone(), Arc::from(&*service.name));
         self.out.services.push(name.clone());
 
-        let protocol = self.annotated.protocol;
-        match resolve(self.objects, self.backends, &name, &service.port, protocol) {
+        let (protocol, tls) = (self.annotated.protocol, self.annotated.tls.clone());
+        let (objects, port) = (self.objects, &service.port);
+        match resolve(objects, self.backends, &name, port, protocol, tls) {
             Ok(action) => self.guarded(&name, action, &format!("{field}.service")),
             Err(error) => {
                 let (reason, refusal) = (error.reason(), error.refusal());
                 self.warn(reason, format!("{field}.service"), error.message());
-                Some(Action::Refuse(refusal))
+                Some(Action::Refuse(refusal).into())
             }
         }
     }
 
-    /// Applies the annotations of other controllers on the Service to the action.
-    fn guarded(&mut self, service: &Name, action: Action, field: &str) -> Option<Action> {
-        let Some(fact) = self
-            .objects
-            .services
-            .get(service)
-            .filter(|fact| !fact.peers.is_empty())
-        else {
-            return Some(action);
+    /// Applies the annotations on the Service to the action.
+    fn guarded(&mut self, service: &Name, action: Action, field: &str) -> Option<Target> {
+        let Some(fact) = self.objects.services.get(service) else {
+            return Some(action.into());
         };
+        if fact.peers.is_empty() && fact.annotations.is_empty() {
+            return Some(action.into());
+        }
 
         let decision = Decision::new(
             fact.guards.or(self.annotated.guards),
@@ -370,38 +484,67 @@ impl Compiler<'_> {
         );
         let (outcome, findings) = guards::judge_service(&service.1, &fact.peers, decision);
         for finding in findings {
-            let finding = self.finding(
-                finding.severity,
-                finding.reason,
-                field.to_owned(),
-                finding.message,
-            );
-            self.out.findings.push(finding);
+            self.note(field.to_owned(), finding);
         }
 
-        match outcome {
-            ServiceOutcome::Served => Some(action),
-            ServiceOutcome::Refused(refusal) => Some(Action::Refuse(refusal)),
-            ServiceOutcome::NotServed => None,
+        let values = annotations::read(&fact.annotations);
+        let made = self.made(&values);
+        let access = made.access;
+        for finding in values.findings.into_iter().chain(made.findings) {
+            let message = format!(
+                "{} of Service {}: {}",
+                finding.annotation, service.1, finding.message
+            );
+            self.note(field.to_owned(), AnnotationFinding { message, ..finding });
+        }
+
+        match (outcome, made.refusal) {
+            (ServiceOutcome::NotServed, _) => None,
+            (ServiceOutcome::Refused(refusal), _) | (_, Some(refusal)) => {
+                Some(Action::Refuse(refusal).into())
+            }
+            (ServiceOutcome::Served, None) => Some(Target { action, access }),
         }
     }
 
-    fn annotations(&mut self) {
-        self.annotated = annotations::read(&self.fact.annotations);
-        let decision = Decision::new(
-            self.annotated.guards,
-            self.objects.settings.unsupported_guards,
-        );
-        self.verdict = guards::judge(&self.fact.peers, decision);
-        self.annotated.https_only |= self.verdict.https_only;
-        self.out.closes_hosts = self.verdict.refusal.filter(|_| self.verdict.closes_hosts);
-
-        let findings = mem::take(&mut self.annotated.findings).into_iter();
-        for finding in findings.chain(mem::take(&mut self.verdict.findings)) {
-            let field = format!("metadata.annotations[{}]", finding.annotation);
-            let finding = self.finding(finding.severity, finding.reason, field, finding.message);
-            self.out.findings.push(finding);
+    /// Makes the decision about who may come in that annotations ask for.
+    fn made(&mut self, values: &AnnotationValues) -> Made {
+        let namespace = &self.name.0;
+        let mut made = access::make(self.objects, self.backends, namespace, &values.access);
+        self.out.secrets.append(&mut made.secrets);
+        if values.is_closed {
+            made.refusal = Some(Refusal::InvalidGuard);
         }
+        made
+    }
+
+    fn annotations(&mut self) {
+        let mut annotated = annotations::read(&self.fact.annotations);
+        let decision = Decision::new(annotated.guards, self.objects.settings.unsupported_guards);
+        let mut verdict = guards::judge(&self.fact.peers, decision);
+        annotated.https_only |= verdict.https_only;
+        self.out.closes_hosts = verdict.refusal.filter(|_| verdict.closes_hosts);
+
+        let made = self.made(&annotated);
+        self.access = made.access;
+        self.policy = self.backends.share_policy(mem::take(&mut annotated.policy));
+        self.inside = inside(&mut annotated);
+        self.cors = cors(mem::take(&mut annotated.cors)).map(Arc::new);
+        verdict.refusal = verdict.refusal.or(made.refusal);
+
+        let findings = mem::take(&mut annotated.findings).into_iter();
+        let findings = findings.chain(mem::take(&mut verdict.findings));
+        for finding in findings.chain(made.findings) {
+            let field = format!("metadata.annotations[{}]", finding.annotation);
+            self.note(field, finding);
+        }
+        (self.annotated, self.verdict) = (annotated, verdict);
+    }
+
+    /// Adds the finding about an annotation.
+    fn note(&mut self, field: String, finding: AnnotationFinding) {
+        let finding = self.finding(finding.severity, finding.reason, field, finding.message);
+        self.out.findings.push(finding);
     }
 
     fn warn(&mut self, reason: Reason, field: String, message: impl Into<Message>) {

@@ -3,14 +3,15 @@
 //! [`Output`] out.
 //!
 //! The inputs: `facts` is the extract that is kept of each object, `objects` holds all facts,
-//! `annotations` reads those of an Ingress, `peers` those of other controllers, and `regex` reads
-//! paths that are regular expressions. The steps: `classes` decides which Ingresses are served,
-//! `ingress` compiles one to a `compiled` result, `guards` closes what is guarded, `hosts`
-//! assembles the rules of a host, `backends` keeps what routes share, `endpoints` resolves and
-//! diagnoses Services, `ports` compiles layer 4, and `certificates` merges
-//! what Ingresses claim. `index` composes them, and `dependencies` tells it which parts a change
-//! touches.
+//! `annotations` reads those of an Ingress, `peers` those of other controllers, `users` reads
+//! Secrets with users, and `regex` reads paths that are regular expressions. The steps: `classes`
+//! decides which Ingresses are served, `ingress` compiles one to a `compiled` result, `access`
+//! decides who may come in, `guards` closes what is guarded otherwise, `hosts` assembles the rules
+//! of a host, `backends` keeps what routes share, `endpoints` resolves and diagnoses Services,
+//! `ports` compiles layer 4 from `port_annotations`, and `certificates` merges what Ingresses
+//! claim. `index` composes them, and `dependencies` tells it which parts a change touches.
 
+mod access;
 mod annotations;
 mod backends;
 mod certificates;
@@ -34,8 +35,9 @@ mod port_entries;
 mod ports;
 mod regex;
 mod resolve;
+mod users;
 
-pub use annotations::{ANNOTATIONS, Annotation};
+pub use annotations::{ANNOTATIONS, Annotation, AnnotationTable};
 pub use facts::IsStored;
 pub use finding::{Finding, Message, Missing, Reason};
 pub use index::Index;

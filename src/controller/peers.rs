@@ -93,7 +93,11 @@ pub(super) enum On {
 pub(super) fn read(annotations: &Texts, on: On) -> Box<[PeerAnnotation]> {
     let mut found = Vec::new();
     for (name, value) in annotations.iter() {
-        if on == On::Ingress && super::annotations::is_known(name) {
+        let is_implemented = match on {
+            On::Ingress => super::annotations::is_known(name),
+            On::Service => super::annotations::is_known_on_services(name),
+        };
+        if is_implemented {
             continue;
         }
         for meaning in meanings(annotations, name, value.trim(), on) {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     objects::{EventType, Key, Kind, ObjectRef},
-    routing::{Origin, Policy, Port, PortRoute, PortTable, ProxyVersion, Transport},
+    routing::{BackendTls, Origin, Policy, Port, PortRoute, PortTable, ProxyVersion, Transport},
 };
 
 /// The most ports. Each takes a socket on each core.
@@ -211,9 +211,12 @@ impl Compiler<'_> {
             },
             accepts_proxy: claim.accepts_proxy,
             sends_proxy: claim.sends_proxy,
-            backend: self
-                .backends
-                .get(&claim.service, target, transport.protocol()),
+            backend: self.backends.get(
+                &claim.service,
+                target,
+                transport.protocol(),
+                BackendTls::default(),
+            ),
             policy: Policy::default(),
         })
     }

@@ -12,7 +12,7 @@ use crate::{
         Kind,
         slim::{BackendPort, ServicePort},
     },
-    routing::{Action, Protocol, Refusal, Split},
+    routing::{Action, BackendTls, Protocol, Refusal, Split},
 };
 
 /// A backend that does not resolve to a Service port.
@@ -59,6 +59,7 @@ pub(super) fn resolve(
     service: &Name,
     port: &BackendPort,
     protocol: Option<Protocol>,
+    tls: BackendTls,
 ) -> Result<Action, ResolveError> {
     let Some(fact) = objects.services.get(service) else {
         return Err(ResolveError::UnknownService {
@@ -89,7 +90,7 @@ pub(super) fn resolve(
         }
     };
 
-    let backend = backends.get(service, number, spoken);
+    let backend = backends.get(service, number, spoken, tls);
     Ok(Action::Forward(Split::to(backend)))
 }
 

@@ -1,3 +1,4 @@
+mod access;
 mod annotations;
 mod certificates;
 mod classes;
@@ -9,6 +10,7 @@ mod hosts_closed;
 mod https;
 mod paths;
 mod ports;
+mod traffic;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -21,7 +21,7 @@ use super::{
     unread::Unread,
 };
 use crate::{
-    objects::{Event, Key, Kind, NamedConfigMaps, RawObject},
+    objects::{Event, Key, Kind, NamedConfigMaps, RawObject, slim::Secret},
     util::{backoff::Backoff, percent, stamp},
 };
 
@@ -285,7 +285,7 @@ async fn list(
                 .unwrap_or_default()
                 .into_iter()
                 .filter_map(|item| read(kind, item))
-                .filter(|object| selected.named.selects(object)),
+                .filter(|object| is_needed(object) && selected.named.selects(object)),
         );
 
         if page.metadata.next.is_empty() {
@@ -467,7 +467,8 @@ async fn apply(
         // An unreadable object must not stop the others; its next change may be readable.
         _ => match (read(selected.kind, object), change) {
             (None, _) => return Ok(()),
-            (Some(object), "DELETED") => {
+            // One that is not needed any more must not stay known as it was.
+            (Some(object), change) if change == "DELETED" || !is_needed(&object) => {
                 object.meta.resource_version.as_ref().clone_into(version);
                 Event::Delete(object.key.clone())
             }
@@ -485,6 +486,15 @@ async fn apply(
             .map_err(|_closed| WatchError::Closed),
         None => Ok(()),
     }
+}
+
+/// Returns true unless the object is a Secret that has neither a certificate nor users. Such a
+/// Secret is forgotten at once.
+fn is_needed(object: &RawObject) -> bool {
+    object.key.kind != Kind::Secret
+        || object
+            .view::<Secret<'_>>()
+            .map_or(true, |secret| secret.is_needed())
 }
 
 /// Parses an object, without the members that gatelet never reads: these are half of its size.
@@ -528,12 +538,18 @@ struct Selected {
 }
 
 impl Selected {
-    /// Restricts a kind to the objects that gatelet needs, so that it uses no right to others:
-    /// Secrets with certificates, and ConfigMaps with issuers
+    /// Restricts a kind to the objects that gatelet may need: Secrets without those of types that
+    /// have neither certificates nor users, and ConfigMaps with issuers
     /// ([`ISSUER_LABEL`](crate::objects::ISSUER_LABEL)), unless others are named.
     fn selector(&self) -> &'static str {
         match self.kind {
-            Kind::Secret => "&fieldSelector=type%3Dkubernetes.io%2Ftls",
+            Kind::Secret => {
+                "&fieldSelector=type%21%3Dhelm.sh%2Frelease.v1\
+                 %2Ctype%21%3Dkubernetes.io%2Fservice-account-token\
+                 %2Ctype%21%3Dkubernetes.io%2Fdockerconfigjson\
+                 %2Ctype%21%3Dkubernetes.io%2Fdockercfg\
+                 %2Ctype%21%3Dbootstrap.kubernetes.io%2Ftoken"
+            }
             Kind::ConfigMap if self.named.is_empty() => {
                 "&labelSelector=gatelet.dev%2Fissuer%3Dtrue"
             }

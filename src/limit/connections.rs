@@ -123,7 +123,9 @@ impl Drop for Permit {
     }
 }
 
-fn network(client: IpAddr) -> IpAddr {
+/// Returns the network that one client is likely to own whole: the /64 of an IPv6 address, and an
+/// IPv4 address itself.
+pub fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

@@ -2,4 +2,4 @@
 
 pub mod connections;
 
-pub use connections::{Connections, Permit, Refused};
+pub use connections::{Connections, Permit, Refused, network};

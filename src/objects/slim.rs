@@ -295,12 +295,39 @@ pub struct Secret<'a> {
     pub data: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
 }
 
-impl Secret<'_> {
+impl<'a> Secret<'a> {
     /// A value, decoded; `None` when it is absent or not base64.
     pub fn value(&self, key: &str) -> Option<Vec<u8>> {
         STANDARD.decode(self.data.get(key)?.as_bytes()).ok()
     }
+
+    /// Returns true if it has a certificate, or may have users.
+    pub fn is_needed(&self) -> bool {
+        self.secret_type == "kubernetes.io/tls" || self.users().is_some()
+    }
+
+    /// Returns all values, decoded, if they may have the users of a login: a key `auth`, or a value
+    /// that begins like the hash of a password. Those that are not base64 are left out.
+    pub fn users(&self) -> Option<Box<[(Box<str>, Box<[u8]>)]>> {
+        if self.secret_type == "kubernetes.io/tls" {
+            return None;
+        }
+        let decoded = |(key, value): (&Cow<'a, str>, &Cow<'a, str>)| {
+            let value = STANDARD.decode(value.as_bytes()).ok()?;
+            Some((Box::from(&**key), value.into_boxed_slice()))
+        };
+        let values: Box<[(Box<str>, Box<[u8]>)]> = self.data.iter().filter_map(decoded).collect();
+        let is_hash = |value: &[u8]| HASHES.iter().any(|hash| value.starts_with(hash));
+        let has_users =
+            self.data.contains_key("auth") || values.iter().any(|(_, value)| is_hash(value));
+        has_users.then_some(values)
+    }
 }
+
+/// The beginnings of hashes of passwords.
+const HASHES: &[&[u8]] = &[
+    b"$1$", b"$2", b"$5$", b"$6$", b"$apr1$", b"{SHA}", b"{SSHA}", b"{PLAIN}",
+];
 
 /// Decodes a map to whether it has an entry.
 fn is_filled<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {

@@ -17,6 +17,7 @@ pub mod fuzz;
 mod h1;
 mod h2;
 mod l4;
+mod logins;
 mod pulse;
 mod request;
 mod run;

@@ -21,6 +21,7 @@ use super::{
     Settings,
     counters::{self, Counters, EndpointHealth},
     deadline::Deadlines,
+    logins::{Comparer, Logins},
     pulse::{Pulse, Stalled},
     request::{
         error::{Error, Side},
@@ -62,6 +63,7 @@ pub struct Shared {
     counters: Mutex<Vec<Arc<Counters>>>,
     pulses: Mutex<Vec<Arc<Pulse>>>,
     ejected: Mutex<HashMap<SocketAddr, Instant>>,
+    pub(super) comparer: Comparer,
     conditions: Conditions,
     /// True once the table has all objects.
     ready: watch::Sender<bool>,
@@ -75,6 +77,7 @@ pub(crate) struct Worker {
     pub(super) counters: Arc<Counters>,
     pub(super) dns: Rc<DnsCache>,
     pub(super) deadlines: Rc<Deadlines>,
+    pub(super) logins: RefCell<Logins>,
     /// By the settings of the backend, then by address and name.
     upstreams: RefCell<BTreeMap<Arc<BackendSettings>, Upstreams>>,
     /// Turns of round robin per backend, by its address in memory. A stale entry costs only its
@@ -166,6 +169,7 @@ impl Worker {
             counters,
             dns: Rc::default(),
             deadlines: Rc::default(),
+            logins: RefCell::default(),
             upstreams: RefCell::default(),
             turns: RefCell::default(),
             random: Cell::new(seed()),

@@ -32,6 +32,10 @@ pub enum Refusal {
     UnsupportedBackend,
     /// It asks for a guard that is not supported: 503.
     UnsupportedGuard,
+    /// The setting of a guard is not valid: 503.
+    InvalidGuard,
+    /// It asks for a login, and its users are not known: 503.
+    UnknownUsers,
     /// It asks for TLS passthrough, which is not supported: 503.
     UnsupportedPassthrough,
     /// The path is a regular expression, and those are not matched: 503.
@@ -60,6 +64,10 @@ impl Refusal {
             Self::UnsupportedGuard => {
                 "access to this route is restricted in a way that is not supported"
             }
+            Self::InvalidGuard => {
+                "access to this route is restricted by a setting that is not valid"
+            }
+            Self::UnknownUsers => "the users who may come in on this route are not known",
             Self::UnsupportedPassthrough => {
                 "TLS passthrough, which this route asks for, is not supported"
             }

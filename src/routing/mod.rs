@@ -4,34 +4,42 @@
 //! A [`RoutingTable`] is immutable. An edit makes a new table that shares every host it did not
 //! touch.
 
+pub mod access;
 pub mod action;
 pub mod backend;
+pub mod cors;
 pub mod host;
 mod host_hash;
 pub mod listener;
 mod literals;
+pub mod location;
 mod matcher;
 pub mod path;
 pub mod pattern;
 pub mod policy;
 pub mod port;
+pub mod prefixes;
 pub mod route;
 pub mod rule;
 pub mod steps;
 pub mod table;
 
+pub use access::{Access, AddressVerdict, Entry, Login, Users};
 pub use action::{Action, FixedResponse, PathChange, Redirect, Refusal, RequestUrl, Split};
 pub use backend::{
     Backend, BackendId, BackendLimits, BackendSettings, BackendTls, Endpoint, EndpointId,
     EndpointSet, Protocol, Verify,
 };
+pub use cors::{Cors, OriginError, Origins};
 pub use host::{Authority, Host, HostError, HostPattern};
 pub use listener::{Listener, ListenerProtocol};
+pub use location::{Elsewhere, Location, LocationError};
 pub use matcher::Loser;
 pub use path::{Closed, PathError, PathMatch};
 pub use pattern::{Pattern, PatternError};
 pub use policy::{LoadBalancing, Policy, Stickiness, Timeouts};
 pub use port::{Port, PortRoute, PortTable, ProxyVersion, Transport};
+pub use prefixes::Prefixes;
 pub use route::{Origin, Route};
 pub use rule::{Conditions, Head, HeaderMatch, PlainGet, QueryMatch, Rule, TextMatch};
 pub use steps::{RequestStep, ResponseStep, Steps};

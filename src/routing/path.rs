@@ -171,9 +171,10 @@ impl Closed {
 
 /// Brings the path of a request or a rule to the form that is matched and sent on: escapes of
 /// unreserved characters decoded (RFC 3986 section 6.2.2.2), characters that a path cannot have
-/// escaped, dot segments removed (5.2.4), `//` left alone. Other escapes are left alone, but those
-/// that stand for a character that a path cannot have are in upper case (6.2.2.1): nothing else can
-/// be meant by them. Allocates only when something changes.
+/// escaped, dot segments removed (5.2.4), `//` left alone (see
+/// [`matched`]). Other escapes stay, in upper case
+/// (6.2.2.1): otherwise `/a%2fb` would be a way around the rule of `/a%2Fb`. Allocates only when
+/// something changes.
 pub fn normalize(path: &str) -> Result<Cow<'_, str>, PathError> {
     if !path.starts_with('/') {
         return Err(PathError::Relative);
@@ -186,6 +187,21 @@ pub fn normalize(path: &str) -> Result<Cow<'_, str>, PathError> {
 
     let escaped = normalize_escapes(path.as_bytes())?;
     remove_dot_segments(&escaped).map(Cow::Owned)
+}
+
+/// Returns the form of a normal path that rules are compared with: without empty elements, so that
+/// `//admin` is no way around the rule of `/admin`. Allocates only when something changes.
+pub fn matched(path: &str) -> Cow<'_, str> {
+    if !path.contains("//") {
+        return Cow::Borrowed(path);
+    }
+    let mut merged = String::with_capacity(path.len());
+    for c in path.chars() {
+        if c != '/' || !merged.ends_with('/') {
+            merged.push(c);
+        }
+    }
+    Cow::Owned(merged)
 }
 
 /// The bytes that stand for themselves in a normal path: those that RFC 3986 lets it have, and `[`
@@ -218,11 +234,6 @@ fn normalize_escapes(bytes: &[u8]) -> Result<String, PathError> {
                 match octet {
                     0 => return Err(PathError::Nul),
                     plain if percent::is_unreserved(plain) => out.push(char::from(plain)),
-                    // A delimiter, or the percent sign itself.
-                    b'%' | b'?' | b'#' => out.extend(['%', tail[0].into(), tail[1].into()]),
-                    other if PLAIN[usize::from(other)] => {
-                        out.extend(['%', tail[0].into(), tail[1].into()]);
-                    }
                     other => percent::escape(other, &mut out),
                 }
             }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The terms on which requests are forwarded. The settings of the data plane apply where one is
 /// `None`; the greatest value of a type stands for no limit.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// Times.
     pub timeouts: Timeouts,
@@ -22,7 +22,7 @@ pub struct Policy {
 }
 
 /// The times of a request.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Timeouts {
     /// For the TCP (and TLS) connect to an endpoint.
     pub connect: Option<Duration>,
@@ -35,7 +35,7 @@ pub struct Timeouts {
 }
 
 /// The property by which a client stays at one endpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Stickiness {
     /// A cookie of this name, with the identity of the endpoint.
     Cookie(Box<str>),
@@ -44,7 +44,7 @@ pub enum Stickiness {
 }
 
 /// The choice of an endpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LoadBalancing {
     /// In turn.

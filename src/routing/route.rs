@@ -60,6 +60,7 @@ impl Route {
         let steps = &self.steps.as_ref()?.request;
         steps.iter().find_map(|step| match step {
             RequestStep::HttpsRedirect { status, always } => (*always || tls).then_some(*status),
+            _ => None,
         })
     }
 
@@ -69,6 +70,7 @@ impl Route {
         let steps = &self.steps.as_ref()?.response;
         steps.iter().find_map(|step| match step {
             ResponseStep::Hsts { value, always } => (*always || tls).then_some(value),
+            ResponseStep::Cors(_) => None,
         })
     }
 }

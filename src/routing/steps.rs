@@ -1,11 +1,15 @@
-//! The steps of a route: prepared when the table is compiled, and taken in their order. Where one
-//! is not `always` to be taken, it is for hosts that have TLS
-//! ([`HostRoutes::has_tls`](super::HostRoutes::has_tls)).
+//! The steps of a route: prepared when the table is compiled, and taken in their order, which is
+//! that of the kinds in [`RequestStep`]. Where one is not `always` to be taken, it is for hosts
+//! that have TLS ([`HostRoutes::has_tls`](super::HostRoutes::has_tls)).
+
+use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
 
+use super::{Access, Cors, Elsewhere};
+
 /// The steps of a route. Routes without any have no list.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Steps {
     /// Steps before the action. Any may respond to the request.
     pub request: Box<[RequestStep]>,
@@ -14,7 +18,7 @@ pub struct Steps {
 }
 
 /// A step on a request.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RequestStep {
     /// Respond to a plain-HTTP request with a redirect to `https://` of the same host, path and
     /// query.
@@ -24,10 +28,23 @@ pub enum RequestStep {
         /// Whatever the host.
         always: bool,
     },
+    /// Respond to the preflight requests of pages of other origins.
+    Preflight(Arc<Cors>),
+    /// Let in those who may come in: 403 or 401 for others.
+    Access(Arc<Access>),
+    /// Respond with a redirect to another URL.
+    Elsewhere(Arc<Elsewhere>),
+    /// Send another `Host` to the backend.
+    Host {
+        /// The annotation that it is made from, for people.
+        from: Box<str>,
+        /// The value.
+        value: HeaderValue,
+    },
 }
 
 /// A step on a response.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ResponseStep {
     /// Add `Strict-Transport-Security` to responses over TLS (RFC 6797 section 7.2).
     Hsts {
@@ -36,6 +53,8 @@ pub enum ResponseStep {
         /// Whatever the host.
         always: bool,
     },
+    /// Add the fields of CORS.
+    Cors(Arc<Cors>),
 }
 
 impl Steps {

@@ -177,6 +177,23 @@ fn any_certificate_is_accepted_where_none_is_verified() {
     }
 }
 
+#[test]
+fn an_annotation_asks_for_verified_certificates() {
+    let gatelet = Gatelet::start();
+    let key = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    let (chain, key) = certificate(&gatelet, "self", &key, &[]);
+    let server = TlsServer::start(&chain, &key, &[]);
+    let verify =
+        |value: &str| format!("{HTTPS}, nginx.ingress.kubernetes.io/proxy-ssl-verify: \"{value}\"");
+    for (value, expected) in [("off", 200), ("on", 502), ("off", 200), ("yes", 502)] {
+        gatelet.apply(&manifests(server.port, &verify(value)));
+        live(&gatelet, server.port);
+        eventually(&format!("{value} leads to {expected}"), || {
+            (gatelet.status_of(HOST, "/") == expected).then_some(())
+        });
+    }
+}
+
 /// A backend without TLS, which tells clients so when they begin a handshake.
 fn plain() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::support::{Backend, Folder, Gatelet, eventually, gatelet::program, run, said};
 
 const HOST: &str = "app.example.com";
-const AUTH: &str = "nginx.ingress.kubernetes.io/auth-type=basic";
+const AUTH: &str = "nginx.ingress.kubernetes.io/auth-url=http://auth.example/";
 
 /// Returns the outcome that `explain` shows.
 fn outcome(gatelet: &Gatelet) -> String {
@@ -16,7 +16,7 @@ fn outcome(gatelet: &Gatelet) -> String {
 }
 
 #[test]
-fn a_login_of_ingress_nginx_closes_its_paths_and_says_why() {
+fn an_external_login_closes_its_paths_and_says_why() {
     let backend = Backend::start("app");
     let gatelet = Gatelet::start();
     gatelet.serve(&backend.manifests("app", HOST), HOST);
@@ -26,7 +26,7 @@ fn a_login_of_ingress_nginx_closes_its_paths_and_says_why() {
         "ingress",
         "app",
         AUTH,
-        "nginx.ingress.kubernetes.io/auth-secret=users",
+        "nginx.ingress.kubernetes.io/auth-signin=http://auth.example/",
     ]);
     eventually("it is closed", || {
         (gatelet.status_of(HOST, "/") == 503).then_some(())
@@ -41,7 +41,7 @@ fn a_login_of_ingress_nginx_closes_its_paths_and_says_why() {
     );
     assert_eq!(outcome(&gatelet), format!("503: {reason}"));
     let findings = gatelet.status()["findings"].clone();
-    let field = "metadata.annotations[nginx.ingress.kubernetes.io/auth-type]";
+    let field = "metadata.annotations[nginx.ingress.kubernetes.io/auth-url]";
     assert_eq!(findings.as_array().expect("a list").len(), 1, "{findings}");
     for (key, value) in [
         ("severity", "Warning"),
@@ -50,8 +50,8 @@ fn a_login_of_ingress_nginx_closes_its_paths_and_says_why() {
     ] {
         assert_eq!(findings[0][key], value, "{findings}");
     }
-    let message =
-        "it asks for a login by name and password, which is not supported: the paths return 503";
+    let message = "it asks for a login that another server checks, which is not supported: the \
+                   paths return 503";
     assert!(
         findings[0]["message"]
             .as_str()
@@ -109,8 +109,8 @@ fn a_setting_serves_paths_without_their_guards() {
         gatelet.wait_ready();
         let guarded = backend.manifests("app", HOST).replace(
             "kind: Ingress\nmetadata: {name: app}",
-            "kind: Ingress\nmetadata: {name: app, annotations: {haproxy.org/allow-list: \
-                10.0.0.0/8}}",
+            "kind: Ingress\nmetadata: {name: app, annotations: {haproxy.org/client-ca: \
+                default/ca}}",
         );
         gatelet.apply(&guarded);
         eventually("it is decided", || {
@@ -137,19 +137,19 @@ fn other_classes_are_reported_and_can_be_taken_over() {
     gatelet.apply(&of_nginx(
         "safe",
         "safe.example.com",
-        "nginx.ingress.kubernetes.io/auth-type: basic",
+        "nginx.ingress.kubernetes.io/auth-url: basic",
     ));
     let classes = eventually("the findings are there", || {
         let status = gatelet.status();
         (status["other_classes"][0]["ingresses"] == 2).then(|| status["other_classes"].clone())
     });
-    let guards = json!([{"annotation": "nginx.ingress.kubernetes.io/auth-type", "ingresses": 1}]);
+    let guards = json!([{"annotation": "nginx.ingress.kubernetes.io/auth-url", "ingresses": 1}]);
     assert_eq!(
         classes,
         json!([{"class": "nginx", "ingresses": 2, "guarded": 1, "guards": guards}])
     );
     let text = run(&mut gatelet.command_line(&["status"]));
-    let row = "nginx  2          1            nginx.ingress.kubernetes.io/auth-type (1)";
+    let row = "nginx  2          1            nginx.ingress.kubernetes.io/auth-url (1)";
     assert!(
         text.contains("Ingresses of other classes: not served (docs/migrating.md)\n"),
         "{text}"

@@ -1,7 +1,6 @@
 //! Annotations of F5's NGINX Ingress Controller 5, with those of its App Protect.
 
 use super::{
-    ingress_nginx,
     row::{Meaning, Peer, Row, Scope, detail, guard_when, nothing, unsupported},
     values::{OTHER_PORTS, When},
 };
@@ -19,6 +18,26 @@ pub(super) const APP_PROTECT_PEER: Peer = Peer {
     services: false,
     rows: APP_PROTECT_ROWS,
 };
+
+/// The timeouts.
+const TIMEOUTS: Row = unsupported(
+    &[
+        "proxy-connect-timeout",
+        "proxy-read-timeout",
+        "proxy-send-timeout",
+    ],
+    "the timeouts under [proxy] in the settings apply",
+);
+
+/// The retries.
+const NEXT_UPSTREAM: Row = unsupported(
+    &[
+        "proxy-next-upstream",
+        "proxy-next-upstream-timeout",
+        "proxy-next-upstream-tries",
+    ],
+    "the setting proxy.max_attempts limits how often a request is tried",
+);
 
 const ROWS: &[Row] = &[
     // === Who may come in. What the master of a mergeable Ingress says is for its minions too. ===
@@ -103,8 +122,8 @@ const ROWS: &[Row] = &[
         ],
         "bodies are streamed, not buffered",
     ),
-    ingress_nginx::TIMEOUTS,
-    ingress_nginx::NEXT_UPSTREAM,
+    TIMEOUTS,
+    NEXT_UPSTREAM,
     unsupported(
         &["custom-http-errors"],
         "errors of backends are passed on as they are",

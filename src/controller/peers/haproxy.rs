@@ -24,9 +24,6 @@ pub(super) const TECHNOLOGIES_PEER: Peer = Peer {
 
 const INGRESS_ROWS: &[Row] = &[
     // === Who may come in ===
-    // It needs no auth-type beside it.
-    guard(&["auth-secret"], "a login by name and password"),
-    detail(&["auth-realm", "auth-type"], "auth-secret"),
     guard(&["auth-url"], "a login that another server checks"),
     detail(
         &[
@@ -59,15 +56,9 @@ const INGRESS_ROWS: &[Row] = &[
         ],
         "auth-tls-secret",
     ),
-    guard_when(
-        &["allowlist-source-range", "whitelist-source-range"],
-        When::Addresses { empty: false },
-        "clients from certain addresses only",
-    ),
-    detail(&["allowlist-source-header"], "allowlist-source-range"),
-    guard(
-        &["denylist-source-range"],
-        "no clients from certain addresses",
+    unsupported(
+        &["allowlist-source-header"],
+        "the setting proxy.trusted_proxies decides which address is the client's",
     ),
     guard_when(
         &["waf"],
@@ -124,7 +115,6 @@ const INGRESS_ROWS: &[Row] = &[
     ),
     unsupported(&["path-type"], "pathType decides how paths match"),
     unsupported(&["rewrite-target"], "paths are not rewritten"),
-    unsupported(&["app-root"], "the path / is not redirected"),
     unsupported(
         &[
             "redirect-from",
@@ -212,10 +202,6 @@ const INGRESS_ROWS: &[Row] = &[
         "the timeouts under [proxy] in the settings apply",
     ),
     // === Bodies, fields, TLS ===
-    unsupported(
-        &["proxy-body-size"],
-        "the setting proxy.max_body_bytes limits bodies",
-    ),
     unsupported(&["cors-*"], "no CORS fields are added to responses"),
     unsupported(
         &[
@@ -256,17 +242,6 @@ const INGRESS_ROWS: &[Row] = &[
 
 const TECHNOLOGIES_ROWS: &[Row] = &[
     // === Who may come in ===
-    guard(&["auth-type"], "a login by name and password"),
-    detail(&["auth-secret", "auth-realm"], "auth-type"),
-    guard_when(
-        &["allow-list", "whitelist"],
-        When::Addresses { empty: false },
-        "clients from certain addresses only",
-    ),
-    guard(
-        &["deny-list", "blacklist"],
-        "no clients from certain addresses",
-    ),
     guard(&["client-ca"], "client certificates"),
     detail(&["client-crt-optional", "client-strict-sni"], "client-ca"),
     guard(

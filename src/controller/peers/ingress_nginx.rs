@@ -15,33 +15,8 @@ pub(super) const PEER: Peer = Peer {
     rows: ROWS,
 };
 
-/// The timeouts, under the names that F5's controller has too.
-pub(super) const TIMEOUTS: Row = unsupported(
-    &[
-        "proxy-connect-timeout",
-        "proxy-read-timeout",
-        "proxy-send-timeout",
-    ],
-    "the timeouts under [proxy] in the settings apply",
-);
-
-/// The retries, under the names that F5's controller has too.
-pub(super) const NEXT_UPSTREAM: Row = unsupported(
-    &[
-        "proxy-next-upstream",
-        "proxy-next-upstream-timeout",
-        "proxy-next-upstream-tries",
-    ],
-    "the setting proxy.max_attempts limits how often a request is tried",
-);
-
 const ROWS: &[Row] = &[
     // === Who may come in ===
-    guard(&["auth-type"], "a login by name and password"),
-    detail(
-        &["auth-secret", "auth-secret-type", "auth-realm"],
-        "auth-type",
-    ),
     guard(&["auth-url"], "a login that another server checks"),
     detail(
         &[
@@ -66,7 +41,6 @@ const ROWS: &[Row] = &[
         When::TRUE,
         "the login of the whole controller",
     ),
-    detail(&["satisfy"], "another guard"),
     host_guard(
         &["auth-tls-secret"],
         CLIENT_CERTIFICATES,
@@ -82,19 +56,6 @@ const ROWS: &[Row] = &[
         ],
         "auth-tls-secret",
     ),
-    // The controller itself answers 503 for a list without any address.
-    guard_when(
-        &["allowlist-source-range", "whitelist-source-range"],
-        When::Addresses { empty: true },
-        "clients from certain addresses only",
-    ),
-    Row {
-        when: When::Always,
-        ..guard(
-            &["denylist-source-range"],
-            "no clients from certain addresses",
-        )
-    },
     guard_when(
         &["enable-modsecurity", "enable-owasp-core-rules"],
         When::TRUE,
@@ -129,10 +90,6 @@ const ROWS: &[Row] = &[
         &["configuration-snippet", "server-snippet"],
         "configuration of nginx is not applied",
     ),
-    guard(
-        &["permanent-redirect", "temporal-redirect"],
-        "a redirect of every request, so that none reaches the backend",
-    ),
     guard_when(
         &["rewrite-target"],
         ABSOLUTE_URL,
@@ -161,13 +118,10 @@ const ROWS: &[Row] = &[
         &["use-regex"],
         "regular expressions are not evaluated: such paths return 503",
     ),
-    unsupported(&["app-root"], "the path / is not redirected"),
     unsupported(
         &["from-to-www-redirect"],
         "names with and without www. are not redirected to each other",
     ),
-    detail(&["permanent-redirect-code"], "permanent-redirect"),
-    detail(&["temporal-redirect-code"], "temporal-redirect"),
     unsupported(
         &[
             "preserve-trailing-slash",
@@ -182,10 +136,6 @@ const ROWS: &[Row] = &[
     ),
     unsupported(&["x-forwarded-prefix"], "X-Forwarded-Prefix is not sent"),
     unsupported(&["server-alias"], "the further hosts are not served"),
-    unsupported(
-        &["upstream-vhost"],
-        "backends get the Host that the client sent",
-    ),
     // === Backends ===
     unsupported(
         &["service-upstream"],
@@ -195,8 +145,10 @@ const ROWS: &[Row] = &[
         &["secure-backends", "grpc-backend"],
         "backend-protocol selects the protocol of backends",
     ),
-    TIMEOUTS,
-    NEXT_UPSTREAM,
+    unsupported(
+        &["proxy-next-upstream-timeout"],
+        "the time for all attempts together is not limited",
+    ),
     unsupported(
         &["upstream-max-fails", "upstream-fail-timeout"],
         "the setting proxy.eject_after decides when an endpoint is ejected",
@@ -207,13 +159,11 @@ const ROWS: &[Row] = &[
     ),
     unsupported(
         &[
-            "proxy-ssl-verify",
             "proxy-ssl-verify-depth",
-            "proxy-ssl-name",
             "proxy-ssl-server-name",
             "secure-verify-ca-secret",
         ],
-        "the setting proxy.verify_backends decides whether certificates of backends are verified",
+        "proxy-ssl-verify decides whether certificates of backends are verified",
     ),
     unsupported(
         &["proxy-ssl-secret"],
@@ -245,10 +195,6 @@ const ROWS: &[Row] = &[
     ),
     // === Bodies, fields and errors ===
     unsupported(
-        &["proxy-body-size"],
-        "the setting proxy.max_body_bytes limits bodies",
-    ),
-    unsupported(
         &[
             "proxy-request-buffering",
             "proxy-buffering",
@@ -267,10 +213,6 @@ const ROWS: &[Row] = &[
     unsupported(
         &["proxy-cookie-domain", "proxy-cookie-path"],
         "cookies of backends are not rewritten",
-    ),
-    unsupported(
-        &["enable-cors", "cors-*"],
-        "no CORS fields are added to responses",
     ),
     unsupported(&["custom-headers"], "no fields are added to responses"),
     unsupported(&["proxy-set-headers"], "no fields are added to requests"),

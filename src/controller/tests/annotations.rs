@@ -123,12 +123,127 @@ const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
     ("secret-template", &[], &["{\"labels\": {}}"], &[]),
     ("issue-temporary-certificate", &[], &["true"], &[]),
     ("*", &[], &["true"], &[]),
+    ("allowlist-source-range", ADDRESSES, &[], NO_ADDRESSES),
+    ("whitelist-source-range", ADDRESSES, &[], NO_ADDRESSES),
+    ("denylist-source-range", ADDRESSES, &[], NO_ADDRESSES),
+    ("allow-list", ADDRESSES, &[""], NO_ADDRESSES),
+    ("whitelist", ADDRESSES, &[""], NO_ADDRESSES),
+    ("deny-list", ADDRESSES, &[""], NO_ADDRESSES),
+    ("blacklist", ADDRESSES, &[""], NO_ADDRESSES),
+    ("auth-type", &["basic"], &[], &[]),
+    ("auth-secret", &["users"], &[], &[]),
+    ("auth-secret-type", &["auth-file", "auth-map"], &[], &["x"]),
+    ("auth-realm", &["Members \"only\"", "off"], &[], &["a\nb"]),
+    (
+        "proxy-connect-timeout",
+        &["1", "5"],
+        &[],
+        &["", "0", "5s", "-1", "1.5", "99999999999"],
+    ),
+    (
+        "proxy-read-timeout",
+        &["60", "3600"],
+        &[],
+        &["", "0", "60s"],
+    ),
+    ("proxy-send-timeout", &["60"], &[], &["", "0"]),
+    (
+        "proxy-body-size",
+        &["8m", "0", "1024", "512K", "1g", "5b"],
+        &[],
+        &["", "m", "8mb", "1.5m", "-1", "99999999999g", "+5m"],
+    ),
+    (
+        "proxy-next-upstream",
+        &["off"],
+        &["error timeout"],
+        &["", "always", "off,error"],
+    ),
+    (
+        "proxy-next-upstream-tries",
+        &["0", "1", "16"],
+        &[],
+        &["", "17", "x"],
+    ),
+    ("permanent-redirect", LOCATIONS, &[""], NO_LOCATIONS),
+    ("temporal-redirect", LOCATIONS, &[""], NO_LOCATIONS),
+    (
+        "permanent-redirect-code",
+        &["300", "308"],
+        &[],
+        &["", "200", "309"],
+    ),
+    (
+        "temporal-redirect-code",
+        &["300", "307"],
+        &[],
+        &["", "200", "308"],
+    ),
+    (
+        "app-root",
+        &["/app", "/app?a"],
+        &[],
+        &["", "/", "app", "//b.example/", "https://b.example/"],
+    ),
+    (
+        "upstream-vhost",
+        &["inside.example", "inside.example:8080"],
+        &[],
+        &["", "a b", "$host", "a/b"],
+    ),
+    ("proxy-ssl-verify", &["on"], &["off"], &[]),
+    (
+        "proxy-ssl-name",
+        &["a.example"],
+        &[],
+        &["", "a b", "*.a.example"],
+    ),
+    ("enable-cors", &["true"], &["false"], &["", "on"]),
+    (
+        "cors-allow-origin",
+        &["*", "https://a.example, https://*.b.example"],
+        &[],
+        &[],
+    ),
+    (
+        "cors-allow-methods",
+        &["GET, PUT", "*"],
+        &[],
+        &["", "GET,", "a b"],
+    ),
+    ("cors-allow-headers", &["X-A,X_B"], &[], &["", "a:b"]),
+    ("cors-expose-headers", &["*, X-A"], &[], &["", "a\nb"]),
+    ("cors-allow-credentials", &["true", "false"], &[], &[]),
+    ("cors-max-age", &["0", "600"], &[], &["", "-1", "1h"]),
+    ("satisfy", &["any"], &[], &["", "Any", "none"]),
+];
+
+const LOCATIONS: &[&str] = &["https://b.example/x", "https://b.example$request_uri"];
+const NO_LOCATIONS: &[&str] = &[
+    "b.example",
+    "/x",
+    "https://b.example/$1",
+    "https://b.example/ x",
+];
+const ADDRESSES: &[&str] = &[
+    "192.0.2.1",
+    "10.0.0.0/8,2001:db8::/32, 192.0.2.1 ",
+    "10.1.2.3/8",
+];
+const NO_ADDRESSES: &[&str] = &[
+    "x",
+    ",",
+    "10.0.0.0/8,x",
+    "10.0.0.0/33",
+    "10.0.0",
+    "patterns/ips",
+    "0.0.0.0/0,!10.0.0.0/8",
 ];
 
 #[test]
 fn every_row_reads_its_values_and_reports_invalid_ones() {
     let nothing = format!("{:?}", annotations::AnnotationValues::default());
-    for row in ANNOTATIONS {
+    for row in ANNOTATIONS.iter().flat_map(|table| table.rows) {
         let names = row
             .prefixes
             .iter()
@@ -158,11 +273,11 @@ fn every_row_reads_its_values_and_reports_invalid_ones() {
                 );
             }
             for value in *nonsense {
-                assert_eq!(
-                    read(&name, value),
-                    (nothing.clone(), vec!["InvalidAnnotation"]),
-                    "{name}: {value:?}"
-                );
+                let (annotated, reasons) = read(&name, value);
+                assert_eq!(reasons, ["InvalidAnnotation"], "{name}: {value:?}");
+                let is_closed = annotated.contains("is_closed: true");
+                assert_eq!(is_closed, row.is_guard, "{name}: {value:?}");
+                assert!(row.is_guard || annotated == nothing, "{name}: {value:?}");
             }
         }
     }
@@ -299,23 +414,31 @@ fn algorithm_and_size_of_cert_manager_make_a_key_type() {
     }
 }
 
-/// The page, from the table.
+/// The page, from the tables.
 fn page() -> String {
-    let mut page = "| annotation | values | effect |\n|---|---|---|\n".to_owned();
-    for row in ANNOTATIONS {
-        let names: Vec<String> = row
-            .prefixes
-            .iter()
-            .map(|prefix| format!("`{prefix}{}`", row.name))
-            .collect();
-        writeln!(
-            page,
-            "| {} | {} | {} |",
-            names.join(" "),
-            row.values,
-            row.effect
-        )
-        .expect("memory");
+    let mut page = String::new();
+    for table in ANNOTATIONS {
+        let differs = table.rows.iter().any(|row| !row.difference.is_empty());
+        write!(page, "### {}\n\n", table.title).expect("memory");
+        page += if differs {
+            "| annotation | values | effect | difference |\n|---|---|---|---|\n"
+        } else {
+            "| annotation | values | effect |\n|---|---|---|\n"
+        };
+        for row in table.rows {
+            let names: Vec<String> = row
+                .prefixes
+                .iter()
+                .map(|prefix| format!("`{prefix}{}`", row.name))
+                .collect();
+            let names = names.join(" ");
+            write!(page, "| {names} | {} | {} |", row.values, row.effect).expect("memory");
+            if differs {
+                write!(page, " {} |", row.difference).expect("memory");
+            }
+            page.push('\n');
+        }
+        page.push('\n');
     }
 
     page

@@ -64,8 +64,8 @@ fn many_classes_are_put_together() {
 fn guards_of_other_classes_are_counted() {
     let mut index = index();
     for (name, annotation) in [
-        ("a", "nginx.ingress.kubernetes.io/auth-type"),
-        ("b", "nginx.ingress.kubernetes.io/auth-type"),
+        ("a", "nginx.ingress.kubernetes.io/auth-url"),
+        ("b", "nginx.ingress.kubernetes.io/auth-url"),
         ("c", "nginx.ingress.kubernetes.io/ssl-passthrough"),
         ("d", "nginx.ingress.kubernetes.io/enable-cors"),
     ] {
@@ -76,7 +76,7 @@ fn guards_of_other_classes_are_counted() {
 
     let reported = index.compile().other_classes.expect("they are new");
     let guards = [
-        ("nginx.ingress.kubernetes.io/auth-type".into(), 2),
+        ("nginx.ingress.kubernetes.io/auth-url".into(), 2),
         ("nginx.ingress.kubernetes.io/ssl-passthrough".into(), 1),
     ];
     assert_eq!(

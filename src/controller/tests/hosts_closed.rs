@@ -64,7 +64,7 @@ fn client_certificates_are_for_the_whole_host() {
 #[test]
 fn a_guard_on_paths_leaves_the_rest_of_the_host_open() {
     let (index, output) = shared(
-        ("nginx.ingress.kubernetes.io/auth-type", "basic"),
+        ("nginx.ingress.kubernetes.io/auth-url", "http://a/"),
         "default",
     );
     assert_eq!(met(&index, "a.example", "/safe"), "UnsupportedGuard");

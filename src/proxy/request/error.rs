@@ -38,6 +38,10 @@ pub(crate) enum Retry {
 pub(crate) enum Kind {
     /// 400: syntax, framing, host.
     BadRequest(&'static str),
+    /// 401: a login is required, and the request has none that is right.
+    Unauthorized,
+    /// 403: the client may not come in.
+    Forbidden,
     /// 404: no rule matches the request.
     NoRoute,
     /// 405: CONNECT.
@@ -84,6 +88,8 @@ impl Kind {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout | Self::ClientGone => StatusCode::REQUEST_TIMEOUT,
@@ -108,6 +114,8 @@ impl Kind {
             | Self::BadGateway(why)
             | Self::Unavailable(why)
             | Self::GatewayTimeout(why) => why,
+            Self::Unauthorized => "a login is required",
+            Self::Forbidden => "this client may not come in",
             Self::NoRoute => "no route for this host and path",
             Self::MethodNotAllowed => "CONNECT is not supported",
             Self::RequestTimeout => "the request did not arrive in time",
@@ -144,6 +152,8 @@ impl Kind {
         match self.status().as_u16() {
             413 | 431 => "8",
             400 => "13",
+            401 => "16",
+            403 => "7",
             404 => "12",
             429 | 502 | 503 | 504 => "14",
             _ => "2",

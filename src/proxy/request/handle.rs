@@ -11,8 +11,10 @@ use super::{
     check,
     error::{Error, Kind},
     fields::{FieldName, Fields},
+    headers::Changes,
     message::{RequestHead, ResponseHead},
     outside::{Outside, Scheme},
+    steps::{self, Passing},
     terms::Terms,
 };
 use crate::{
@@ -28,7 +30,7 @@ use crate::{
 
 /// The path of ACME's HTTP-01 challenges (RFC 8555 section 8.3). It is never redirected, whether we
 /// respond or the backend does.
-const ACME_CHALLENGE: &str = "/.well-known/acme-challenge/";
+pub(super) const ACME_CHALLENGE: &str = "/.well-known/acme-challenge/";
 
 /// A response on its way to a client.
 #[derive(Debug)]
@@ -39,7 +41,7 @@ pub(crate) struct Response {
 
 impl Response {
     /// Creates a response of our own.
-    fn own(status: StatusCode, body: Bytes) -> Self {
+    pub(super) fn own(status: StatusCode, body: Bytes) -> Self {
         Self {
             head: ResponseHead::new(status, body.len()),
             body: body.into(),
@@ -90,7 +92,12 @@ fn record(worker: &Worker, new: impl FnOnce() -> Record) -> Option<Box<Record>> 
 }
 
 /// Turns an error into the response that the request with these fields calls for.
-fn fail(worker: &Worker, error: Error, request: &Fields, record: Option<&mut Record>) -> Response {
+pub(super) fn fail(
+    worker: &Worker,
+    error: Error,
+    request: &Fields,
+    record: Option<&mut Record>,
+) -> Response {
     worker.counters.failed(&error);
     if let Some(record) = record {
         record.reason = Some(error.kind.reason());
@@ -179,7 +186,7 @@ async fn route_request(
 
     let table = worker.shared.table.load();
     let found = table
-        .find(host, &path, head)
+        .find(host, &path::matched(&path), head)
         .ok_or_else(|| Error::us(Kind::NoRoute))?;
     let (route, tls) = (found.route.clone(), found.tls);
     drop(table);
@@ -189,46 +196,74 @@ async fn route_request(
         record.request_id = String::from_utf8_lossy(request_id).into_owned();
     }
 
-    if !secure
-        && let Some(status) = route
-            .redirect(tls)
-            .filter(|_| !path.starts_with(ACME_CHALLENGE))
-    {
-        return redirect(status, &target, outside.https_port);
-    }
-
-    let mut response = match &route.action {
-        Action::Refuse(refusal) => return Err(refused(*refusal)),
-        Action::Redirect(to) => redirected(to, &target, outside)?,
-        Action::Respond(fixed) => respond(fixed),
-        Action::Forward(split) => {
-            let backend = split.choose(|| worker.random()).map_err(refused)?;
-            if let Some(record) = &mut record {
-                record.backend = Some(backend.id().to_string());
-            }
-
-            let matched = Matched {
-                backend,
-                terms: Terms::new(&worker.settings, route.policy.as_deref()),
-                host: target.host,
-                outside,
-                path: &path,
-                query: target.query,
-                upgrade,
-                request_id,
-                loop_id: worker.shared.loop_id.as_bytes(),
-            };
-            let (response, endpoint) = forward(worker, conn, matched, head, downstream).await?;
-            if let Some(record) = record {
-                record.endpoint = Some(endpoint);
-            }
-            response
-        }
+    let mut passing = Passing {
+        worker,
+        conn,
+        head,
+        target: &target,
+        path: &path,
+        outside,
+        secure,
+        tls,
+        upgrade,
+        request_id,
+        changes: Changes::default(),
+    };
+    let early = match &route.steps {
+        Some(list) => steps::take(&mut passing, list, record.as_deref_mut()).await?,
+        None => None,
+    };
+    let mut response = match early {
+        Some(response) => response,
+        None => act(passing, &route, downstream, record).await?,
     };
 
+    if let Some(list) = &route.steps {
+        steps::finish(list, head, &mut response);
+    }
     if secure && let Some(value) = hsts(conn, &route, host, tls) {
         let fields = &mut response.head.fields;
         fields.set("strict-transport-security", value.as_bytes());
+    }
+    Ok(response)
+}
+
+/// Does with a request what its route says.
+async fn act(
+    request: Passing<'_>,
+    route: &Route,
+    downstream: Downstream,
+    mut record: Option<&mut Record>,
+) -> Result<Response, Error> {
+    let split = match &route.action {
+        Action::Refuse(refusal) => return Err(refused(*refusal)),
+        Action::Redirect(to) => return redirected(to, request.target, request.outside),
+        Action::Respond(fixed) => return Ok(respond(fixed)),
+        Action::Forward(split) => split,
+    };
+
+    let worker = request.worker;
+    let backend = split.choose(|| worker.random()).map_err(refused)?;
+    if let Some(record) = &mut record {
+        record.backend = Some(backend.id().to_string());
+    }
+
+    let matched = Matched {
+        backend,
+        terms: Terms::new(&worker.settings, route.policy.as_deref()),
+        host: request.target.host,
+        outside: request.outside,
+        path: request.path,
+        query: request.target.query,
+        upgrade: request.upgrade,
+        request_id: request.request_id,
+        loop_id: worker.shared.loop_id.as_bytes(),
+        changes: request.changes,
+    };
+    let (response, endpoint) =
+        forward(worker, request.conn, matched, request.head, downstream).await?;
+    if let Some(record) = record {
+        record.endpoint = Some(endpoint);
     }
     Ok(response)
 }
@@ -308,31 +343,6 @@ fn redirected(
     });
 
     let mut response = Response::own(redirect.status, Bytes::new());
-    response.head.fields.set("location", location.as_bytes());
-    Ok(response)
-}
-
-/// Redirects to HTTPS. If that is impossible the request is refused: it must not go on in the
-/// clear.
-fn redirect(status: StatusCode, target: &check::Target<'_>, port: u16) -> Result<Response, Error> {
-    let bad = |why| Error::client(Kind::BadRequest(why));
-    let host = &target
-        .authority
-        .as_ref()
-        .ok_or_else(|| bad("no Host"))?
-        .host;
-    let port = if port == 443 {
-        String::new()
-    } else {
-        format!(":{port}")
-    };
-    let query = target
-        .query
-        .map(|query| format!("?{query}"))
-        .unwrap_or_default();
-
-    let location = format!("https://{host}{port}{}{query}", target.path);
-    let mut response = Response::own(status, Bytes::new());
     response.head.fields.set("location", location.as_bytes());
     Ok(response)
 }

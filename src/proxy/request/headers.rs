@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use http::HeaderValue;
 use ipnet::IpNet;
 
 use super::{
@@ -23,6 +24,16 @@ pub(crate) struct Client<'a> {
     pub(crate) request_id: &'a [u8],
     /// Our name in `CDN-Loop`.
     pub(crate) loop_id: &'a [u8],
+    pub(crate) changes: &'a Changes,
+}
+
+/// The changes that the steps of a route make to the fields of a request.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// True if `Authorization` is for us and not for the backend.
+    pub(crate) hides_authorization: bool,
+    /// `Host` for the backend, in place of the client's.
+    pub(crate) host: Option<HeaderValue>,
 }
 
 /// Calls `write` with the name and value of each field that goes to the endpoint, except `Host` and
@@ -31,7 +42,9 @@ pub(crate) struct Client<'a> {
 pub(crate) fn write(fields: &Fields, client: Client<'_>, mut write: impl FnMut(&[u8], &[u8])) {
     let named: Vec<&[u8]> = fields.all(FieldName::Connection).flat_map(named).collect();
     let passes = |field: &Field<'_>| {
+        let is_hidden = field.id == FieldName::Authorization && client.changes.hides_authorization;
         !matches!(field.id, FieldName::Host | FieldName::ContentLength)
+            && !is_hidden
             && !field.id.is_hop_by_hop()
             && !named
                 .iter()
@@ -118,6 +131,31 @@ pub(crate) fn named(connection: &[u8]) -> impl Iterator<Item = &[u8]> {
             && !is("close")
             && !name.is_empty()
     })
+}
+
+/// Returns the address of the client of a request: behind trusted proxies the one that they name,
+/// otherwise that of the connection. `None` if the trusted proxies name something that is no
+/// address, so that the client is not known.
+pub(crate) fn client_address(
+    fields: &Fields,
+    conn: &ConnInfo,
+    trusted: &[IpNet],
+) -> Option<IpAddr> {
+    let direct = conn.client.ip().to_canonical();
+    if !conn.trusted || !fields.contains(FieldName::XForwardedFor) {
+        return Some(direct);
+    }
+
+    let chain: Vec<&[u8]> = fields.all(FieldName::XForwardedFor).collect();
+    let chain = chain.join(&b","[..]);
+    let mut first = direct;
+    for part in chain.split(|byte| *byte == b',').rev() {
+        first = address(part.trim_ascii())?;
+        if !trusted.iter().any(|network| network.contains(&first)) {
+            break;
+        }
+    }
+    Some(first)
 }
 
 /// Returns the last address of a chain that is not a trusted proxy: the client as the outermost

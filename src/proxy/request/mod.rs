@@ -10,4 +10,5 @@ pub(crate) mod headers;
 pub(crate) mod loops;
 pub(crate) mod message;
 pub(crate) mod outside;
+mod steps;
 pub(crate) mod terms;

@@ -43,6 +43,8 @@ pub(crate) struct Matched<'a> {
     pub(crate) request_id: &'a [u8],
     /// Our name in `CDN-Loop`.
     pub(crate) loop_id: &'a [u8],
+    /// The changes to its fields.
+    pub(crate) changes: headers::Changes,
 }
 
 /// A request in the form for its endpoints.
@@ -99,7 +101,7 @@ impl Matched<'_> {
     /// Writes the head for an HTTP/1.1 endpoint, without the framing of the body.
     fn head_h1(&self, settings: &Settings, conn: &ConnInfo, head: &RequestHead) -> HeadWriter {
         let mut written = HeadWriter::new(&head.method, self.path, self.query);
-        written.field(b"host", self.host);
+        written.field(b"host", self.host_for_backend());
 
         headers::write(&head.fields, self.client(settings, conn), |name, value| {
             written.field(name, value);
@@ -136,7 +138,7 @@ impl Matched<'_> {
         } else {
             Scheme::HTTP
         };
-        let authority = http::uri::Authority::try_from(self.host)
+        let authority = http::uri::Authority::try_from(self.host_for_backend())
             .map_err(|_bad| Error::client(Kind::BadRequest("bad Host")))?;
 
         let mut uri = http::uri::Parts::default();
@@ -150,6 +152,11 @@ impl Matched<'_> {
         Ok(request)
     }
 
+    fn host_for_backend(&self) -> &[u8] {
+        let changed = self.changes.host.as_ref();
+        changed.map_or(self.host, HeaderValue::as_bytes)
+    }
+
     fn client<'c>(&'c self, settings: &'c Settings, conn: &'c ConnInfo) -> headers::Client<'c> {
         headers::Client {
             conn,
@@ -158,6 +165,7 @@ impl Matched<'_> {
             outside: self.outside,
             request_id: self.request_id,
             loop_id: self.loop_id,
+            changes: &self.changes,
         }
     }
 

@@ -39,7 +39,7 @@ fn rfc3986_normal_form() {
         ("/a//b", "/a//b"),
         ("/%61/%7Eb%2d", "/a/~b-"),
         ("/a%2Fb", "/a%2Fb"),
-        ("/a%2fb", "/a%2fb"),
+        ("/a%2fb", "/a%2Fb"),
         ("/a/./b", "/a/b"),
         ("/a/b/..", "/a/"),
         ("/a/b/../", "/a/"),
@@ -58,10 +58,24 @@ fn rfc3986_normal_form() {
         ("/\"<>\\^`{|}", "/%22%3C%3E%5C%5E%60%7B%7C%7D"),
         ("/%7b", "/%7B"),
         ("/a?b#c", "/a%3Fb%23c"),
-        ("/%3f", "/%3f"),
+        ("/%3f", "/%3F"),
         ("/[a];=@:!$&'()*+,", "/[a];=@:!$&'()*+,"),
     ] {
         assert_eq!(normalize(given).as_deref(), Ok(expected), "{given}");
+    }
+}
+
+#[test]
+fn rules_see_no_empty_elements() {
+    for (path, expected) in [
+        ("/", "/"),
+        ("/a/b/", "/a/b/"),
+        ("//", "/"),
+        ("//a", "/a"),
+        ("/a///b//", "/a/b/"),
+        ("/%2F/", "/%2F/"),
+    ] {
+        assert_eq!(matched(path), expected, "{path}");
     }
 }
 

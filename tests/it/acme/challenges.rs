@@ -64,7 +64,7 @@ fn a_closed_ingress_gets_its_certificate() {
     site.ingress(
         "web",
         &["a.gatelet.test"],
-        "nginx.ingress.kubernetes.io/auth-type: basic",
+        "nginx.ingress.kubernetes.io/auth-url: basic",
     );
     site.issued("default/web-tls");
     eventually("curl trusts it", || {

@@ -286,7 +286,7 @@ fn exit_codes_follow_from_the_findings_in_standard_input() {
     assert_eq!(wrong.status.code(), Some(1), "{}", said(&wrong));
     let guarded = text.replace(
         "kind: Ingress\nmetadata: {name: app}",
-        "kind: Ingress\nmetadata: {name: app, annotations: {nginx.ingress.kubernetes.io/auth-type: \
+        "kind: Ingress\nmetadata: {name: app, annotations: {nginx.ingress.kubernetes.io/auth-url: \
             basic}}",
     );
     assert_ne!(guarded, text);

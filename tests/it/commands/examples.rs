@@ -81,6 +81,7 @@ fn the_examples_show_every_kind_and_every_annotation() {
     }
     for annotation in ANNOTATIONS
         .iter()
+        .flat_map(|table| table.rows)
         .filter(|annotation| annotation.prefixes[0] == "gatelet.dev/")
     {
         assert!(

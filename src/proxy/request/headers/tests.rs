@@ -32,6 +32,7 @@ fn sent(lines: &[(&str, &str)], conn: &ConnInfo, trusted: &[IpNet]) -> Vec<(Stri
         outside: Outside::of(conn, &fields, None, Default::default()),
         request_id: b"id",
         loop_id: b"us",
+        changes: &Changes::default(),
     };
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
     let mut sent = Vec::new();

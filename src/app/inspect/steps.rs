@@ -1,0 +1,107 @@
+//! The steps of a route for `explain`: each with its effect on one request.
+
+use std::net::IpAddr;
+
+use crate::{
+    admin::StepReport,
+    routing::{Access, Entry, Login, RequestStep, Route},
+};
+
+/// A request that is explained.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'a> {
+    /// The normalised path.
+    pub(super) path: &'a str,
+    pub(super) is_https: bool,
+    /// True if the host has TLS.
+    pub(super) tls: bool,
+    /// The address of the client, if it is known.
+    pub(super) from: Option<IpAddr>,
+}
+
+/// Returns the steps up to the one that responds, and the outcome if one does.
+pub(super) fn reports(route: &Route, asked: Asked<'_>) -> (Vec<StepReport>, Option<String>) {
+    let mut reports = Vec::new();
+    let steps = route.steps.iter().flat_map(|steps| &steps.request);
+    for step in steps {
+        let (report, outcome) = match step {
+            RequestStep::HttpsRedirect { status, always } => {
+                if asked.is_https || !(*always || asked.tls) {
+                    continue;
+                }
+                let outcome = format!("{} to https", status.as_u16());
+                (report("redirect to HTTPS", "", &outcome), Some(outcome))
+            }
+            RequestStep::Preflight(cors) => {
+                let effect = "OPTIONS of allowed origins: 204; the fields of CORS";
+                (report("pages of other origins", &cors.from, effect), None)
+            }
+            RequestStep::Access(access) => entry(access, asked.from),
+            RequestStep::Elsewhere(to) => {
+                if to.of_root && asked.path != "/" {
+                    continue;
+                }
+                let outcome = format!("{} redirect", to.status.as_u16());
+                (report("redirect", &to.from, &outcome), Some(outcome))
+            }
+            RequestStep::Host { from, value } => {
+                let value = String::from_utf8_lossy(value.as_bytes());
+                (
+                    report("host", from, &format!("the backend gets {value}")),
+                    None,
+                )
+            }
+        };
+        reports.push(report);
+        if outcome.is_some() {
+            return (reports, outcome);
+        }
+    }
+    (reports, None)
+}
+
+/// Explains a decision about who may come in.
+fn entry(access: &Access, from: Option<IpAddr>) -> (StepReport, Option<String>) {
+    let has_lists = !access.denied.is_empty() || !access.allowed.is_empty();
+    let needs = |login: &Login| {
+        let users = login.users.len();
+        format!("401 without the password of one of {users} users")
+    };
+
+    let (effect, outcome) = match (from, &access.login) {
+        (None, Some(login)) if has_lists && access.satisfy_any => {
+            let needs = needs(login);
+            (
+                format!("by the address of the client (--from), or {needs}"),
+                None,
+            )
+        }
+        (None, login) if has_lists => {
+            let needs = login
+                .as_ref()
+                .map(|login| format!(", and {}", needs(login)));
+            let needs = needs.unwrap_or_default();
+            (
+                format!("by the address of the client (--from){needs}"),
+                None,
+            )
+        }
+        _ => match access.entry(from) {
+            Entry::Open => ("comes in".to_owned(), None),
+            Entry::Login(login) => (needs(login), None),
+            Entry::Closed => {
+                let outcome = "403: this client may not come in".to_owned();
+                (outcome.clone(), Some(outcome))
+            }
+        },
+    };
+    (report("who may come in", &access.from, &effect), outcome)
+}
+
+fn report(step: &str, from: &str, effect: &str) -> StepReport {
+    StepReport {
+        step: step.to_owned(),
+        from: from.to_owned(),
+        effect: effect.to_owned(),
+    }
+}

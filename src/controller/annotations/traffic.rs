@@ -1,0 +1,259 @@
+//! Annotations about how long requests may take, how large they may be, and where they go.
+
+use std::time::Duration;
+
+use http::{HeaderValue, StatusCode};
+
+use super::{
+    row::{Annotation, HAPROXY, NGINX, OLD, OURS, row},
+    value::{InvalidValue, none_of},
+    values::AnnotationValues,
+};
+use crate::routing::{Authority, Location};
+
+/// The most attempts that an annotation can ask for.
+const MAX_ATTEMPTS: u32 = 16;
+/// The longest time in seconds: a year.
+const MAX_SECONDS: u32 = 366 * 24 * 3600;
+
+const PREFIXES: &[&str] = &[OURS, NGINX, OLD];
+const SECONDS: &str = "seconds";
+
+/// The rows about time and size.
+pub(super) const LIMITS: &[Annotation] = &[
+    row(
+        PREFIXES,
+        "proxy-connect-timeout",
+        SECONDS,
+        "The time for a connection to an endpoint: then the next endpoint, or 504.",
+        |values, _, value| {
+            values.policy.timeouts.connect = Some(seconds(value)?);
+            Ok(())
+        },
+    ),
+    row(
+        PREFIXES,
+        "proxy-read-timeout",
+        SECONDS,
+        "The time until the response begins (504), and between two parts of it; also for \
+         WebSocket.",
+        |values, _, value| {
+            let time = seconds(value)?;
+            values.policy.timeouts.response_header = Some(time);
+            idle(values, time);
+            Ok(())
+        },
+    )
+    .differs("The default is that of the settings, not 60."),
+    row(
+        PREFIXES,
+        "proxy-send-timeout",
+        SECONDS,
+        "The time between two parts of a request.",
+        |values, _, value| {
+            let time = seconds(value)?;
+            idle(values, time);
+            Ok(())
+        },
+    )
+    .differs("The longer one of this and `proxy-read-timeout` is for both directions."),
+    row(
+        &[OURS, NGINX, OLD, HAPROXY],
+        "proxy-body-size",
+        "a size (8m, 512k, 1g), 0 for no limit",
+        "413 for larger requests.",
+        |values, _, value| {
+            values.policy.max_body_bytes = Some(size(value)?);
+            Ok(())
+        },
+    )
+    .differs("The default is that of the settings, not 1m."),
+    row(
+        PREFIXES,
+        "proxy-next-upstream",
+        "words of nginx, off",
+        "off: a request is tried once.",
+        |values, name, value| {
+            let words: Vec<&str> = value.split_whitespace().collect();
+            if let Some(word) = words.iter().find(|word| !CONDITIONS.contains(word)) {
+                return Err(none_of(word, "error, timeout, http_502, ..., off"));
+            }
+            match &words[..] {
+                [] => return Err(InvalidValue::Empty),
+                ["off"] => values.policy.attempts = Some(1),
+                _ if words.iter().all(|word| ["error", "timeout"].contains(word)) => {}
+                _ => values.unsupported(
+                    name,
+                    "a request is tried again only if no endpoint has seen it, or it may be seen \
+                     twice",
+                ),
+            }
+            Ok(())
+        },
+    )
+    .differs("A request is tried again only where that is safe, never because of a status."),
+    row(
+        PREFIXES,
+        "proxy-next-upstream-tries",
+        "0 to 16",
+        "The attempts for a request, the first included; 0 is 16.",
+        |values, _, value| {
+            let tries: u32 = value
+                .parse()
+                .ok()
+                .filter(|tries| *tries <= MAX_ATTEMPTS)
+                .ok_or_else(|| InvalidValue::Number(value.to_owned(), "0 to 16"))?;
+            values.policy.attempts = Some(if tries == 0 { MAX_ATTEMPTS } else { tries });
+            Ok(())
+        },
+    ),
+];
+
+/// The rows about where requests go.
+pub(super) const TARGETS: &[Annotation] = &[
+    row(
+        PREFIXES,
+        "temporal-redirect",
+        "a URL; `$request_uri`, `$scheme`, `$host` and `$args` may stand in it",
+        "302 to the URL for every request; none reaches the backend.",
+        |values, name, value| {
+            if !value.is_empty() {
+                let location = location(value)?;
+                values.elsewhere.temporal = Some((name.into(), location));
+            }
+            Ok(())
+        },
+    )
+    .guard()
+    .differs("Those who may not come in are not redirected. Other variables close the paths."),
+    row(
+        PREFIXES,
+        "temporal-redirect-code",
+        "300 to 307",
+        "The status in place of 302.",
+        |values, _, value| {
+            values.elsewhere.temporal_code = Some(code(value, 307)?);
+            Ok(())
+        },
+    ),
+    row(
+        PREFIXES,
+        "permanent-redirect",
+        "as `temporal-redirect`, which precedes it",
+        "301 to the URL for every request; none reaches the backend.",
+        |values, name, value| {
+            if !value.is_empty() {
+                let location = location(value)?;
+                values.elsewhere.permanent = Some((name.into(), location));
+            }
+            Ok(())
+        },
+    )
+    .guard()
+    .differs("The same."),
+    row(
+        PREFIXES,
+        "permanent-redirect-code",
+        "300 to 308",
+        "The status in place of 301.",
+        |values, _, value| {
+            values.elsewhere.permanent_code = Some(code(value, 308)?);
+            Ok(())
+        },
+    ),
+    row(
+        &[OURS, NGINX, HAPROXY, OLD],
+        "app-root",
+        "a path",
+        "302 to the path for requests for `/` alone.",
+        |values, name, value| {
+            let location = Location::parse_path(value);
+            let location = location.map_err(|_error| InvalidValue::Path(value.to_owned()))?;
+            if value == "/" {
+                return Err(InvalidValue::Path(value.to_owned()));
+            }
+            values.elsewhere.app_root = Some((name.into(), location));
+            Ok(())
+        },
+    ),
+    row(
+        PREFIXES,
+        "upstream-vhost",
+        "a host",
+        "`Host` for the backend, in place of the one that the client sent, which \
+         `X-Forwarded-Host` shows.",
+        |values, name, value| {
+            let wrong = || InvalidValue::Authority(value.to_owned());
+            Authority::parse(value.as_bytes()).map_err(|_error| wrong())?;
+            let host = HeaderValue::from_str(value).map_err(|_error| wrong())?;
+            values.host = Some((name.into(), host));
+            Ok(())
+        },
+    )
+    .differs("Variables are not evaluated."),
+];
+
+/// The conditions of nginx under which a request is tried again.
+const CONDITIONS: &[&str] = &[
+    "error",
+    "timeout",
+    "invalid_header",
+    "http_500",
+    "http_502",
+    "http_503",
+    "http_504",
+    "http_403",
+    "http_404",
+    "http_429",
+    "non_idempotent",
+    "off",
+];
+
+/// Sets the time between two parts of a body, unless it is longer.
+fn idle(values: &mut AnnotationValues, time: Duration) {
+    let idle = &mut values.policy.timeouts.idle;
+    *idle = Some(idle.map_or(time, |known| known.max(time)));
+}
+
+fn seconds(value: &str) -> Result<Duration, InvalidValue> {
+    let seconds = value
+        .parse()
+        .ok()
+        .filter(|seconds| (1..=MAX_SECONDS).contains(seconds));
+    let seconds = seconds.ok_or_else(|| InvalidValue::Number(value.to_owned(), "seconds"))?;
+    Ok(Duration::from_secs(seconds.into()))
+}
+
+/// Parses a size of nginx; 0 stands for no limit.
+fn size(value: &str) -> Result<u64, InvalidValue> {
+    let wrong = || InvalidValue::Number(value.to_owned(), "a size (8m, 512k, 1g)");
+    let digits = value.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: u64 = match &*value[digits.len()..].to_ascii_lowercase() {
+        "" | "b" => 1,
+        "k" => 1 << 10,
+        "m" => 1 << 20,
+        "g" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let number: u64 = digits.parse().map_err(|_error| wrong())?;
+    match number.checked_mul(unit).ok_or_else(wrong)? {
+        0 => Ok(u64::MAX),
+        bytes => Ok(bytes),
+    }
+}
+
+fn location(value: &str) -> Result<Location, InvalidValue> {
+    Location::parse(value).map_err(|error| InvalidValue::Location(value.to_owned(), error))
+}
+
+fn code(value: &str, last: u16) -> Result<StatusCode, InvalidValue> {
+    let code = value
+        .parse()
+        .ok()
+        .filter(|code| (300..=last).contains(code));
+    let code = code.and_then(|code| StatusCode::from_u16(code).ok());
+    code.ok_or_else(|| InvalidValue::Number(value.to_owned(), "the status of a redirect"))
+}

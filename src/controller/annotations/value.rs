@@ -1,0 +1,172 @@
+//! Parsers of the values of annotations.
+
+use std::{net::IpAddr, time::Duration};
+
+use ipnet::IpNet;
+
+use crate::{
+    controller::UnsupportedGuards,
+    routing::{HostError, HostPattern, LocationError, OriginError, Protocol},
+};
+
+/// The most characters in a common name (X.520 `ub-common-name`).
+const MAX_COMMON_NAME: usize = 64;
+/// The longest duration in Go, whose format users of cert-manager write: 2^63 nanoseconds.
+const MAX_DURATION: Duration = Duration::from_nanos(i64::MAX.unsigned_abs());
+
+/// The reason why an annotation does not have its value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum InvalidValue {
+    #[error("{value:?} is not one of {known}")]
+    NoneOf { value: String, known: &'static str },
+    #[error("{0:?} is not an address")]
+    Address(String),
+    #[error("{0:?} is not an address or a network (192.0.2.0/24)")]
+    Network(String),
+    #[error("{0:?} is not a number from 1 to 99")]
+    Percentage(String),
+    #[error("{0:?} is not a duration (2160h, 1h30m)")]
+    Duration(String),
+    #[error("{0} is not a size of keys of this algorithm")]
+    KeySize(String),
+    #[error("it is not shorter than the duration")]
+    RenewalTooEarly,
+    #[error("it does not name an issuer")]
+    NoIssuer,
+    #[error("{0:?} has an empty name")]
+    EmptyName(String),
+    #[error("none cannot be combined with issuers")]
+    NoneBesideIssuers,
+    #[error("it is empty")]
+    Empty,
+    #[error("a common name has at most {MAX_COMMON_NAME} characters")]
+    LongCommonName,
+    #[error("{0:?}: {1}")]
+    Host(String, HostError),
+    #[error("it has control characters")]
+    Control,
+    #[error("{0:?} is not {1}")]
+    Number(String, &'static str),
+    #[error("{0:?} is not a host")]
+    Authority(String),
+    #[error("{0:?} is not a path other than /")]
+    Path(String),
+    #[error("{0:?}: {1}")]
+    Location(String, LocationError),
+    #[error("{0}")]
+    Origins(OriginError),
+}
+
+/// Parses a list of issuers.
+pub(super) fn issuers(value: &str) -> Result<Vec<Box<str>>, InvalidValue> {
+    let mut names: Vec<Box<str>> = Vec::new();
+    for name in list(value) {
+        match name {
+            "" => return Err(InvalidValue::EmptyName(value.to_owned())),
+            "none" => return Err(InvalidValue::NoneBesideIssuers),
+            name if names.iter().any(|known| **known == *name) => {}
+            name => names.push(name.into()),
+        }
+    }
+    Ok(names)
+}
+
+/// Parses a common name.
+pub(super) fn common_name(value: &str) -> Result<Box<str>, InvalidValue> {
+    match HostPattern::parse(value) {
+        Ok(HostPattern::Any) => Err(InvalidValue::Empty),
+        Ok(pattern) if pattern.to_string().len() <= MAX_COMMON_NAME => {
+            Ok(pattern.to_string().into())
+        }
+        Ok(_) => Err(InvalidValue::LongCommonName),
+        Err(error) => Err(InvalidValue::Host(value.to_owned(), error)),
+    }
+}
+
+/// Parses a protocol of backends.
+pub(super) fn protocol(value: &str) -> Result<Protocol, InvalidValue> {
+    match value.to_ascii_uppercase().as_str() {
+        "HTTP" | "AUTO_HTTP" => Ok(Protocol::Http1),
+        "HTTPS" => Ok(Protocol::Https),
+        "GRPC" => Ok(Protocol::H2c),
+        "GRPCS" => Ok(Protocol::H2),
+        _ => Err(none_of(value, "HTTP, HTTPS, GRPC, GRPCS")),
+    }
+}
+
+/// Parses a decision about unsupported guards.
+pub(super) fn guards(value: &str) -> Option<UnsupportedGuards> {
+    match value {
+        "refuse" => Some(UnsupportedGuards::Refuse),
+        "ignore" => Some(UnsupportedGuards::Ignore),
+        _ => None,
+    }
+}
+
+/// Parses a boolean like Go's `strconv.ParseBool`, which other controllers use.
+pub(super) fn boolean(value: &str) -> Result<bool, InvalidValue> {
+    match value {
+        "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
+        "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
+        _ => Err(none_of(value, "true, false")),
+    }
+}
+
+/// Parses a duration in Go's format: numbers with units, one after the other.
+pub(super) fn duration(value: &str) -> Result<Duration, InvalidValue> {
+    let wrong = || InvalidValue::Duration(value.to_owned());
+    let mut rest = value;
+    let mut seconds = 0.0;
+
+    while !rest.is_empty() {
+        let is_number = |c: char| c.is_ascii_digit() || c == '.';
+        let (number, after) = rest.split_at(rest.find(|c| !is_number(c)).ok_or_else(wrong)?);
+        let (unit, after) = after.split_at(after.find(is_number).unwrap_or(after.len()));
+        let number: f64 = number.parse().map_err(|_bad| wrong())?;
+        seconds += number
+            * match unit {
+                "h" => 3600.0,
+                "m" => 60.0,
+                "s" => 1.0,
+                "ms" => 1e-3,
+                "us" | "µs" => 1e-6,
+                "ns" => 1e-9,
+                _ => return Err(wrong()),
+            };
+        rest = after;
+    }
+
+    let duration = Duration::try_from_secs_f64(seconds).ok();
+    duration
+        .filter(|duration| !duration.is_zero() && *duration <= MAX_DURATION)
+        .ok_or_else(wrong)
+}
+
+/// Returns the elements of a list separated by commas.
+pub(super) fn list(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim)
+}
+
+/// Returns the error of a value that is none of the known ones.
+pub(super) fn none_of(value: &str, known: &'static str) -> InvalidValue {
+    InvalidValue::NoneOf {
+        value: value.to_owned(),
+        known,
+    }
+}
+
+/// Parses a list of addresses and networks, separated by commas and white space.
+pub(super) fn networks(value: &str) -> Result<Vec<IpNet>, InvalidValue> {
+    let words = value.split(|c: char| c == ',' || c.is_whitespace());
+    let words = words.filter(|word| !word.is_empty());
+    let networks = words.map(|word| {
+        let address = || word.parse::<IpAddr>().ok().map(IpNet::from);
+        let network = word.parse().ok().or_else(address);
+        network.ok_or_else(|| InvalidValue::Network(word.to_owned()))
+    });
+    let networks: Vec<IpNet> = networks.collect::<Result<_, _>>()?;
+    if networks.is_empty() {
+        return Err(InvalidValue::Empty);
+    }
+    Ok(networks)
+}

@@ -1,0 +1,145 @@
+//! The settings that the annotations of an object make.
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use http::{HeaderValue, StatusCode};
+use ipnet::IpNet;
+
+use crate::{
+    controller::{Reason, UnsupportedGuards},
+    objects::EventType,
+    pki::{KeyType, RenewBefore},
+    routing::{BackendTls, Location, Origins, Policy, Protocol},
+};
+
+/// The settings that the annotations of an Ingress make.
+#[derive(Debug, Default)]
+pub(in crate::controller) struct AnnotationValues {
+    pub(in crate::controller) redirect: Option<bool>,
+    pub(in crate::controller) forced: bool,
+    /// Plain HTTP never reaches the backend.
+    pub(in crate::controller) https_only: bool,
+    /// The decision about unsupported guards. An invalid value refuses.
+    pub(in crate::controller) guards: Option<UnsupportedGuards>,
+    pub(in crate::controller) protocol: Option<Protocol>,
+    /// The terms of TLS to backends.
+    pub(in crate::controller) tls: BackendTls,
+    pub(in crate::controller) access: AccessValues,
+    pub(in crate::controller) elsewhere: ElsewhereValues,
+    pub(in crate::controller) cors: CorsValues,
+    /// The name of the annotation, and its value.
+    pub(in crate::controller) host: Option<(Box<str>, HeaderValue)>,
+    pub(in crate::controller) policy: Policy,
+    /// True if a guard has a value that is not valid, so that the paths return 503.
+    pub(in crate::controller) is_closed: bool,
+    /// The name of the annotation, and its value.
+    pub(in crate::controller) issuer: Option<(Box<str>, Choice)>,
+    /// The name of the annotation, and its value.
+    pub(in crate::controller) common_name: Option<(Box<str>, Box<str>)>,
+    pub(in crate::controller) addresses: Vec<IpAddr>,
+    pub(in crate::controller) duration: Option<Duration>,
+    /// The name of the annotation, and its value.
+    pub(in crate::controller) renew_before: Option<(Box<str>, RenewBefore)>,
+    pub(in crate::controller) key_type: Option<KeyType>,
+    pub(in crate::controller) keep_key: bool,
+    pub(in crate::controller) findings: Vec<AnnotationFinding>,
+}
+
+/// The settings about who may come in.
+#[derive(Debug, Default)]
+pub(in crate::controller) struct AccessValues {
+    /// The annotations that decide.
+    pub(in crate::controller) from: Vec<Box<str>>,
+    /// The networks that may not come in, of all annotations.
+    pub(in crate::controller) denied: Vec<IpNet>,
+    /// The networks that may come in, one list for each annotation.
+    pub(in crate::controller) allowed: Vec<Vec<IpNet>>,
+    /// The parts of a login, by the prefix of their annotations.
+    pub(in crate::controller) logins: BTreeMap<Box<str>, LoginValues>,
+    pub(in crate::controller) satisfy_any: bool,
+}
+
+/// The terms for pages of other origins. `None` if there is no annotation.
+#[derive(Debug, Default)]
+pub(in crate::controller) struct CorsValues {
+    /// The name of the annotation that turns it on.
+    pub(in crate::controller) enabled: Option<Box<str>>,
+    pub(in crate::controller) origins: Option<Origins>,
+    pub(in crate::controller) methods: Option<HeaderValue>,
+    pub(in crate::controller) headers: Option<HeaderValue>,
+    pub(in crate::controller) expose: Option<HeaderValue>,
+    pub(in crate::controller) credentials: Option<bool>,
+    pub(in crate::controller) max_age: Option<u32>,
+}
+
+/// The redirects to other URLs, each with the name of its annotation.
+#[derive(Debug, Default)]
+pub(in crate::controller) struct ElsewhereValues {
+    pub(in crate::controller) permanent: Option<(Box<str>, Location)>,
+    pub(in crate::controller) permanent_code: Option<StatusCode>,
+    pub(in crate::controller) temporal: Option<(Box<str>, Location)>,
+    pub(in crate::controller) temporal_code: Option<StatusCode>,
+    pub(in crate::controller) app_root: Option<(Box<str>, Location)>,
+}
+
+/// The parts of a login that annotations of one prefix make. `None` if there is no annotation, or
+/// an empty one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::controller) struct LoginValues {
+    /// `auth-type`
+    pub(in crate::controller) kind: Option<Box<str>>,
+    /// `auth-secret`
+    pub(in crate::controller) secret: Option<Box<str>>,
+    /// `auth-secret-type`
+    pub(in crate::controller) form: Option<Box<str>>,
+    /// `auth-realm`
+    pub(in crate::controller) realm: Option<Box<str>>,
+}
+
+/// The choice of an issuer.
+#[derive(Debug)]
+pub(in crate::controller) enum Choice {
+    /// No certificate is ordered.
+    NoIssuer,
+    /// These, in the order of preference.
+    Named(Vec<Box<str>>),
+    /// The default issuer.
+    Default,
+}
+
+/// A problem or note about an annotation, which becomes a finding.
+#[derive(Debug)]
+pub(in crate::controller) struct AnnotationFinding {
+    pub(in crate::controller) severity: EventType,
+    pub(in crate::controller) reason: Reason,
+    pub(in crate::controller) annotation: Box<str>,
+    pub(in crate::controller) message: String,
+}
+
+impl AnnotationValues {
+    /// Adds a finding.
+    pub(in crate::controller) fn report(
+        &mut self,
+        severity: EventType,
+        reason: Reason,
+        annotation: &str,
+        message: String,
+    ) {
+        self.findings.push(AnnotationFinding {
+            severity,
+            reason,
+            annotation: annotation.into(),
+            message,
+        });
+    }
+
+    /// Adds a note about something that gatelet does not do.
+    pub(super) fn unsupported(&mut self, annotation: &str, message: &str) {
+        self.report(
+            EventType::Normal,
+            Reason::UnsupportedAnnotation,
+            annotation,
+            message.to_owned(),
+        );
+    }
+}

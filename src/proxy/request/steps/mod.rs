@@ -1,0 +1,87 @@
+//! Takes the steps of a route on a request, in their order. Each file has the steps of one kind.
+
+mod access;
+mod cors;
+mod elsewhere;
+mod https;
+
+use std::rc::Rc;
+
+use super::{
+    access_log::Record,
+    check::Target,
+    error::Error,
+    handle::Response,
+    headers::{self, Changes},
+    message::RequestHead,
+    outside::Outside,
+};
+use crate::{
+    proxy::{conn::ConnInfo, worker::Worker},
+    routing::{RequestStep, ResponseStep, Steps},
+};
+
+/// A request on its way through the steps.
+pub(super) struct Passing<'a> {
+    pub(super) worker: &'a Rc<Worker>,
+    pub(super) conn: &'a Rc<ConnInfo>,
+    pub(super) head: &'a RequestHead,
+    pub(super) target: &'a Target<'a>,
+    /// The normalised path.
+    pub(super) path: &'a str,
+    pub(super) outside: Outside,
+    /// True over TLS to us, or to the trusted proxy in front of us.
+    pub(super) secure: bool,
+    /// True if the host has TLS.
+    pub(super) tls: bool,
+    /// `Upgrade` to pass on.
+    pub(super) upgrade: Option<Vec<u8>>,
+    pub(super) request_id: &'a [u8],
+    pub(super) changes: Changes,
+}
+
+impl Passing<'_> {
+    /// Returns the address of the client; `None` if it is not known.
+    fn client(&self) -> Option<std::net::IpAddr> {
+        let trusted = &self.worker.settings.trusted_proxies;
+        headers::client_address(&self.head.fields, self.conn, trusted)
+    }
+}
+
+/// Takes the steps. Returns the response of the first that has one.
+pub(super) async fn take(
+    request: &mut Passing<'_>,
+    steps: &Steps,
+    mut record: Option<&mut Record>,
+) -> Result<Option<Response>, Error> {
+    for step in &steps.request {
+        let response = match step {
+            RequestStep::HttpsRedirect { status, always } => {
+                https::redirect(request, *status, *always)?
+            }
+            RequestStep::Preflight(terms) => cors::preflight(request, terms),
+            RequestStep::Access(access) => {
+                access::enter(request, access, record.as_deref_mut()).await?
+            }
+            RequestStep::Elsewhere(to) => elsewhere::redirect(request, to)?,
+            RequestStep::Host { value, .. } => {
+                request.changes.host = Some(value.clone());
+                None
+            }
+        };
+        if response.is_some() {
+            return Ok(response);
+        }
+    }
+    Ok(None)
+}
+
+/// Takes the steps on the response to a request, other than HSTS.
+pub(super) fn finish(steps: &Steps, head: &RequestHead, response: &mut Response) {
+    for step in &steps.response {
+        match step {
+            ResponseStep::Cors(terms) => cors::set(terms, head, &mut response.head.fields),
+            ResponseStep::Hsts { .. } => {}
+        }
+    }
+}
