@@ -101,6 +101,7 @@ pub fn receive<'a>(
         .with_addr(&mut from)
         .with_buffers(&mut parts)
         .with_control(&mut buffer.control);
+
     let length = socket.recvmsg(&mut message, 0)?;
     let control_length = message.control_len();
 

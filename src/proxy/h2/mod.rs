@@ -94,6 +94,7 @@ impl BodySender {
                     };
                     body.limit(room);
                 }
+
                 self.blocked = false;
                 match body.as_mut().poll_frame(cx) {
                     Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
@@ -130,6 +131,7 @@ impl BodySender {
             let length = self.stream.capacity().min(self.waiting.len());
             let piece = self.waiting.split_to(length);
             let last = self.waiting.is_empty() && body.is_end_stream();
+
             if let Some(outbox) = &self.outbox
                 && !(last && length <= SMALL)
             {
