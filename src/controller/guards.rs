@@ -7,6 +7,7 @@ use super::{
     Finding, Reason, UnsupportedGuards,
     annotations::AnnotationFinding,
     compiled::CompiledIngresses,
+    facts::ServiceFact,
     objects::{Name, Objects},
     peers::{Meaning, PeerAnnotation},
 };
@@ -54,7 +55,7 @@ impl Decision {
         }
     }
 
-    fn ignores(self) -> bool {
+    pub(super) fn ignores(self) -> bool {
         self.guards == UnsupportedGuards::Ignore
     }
 }
@@ -159,6 +160,17 @@ pub(super) fn judge_service(
     }
 
     (outcome, findings)
+}
+
+/// Returns the name of an annotation of a Service that closes its ports of layer 4: no guard is
+/// supported there.
+pub(super) fn closing_ports(service: &ServiceFact, setting: UnsupportedGuards) -> Option<&str> {
+    if Decision::new(service.guards, setting).ignores() {
+        return None;
+    }
+    let peers = service.peers.iter().filter(|peer| peer.meaning.closes());
+    let known = service.annotations.iter().map(|(name, _value)| &**name);
+    peers.map(|peer| &*peer.name).chain(known).next()
 }
 
 fn refusal(meaning: Meaning) -> Refusal {

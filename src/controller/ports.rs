@@ -8,6 +8,7 @@ use std::{
 use super::{
     Finding, Reason,
     backends::Backends,
+    guards,
     objects::{Name, Objects},
     port_entries::{EntryError, MapEntry, Target, port},
 };
@@ -228,6 +229,14 @@ impl Compiler<'_> {
             let message = format!("Service {namespace}/{name} does not exist");
             return Err((Reason::UnknownService, message));
         };
+        if let Some(guard) = guards::closing_ports(fact, self.objects.settings.unsupported_guards) {
+            let number = claim.port.number;
+            let message = format!(
+                "{guard} of Service {name} restricts who may come in, which ports of layer 4 do \
+                 not support: port {number} is not opened"
+            );
+            return Err((Reason::UnsupportedGuard, message));
+        }
 
         let Port { transport, number } = claim.port;
         let ports = fact.ports_of(transport);

@@ -346,3 +346,30 @@ fn a_config_map_opens_udp_ports_too() {
     let message = "Service dns has no UDP port 80: 54 is not opened".to_owned();
     assert_eq!(found(&output), [("UnknownPort", message)]);
 }
+
+#[test]
+fn a_service_with_a_guard_gets_no_port() {
+    for guard in [
+        ("haproxy.org/allow-list", "10.0.0.0/8"),
+        (
+            "haproxy-ingress.github.io/denylist-source-range",
+            "10.0.0.0/8",
+        ),
+    ] {
+        let (name, value) = guard;
+        let mut guarded = asking("web", "8022:80");
+        guarded["metadata"]["annotations"][name] = value.into();
+        let mut index = index();
+        index.apply(apply(guarded.clone()));
+        let output = index.compile();
+        assert_eq!(opened(&output), [""; 0], "{name}");
+        let found = found(&output);
+        let reasons: Vec<_> = found.iter().map(|(reason, _)| *reason).collect();
+        assert_eq!(reasons, ["UnsupportedGuard"], "{found:?}");
+        assert!(found[0].1.contains(name), "{found:?}");
+
+        guarded["metadata"]["annotations"]["gatelet.dev/unsupported-guards"] = "ignore".into();
+        index.apply(apply(guarded));
+        assert_eq!(opened(&index.compile()), ["tcp/8022 -> default/web:80"]);
+    }
+}
