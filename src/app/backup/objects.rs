@@ -28,8 +28,18 @@ pub fn objects_of_backup(file: &Path) -> Result<Value, RestoreError> {
     let records = backup.records.into_iter();
     let objects = records.filter_map(|(key, value)| cluster::stored_object(&key, value));
     let mut items: Vec<Value> = objects.filter_map(portable).collect();
-    items.sort_by_key(|object| object["kind"] != "Namespace");
+    items.sort_by_key(rank);
     Ok(json!({ "apiVersion": "v1", "kind": "List", "items": items }))
+}
+
+/// Returns the rank of an object in the order of creation. A cluster deletes Endpoints that have no
+/// Service.
+fn rank(object: &Value) -> u8 {
+    match object["kind"].as_str() {
+        Some("Namespace") => 0,
+        Some("Service") => 1,
+        _ => 2,
+    }
 }
 
 /// Returns an object without what belongs to its cluster; `None` for one that every cluster has.

@@ -201,6 +201,14 @@ fn the_objects_of_a_backup_fit_any_cluster() {
         } }),
         ),
         record(
+            "endpoints",
+            json!({ "kind": "Endpoints", "metadata": { "name": "s", "namespace": "shop" } }),
+        ),
+        record(
+            "services",
+            json!({ "kind": "Service", "metadata": { "name": "s", "namespace": "shop" } }),
+        ),
+        record(
             "namespaces",
             json!({ "kind": "Namespace", "metadata": { "name": "default" } }),
         ),
@@ -218,9 +226,11 @@ fn the_objects_of_a_backup_fit_any_cluster() {
         *items,
         json!([
             { "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop" } },
+            { "kind": "Service", "metadata": { "name": "s", "namespace": "shop" } },
             { "apiVersion": "v1", "kind": "ConfigMap", "metadata": {
                 "name": "c", "namespace": "shop", "labels": { "a": "b" },
             }, "data": { "k": "v" } },
+            { "kind": "Endpoints", "metadata": { "name": "s", "namespace": "shop" } },
         ])
     );
 }
