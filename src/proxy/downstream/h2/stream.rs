@@ -5,6 +5,7 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use ::h2::{Reason, RecvStream, SendStream, server::SendResponse};
@@ -25,6 +26,11 @@ use crate::proxy::{
     },
     worker::Worker,
 };
+
+/// The most bytes of a request body that are read and dropped after the response.
+const MAX_DISCARD: usize = 64 * 1024;
+/// The longest pause in such a body.
+const DISCARD: Duration = Duration::from_secs(2);
 
 /// A stream while its request is handled.
 #[derive(Debug)]
@@ -69,6 +75,7 @@ pub(super) async fn serve(
     };
     drop(head);
     stream.send(worker, response, is_head).await;
+    stream.discard(worker).await;
 }
 
 impl Stream {
@@ -133,6 +140,37 @@ impl Stream {
         {
             send_body(worker, stream, self.outbox.clone(), &mut body).await;
         }
+    }
+
+    /// Reads the rest of a request body that nobody wants, if it is short. The stream is reset if
+    /// its end was not read, and some clients drop the response then (curl).
+    async fn discard(&self, worker: &Worker) {
+        // A client that was not told to continue may leave out the body.
+        if self.expects.get() {
+            return;
+        }
+
+        let mut left = MAX_DISCARD;
+        let mut deadline = Deadline::new(&worker.deadlines);
+        std::future::poll_fn(|cx| {
+            while self.has_body() {
+                match self.poll_body(cx) {
+                    Poll::Ready(Some(Ok(frame))) => {
+                        let length = frame.data_ref().map_or(0, Bytes::len);
+                        match left.checked_sub(length) {
+                            Some(rest) => left = rest,
+                            None => return Poll::Ready(()),
+                        }
+                        deadline.moved();
+                    }
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending if deadline.is_over(cx, DISCARD, None) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// Returns the next piece of the body of the request.

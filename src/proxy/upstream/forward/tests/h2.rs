@@ -508,18 +508,21 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// Reads the next frame. Returns its type, its flags and its payload.
+fn next_frame(stream: &mut TcpStream) -> (u8, u8, Vec<u8>) {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).expect("a frame");
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    let mut payload = vec![0; length as usize];
+    stream.read_exact(&mut payload).expect("its payload");
+    (head[3], head[4], payload)
+}
+
 /// Reads frames until this many bytes of bodies have come.
 fn read_bodies(stream: &mut TcpStream, mut left: usize) {
-    const DATA: u8 = 0;
-    let mut payload = Vec::new();
     while left > 0 {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head).expect("a frame");
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        payload.resize(length, 0);
-        stream.read_exact(&mut payload).expect("its payload");
-        if head[3] == DATA {
-            left -= length;
+        if let (0, _, data) = next_frame(stream) {
+            left -= data.len();
         }
     }
 }
@@ -562,4 +565,31 @@ fn many_unread_responses_take_about_as_much_memory_as_one() {
     assert!(before < 8_000_000, "{before} bytes wait");
 
     read_bodies(&mut stream, STREAMS as usize * BODY);
+}
+
+#[test]
+fn an_early_response_is_not_followed_by_a_reset() {
+    const RST_STREAM: u8 = 3;
+    const PING: u8 = 6;
+    let proxy = to(&[]);
+    let mut stream = client(&proxy);
+    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    sent.extend(frame(4, 0, 0, &[]));
+    // POST, without END_STREAM.
+    let head = [&[0x83, 0x86, 0x84, 0x01, 9][..], b"a.example"].concat();
+    sent.extend(frame(1, 4, 1, &head));
+    stream.write_all(&sent).expect("a request");
+
+    // Up to the end of the response: there is no endpoint.
+    while !matches!(next_frame(&mut stream), (0 | 1, flags, _) if flags & 1 == 1) {}
+    let body = [frame(0, 1, 1, b"late"), frame(6, 0, 0, &[7; 8])].concat();
+    stream.write_all(&body).expect("the body, and a ping");
+
+    loop {
+        let (kind, _, payload) = next_frame(&mut stream);
+        assert_ne!(kind, RST_STREAM);
+        if kind == PING && payload == [7; 8] {
+            break;
+        }
+    }
 }
