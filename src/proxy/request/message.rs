@@ -98,11 +98,16 @@ impl RequestHead {
             .authority()
             .map(|authority| fields.note(authority.as_str().as_bytes()));
         let (path, query) = (uri.path().as_bytes(), uri.query().map(str::as_bytes));
+        let is_odd = is_odd(path) || query.is_some_and(is_odd);
+        let mut note = |text| match is_odd {
+            true => encode(&mut fields, text),
+            false => fields.note(text),
+        };
         let target = Target {
             authority,
-            encoded: has_encoded(path) || query.is_some_and(has_encoded),
-            path: encoded(&mut fields, path),
-            query: query.map(|query| encoded(&mut fields, query)),
+            path: note(path),
+            query: query.map(note),
+            encoded: is_odd,
         };
 
         let length = body_length(&fields, ended)?;
@@ -182,14 +187,15 @@ impl Target {
             let (authority, rest) = (authority.map(<[u8]>::to_vec), rest.to_vec());
             let authority = authority.map(|authority| fields.note(&authority));
             let path = fields.note(b"/");
-            let query = rest.get(1..).map(|query| encoded(fields, query));
+            let query = rest.get(1..).map(|query| encode(fields, query));
             return Ok(Self {
                 authority,
                 path,
                 query,
-                encoded: has_encoded(&rest),
+                encoded: is_odd(&rest),
             });
         }
+
         let start = span_start(text, span, rest);
         let authority = authority.map(|authority| {
             let at = span_start(text, span, authority);
@@ -197,23 +203,20 @@ impl Target {
         });
         let end = start + rest.len();
         let question = memchr::memchr(b'?', rest).map(|at| start + at);
-        let path = Span::new(start, question.unwrap_or(end));
-        let query = question.map(|at| Span::new(at + 1, end));
-        let encoded = has_encoded(rest);
-        if !encoded {
-            return Ok(Self {
-                authority,
-                path,
-                query,
-                encoded,
-            });
-        }
+        let encoded = is_odd(rest);
 
+        let mut place = |span: Span| match encoded {
+            true => {
+                let text = fields.text(span).to_vec();
+                encode(fields, &text)
+            }
+            false => span,
+        };
         Ok(Self {
             authority,
+            path: place(Span::new(start, question.unwrap_or(end))),
+            query: question.map(|at| place(Span::new(at + 1, end))),
             encoded,
-            path: encoded_span(fields, path),
-            query: query.map(|query| encoded_span(fields, query)),
         })
     }
 }
@@ -246,25 +249,13 @@ fn is_encoded(byte: u8) -> bool {
     )
 }
 
-fn has_encoded(text: &[u8]) -> bool {
+/// Reports whether a part of a target has such bytes.
+fn is_odd(text: &[u8]) -> bool {
     text.iter().any(|byte| is_encoded(*byte))
 }
 
-/// Returns the place of a part of a target that is in the buffer, with the bytes encoded that no
-/// URI has.
-fn encoded_span(fields: &mut Fields, span: Span) -> Span {
-    if !has_encoded(fields.text(span)) {
-        return span;
-    }
-    let text = fields.text(span).to_vec();
-    encoded(fields, &text)
-}
-
 /// Adds a part of a target to the buffer, with the bytes encoded that no URI has.
-fn encoded(fields: &mut Fields, text: &[u8]) -> Span {
-    if !has_encoded(text) {
-        return fields.note(text);
-    }
+fn encode(fields: &mut Fields, text: &[u8]) -> Span {
     let mut out = Vec::with_capacity(text.len() * 3);
     for byte in text {
         if is_encoded(*byte) {
