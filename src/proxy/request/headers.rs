@@ -86,11 +86,9 @@ fn forwarded(
     let mut nearest = None;
     let mut chain = Vec::new();
     if client.conn.trusted {
-        chain = fields
-            .all(FieldName::XForwardedFor)
-            .collect::<Vec<_>>()
-            .join(&b", "[..]);
-        nearest = nearest_untrusted(&chain, client.trusted).map(|addr| addr.to_string());
+        chain = forwarded_for(fields);
+        let (client, _) = walk(&chain, client.trusted);
+        nearest = client.map(|addr| addr.to_string());
         if !chain.is_empty() {
             chain.extend_from_slice(b", ");
         }
@@ -146,33 +144,33 @@ pub(crate) fn client_address(
         return Some(direct);
     }
 
-    let chain: Vec<&[u8]> = fields.all(FieldName::XForwardedFor).collect();
-    let chain = chain.join(&b","[..]);
-    let mut first = direct;
-    for part in chain.split(|byte| *byte == b',').rev() {
-        first = address(part.trim_ascii())?;
-        if !trusted.iter().any(|network| network.contains(&first)) {
-            break;
-        }
+    match walk(&forwarded_for(fields), trusted) {
+        (client, true) => client,
+        (_, false) => None,
     }
-    Some(first)
 }
 
-/// Returns the last address of a chain that is not a trusted proxy: the client as the outermost
-/// trusted proxy saw it. If all are trusted, the first. Ignores everything left of an element that
-/// is not an address.
-fn nearest_untrusted(chain: &[u8], trusted: &[IpNet]) -> Option<IpAddr> {
+/// Returns the chain of addresses that the fields of a request name, as one value.
+fn forwarded_for(fields: &Fields) -> Vec<u8> {
+    let chain: Vec<&[u8]> = fields.all(FieldName::XForwardedFor).collect();
+    chain.join(&b", "[..])
+}
+
+/// Walks a chain from its end to the last address that is not a trusted proxy: the client as the
+/// outermost trusted proxy saw it. If all are trusted, it is the first. Returns it, and false if
+/// the walk ended before, at an element that is no address.
+fn walk(chain: &[u8], trusted: &[IpNet]) -> (Option<IpAddr>, bool) {
     let mut nearest = None;
     for part in chain.split(|byte| *byte == b',').rev() {
         let Some(addr) = address(part.trim_ascii()) else {
-            break;
+            return (nearest, false);
         };
         nearest = Some(addr);
-        if !trusted.iter().any(|net| net.contains(&addr)) {
+        if !trusted.iter().any(|network| network.contains(&addr)) {
             break;
         }
     }
-    nearest
+    (nearest, true)
 }
 
 /// Parses an address as proxies write it: of either family, with or without brackets and port.
