@@ -214,6 +214,23 @@ pub struct RequestUrl<'a> {
     pub query: Option<&'a str>,
 }
 
+impl RequestUrl<'_> {
+    /// Returns the scheme, the host, and the port unless it is that of the scheme (RFC 6454).
+    pub fn origin(&self) -> String {
+        origin(self.https, self.host, self.port)
+    }
+}
+
+/// Returns the text of an origin (RFC 6454 section 6.2).
+fn origin(https: bool, host: &str, port: u16) -> String {
+    match (https, port) {
+        (false, 80) => format!("http://{host}"),
+        (true, 443) => format!("https://{host}"),
+        (false, port) => format!("http://{host}:{port}"),
+        (true, port) => format!("https://{host}:{port}"),
+    }
+}
+
 /// A response that is the same for every request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FixedResponse {
@@ -229,19 +246,15 @@ impl Redirect {
     /// Returns the `Location` for a request.
     pub fn location(&self, from: RequestUrl<'_>) -> String {
         let https = self.https.unwrap_or(from.https);
-        let standard = if https { 443 } else { 80 };
         let port = match self.port {
             Some(port) => port,
             None if https == from.https && self.https.is_none() => from.port,
             None if https => from.https_port,
-            None => standard,
+            None => 80,
         };
 
-        let mut location = String::from(if https { "https://" } else { "http://" });
-        location.push_str(self.host.as_ref().map_or(from.host, Host::as_str));
-        if port != standard {
-            location.push_str(&format!(":{port}"));
-        }
+        let host = self.host.as_ref().map_or(from.host, Host::as_str);
+        let mut location = origin(https, host, port);
         match &self.path {
             None => location.push_str(from.path),
             Some(change) => change.append(from.path, &mut location),

@@ -25,7 +25,7 @@ use crate::{
         upstream::{forward::forward, message::Matched},
         worker::Worker,
     },
-    routing::{Action, FixedResponse, Redirect, Refusal, RequestUrl, Route, path},
+    routing::{Action, FixedResponse, Refusal, Route, path},
 };
 
 /// The path of ACME's HTTP-01 challenges (RFC 8555 section 8.3). It is never redirected, whether we
@@ -46,6 +46,13 @@ impl Response {
             head: ResponseHead::new(status, body.len()),
             body: body.into(),
         }
+    }
+
+    /// Creates a redirect.
+    pub(super) fn redirect(status: StatusCode, location: &str) -> Self {
+        let mut response = Self::own(status, Bytes::new());
+        response.head.fields.set("location", location.as_bytes());
+        response
     }
 }
 
@@ -237,7 +244,10 @@ async fn act(
 ) -> Result<Response, Error> {
     let split = match &route.action {
         Action::Refuse(refusal) => return Err(refused(*refusal)),
-        Action::Redirect(to) => return redirected(to, request.target, request.outside),
+        Action::Redirect(to) => {
+            let location = to.location(request.url()?);
+            return Ok(Response::redirect(to.status, &location));
+        }
         Action::Respond(fixed) => return Ok(respond(fixed)),
         Action::Forward(split) => split,
     };
@@ -323,26 +333,4 @@ fn respond(fixed: &FixedResponse) -> Response {
         response.head.fields.set("content-type", value.as_bytes());
     }
     response
-}
-
-/// Returns the redirect of a route.
-fn redirected(
-    redirect: &Redirect,
-    target: &check::Target<'_>,
-    outside: Outside,
-) -> Result<Response, Error> {
-    let no_host = || Error::client(Kind::BadRequest("no Host"));
-    let authority = target.authority.as_ref().ok_or_else(no_host)?;
-    let location = redirect.location(RequestUrl {
-        https: outside.scheme == Scheme::Https,
-        host: &authority.host,
-        port: outside.port,
-        https_port: outside.https_port,
-        path: target.path,
-        query: target.query,
-    });
-
-    let mut response = Response::own(redirect.status, Bytes::new());
-    response.head.fields.set("location", location.as_bytes());
-    Ok(response)
 }

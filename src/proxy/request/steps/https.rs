@@ -1,12 +1,14 @@
 //! Redirects plain HTTP to HTTPS.
 
-use bytes::Bytes;
 use http::StatusCode;
 
 use super::Passing;
-use crate::proxy::request::{
-    error::{Error, Kind},
-    handle::{ACME_CHALLENGE, Response},
+use crate::{
+    proxy::request::{
+        error::Error,
+        handle::{ACME_CHALLENGE, Response},
+    },
+    routing::Redirect,
 };
 
 /// Redirects a request that came without TLS. If that is impossible the request is refused: it must
@@ -21,18 +23,13 @@ pub(super) fn redirect(
         return Ok(None);
     }
 
-    let target = request.target;
-    let no_host = || Error::client(Kind::BadRequest("no Host"));
-    let authority = target.authority.as_ref().ok_or_else(no_host)?;
-    let port = match request.outside.https_port {
-        443 => String::new(),
-        port => format!(":{port}"),
+    let redirect = Redirect {
+        status,
+        https: Some(true),
+        host: None,
+        port: None,
+        path: None,
     };
-    let query = target.query.map(|query| format!("?{query}"));
-    let query = query.unwrap_or_default();
-
-    let location = format!("https://{}{port}{}{query}", authority.host, target.path);
-    let mut response = Response::own(status, Bytes::new());
-    response.head.fields.set("location", location.as_bytes());
-    Ok(Some(response))
+    let location = redirect.location(request.url()?);
+    Ok(Some(Response::redirect(status, &location)))
 }

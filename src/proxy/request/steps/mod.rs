@@ -10,15 +10,15 @@ use std::rc::Rc;
 use super::{
     access_log::Record,
     check::Target,
-    error::Error,
+    error::{Error, Kind},
     handle::Response,
     headers::{self, Changes},
     message::RequestHead,
-    outside::Outside,
+    outside::{Outside, Scheme},
 };
 use crate::{
     proxy::{conn::ConnInfo, worker::Worker},
-    routing::{RequestStep, ResponseStep, Steps},
+    routing::{RequestStep, RequestUrl, ResponseStep, Steps},
 };
 
 /// A request on its way through the steps.
@@ -45,6 +45,24 @@ impl Passing<'_> {
     fn client(&self) -> Option<std::net::IpAddr> {
         let trusted = &self.worker.settings.trusted_proxies;
         headers::client_address(&self.head.fields, self.conn, trusted)
+    }
+
+    /// Returns the URL of the request as its client sees it.
+    ///
+    /// # Errors
+    /// 400 if the request has no host.
+    pub(super) fn url(&self) -> Result<RequestUrl<'_>, Error> {
+        let (target, outside) = (self.target, self.outside);
+        let no_host = || Error::client(Kind::BadRequest("no Host"));
+        let authority = target.authority.as_ref().ok_or_else(no_host)?;
+        Ok(RequestUrl {
+            https: outside.scheme == Scheme::Https,
+            host: &authority.host,
+            port: outside.port,
+            https_port: outside.https_port,
+            path: target.path,
+            query: target.query,
+        })
     }
 }
 
