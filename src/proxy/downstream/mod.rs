@@ -11,7 +11,7 @@ pub(crate) mod serve;
 
 use std::{
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -26,6 +26,26 @@ pub(crate) enum Downstream {
     Http1(Rc<h1::Transport>),
     /// A stream of an HTTP/2 connection.
     Http2(Rc<h2::Stream>),
+}
+
+/// Reads and drops a body until its end. Each piece takes its length from `left`. Returns false if
+/// the body is longer, or fails.
+fn poll_discard(
+    cx: &mut Context<'_>,
+    left: &mut usize,
+    mut poll_body: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>>,
+) -> Poll<bool> {
+    while let Some(frame) = ready!(poll_body(cx)) {
+        let Ok(frame) = frame else {
+            return Poll::Ready(false);
+        };
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        match left.checked_sub(length) {
+            Some(rest) => *left = rest,
+            None => return Poll::Ready(false),
+        }
+    }
+    Poll::Ready(true)
 }
 
 impl Downstream {

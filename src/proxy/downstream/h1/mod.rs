@@ -8,7 +8,7 @@ mod response;
 mod transport;
 
 use std::{
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
@@ -201,18 +201,18 @@ impl Connection {
 
         let (worker, conn) = (self.worker.clone(), self.conn.clone());
         let downstream = Downstream::Http1(self.transport.clone());
-        let mut handled = Box::pin(handle::handle(&worker, &conn, &head, downstream));
-        let response = std::future::poll_fn(|cx| {
-            if let Poll::Ready(response) = handled.as_mut().poll(cx) {
-                return Poll::Ready(Some(response));
-            }
-            // A failure shows when the response is written.
-            let _ = self.transport.poll_inform(cx);
-            self.poll_gone(cx).map(|()| None)
-        })
-        .await;
-        // It is large, and the response may take long.
-        drop(handled);
+        let response = {
+            let mut handled = pin!(handle::handle(&worker, &conn, &head, downstream));
+            std::future::poll_fn(|cx| {
+                if let Poll::Ready(response) = handled.as_mut().poll(cx) {
+                    return Poll::Ready(Some(response));
+                }
+                // A failure shows when the response is written.
+                let _ = self.transport.poll_inform(cx);
+                self.poll_gone(cx).map(|()| None)
+            })
+            .await
+        };
 
         match response {
             Some(response) => {
@@ -312,25 +312,10 @@ impl Connection {
         let mut left = MAX_DISCARD;
         let limit = self.worker.settings.client_header_timeout;
         std::future::poll_fn(|cx| {
-            loop {
-                match self.transport.poll_body(cx) {
-                    Poll::Ready(None) => return Poll::Ready(true),
-                    Poll::Ready(Some(Ok(frame))) => {
-                        let length = frame.data_ref().map_or(0, bytes::Bytes::len);
-                        match left.checked_sub(length) {
-                            Some(rest) => left = rest,
-                            None => return Poll::Ready(false),
-                        }
-                    }
-                    Poll::Ready(Some(Err(_))) => return Poll::Ready(false),
-                    Poll::Pending => {
-                        return if self.deadline.is_over(cx, limit, None) {
-                            Poll::Ready(false)
-                        } else {
-                            Poll::Pending
-                        };
-                    }
-                }
+            let read = |cx: &mut Context<'_>| self.transport.poll_body(cx);
+            match super::poll_discard(cx, &mut left, read) {
+                Poll::Pending if self.deadline.is_over(cx, limit, None) => Poll::Ready(false),
+                polled => polled,
             }
         })
         .await

@@ -16,7 +16,7 @@ use http_body::{Frame, SizeHint};
 use crate::proxy::{
     conn::ConnInfo,
     deadline::Deadline,
-    downstream::Downstream,
+    downstream::{Downstream, poll_discard},
     h2::{BodySender, Outbox, Sent, poll_frame},
     request::{
         body::{Body, BodyError},
@@ -153,22 +153,15 @@ impl Stream {
         let mut left = MAX_DISCARD;
         let mut deadline = Deadline::new(&worker.deadlines);
         std::future::poll_fn(|cx| {
-            while self.has_body() {
-                match self.poll_body(cx) {
-                    Poll::Ready(Some(Ok(frame))) => {
-                        let length = frame.data_ref().map_or(0, Bytes::len);
-                        match left.checked_sub(length) {
-                            Some(rest) => left = rest,
-                            None => return Poll::Ready(()),
-                        }
-                        deadline.moved();
-                    }
-                    Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending if deadline.is_over(cx, DISCARD, None) => return Poll::Ready(()),
-                    Poll::Pending => return Poll::Pending,
-                }
+            let before = left;
+            let polled = poll_discard(cx, &mut left, |cx| self.poll_body(cx));
+            if left != before {
+                deadline.moved();
             }
-            Poll::Ready(())
+            if polled.is_ready() || deadline.is_over(cx, DISCARD, None) {
+                return Poll::Ready(());
+            }
+            Poll::Pending
         })
         .await;
     }
