@@ -17,6 +17,7 @@ const ALLOWED: &str = "403 for clients with other addresses. Of several lists ea
 const DENIED: &str = "403 for clients with these addresses, whatever other lists say.";
 const THE_SAME: &str = "The same.";
 const EXACT: &str = "A list with anything else in it closes the paths.";
+const PATTERN_FILES: &str = "Pattern files close the paths.";
 
 /// The rows.
 pub(super) const ROWS: &[Annotation] = &[
@@ -40,10 +41,10 @@ pub(super) const ROWS: &[Annotation] = &[
     .differs(EXACT),
     row(TECHNOLOGIES, "allow-list", NETWORKS, THE_SAME, allow)
         .guard()
-        .differs("Pattern files close the paths."),
+        .differs(PATTERN_FILES),
     row(TECHNOLOGIES, "whitelist", NETWORKS, THE_SAME, allow)
         .guard()
-        .differs("Pattern files close the paths."),
+        .differs(PATTERN_FILES),
     row(
         WITH_NAMES_OF_NGINX,
         "denylist-source-range",
@@ -55,10 +56,10 @@ pub(super) const ROWS: &[Annotation] = &[
     .differs(EXACT),
     row(TECHNOLOGIES, "deny-list", NETWORKS, THE_SAME, deny)
         .guard()
-        .differs("Pattern files close the paths."),
+        .differs(PATTERN_FILES),
     row(TECHNOLOGIES, "blacklist", NETWORKS, THE_SAME, deny)
         .guard()
-        .differs("Pattern files close the paths."),
+        .differs(PATTERN_FILES),
     row(
         EVERYBODY,
         "auth-type",
