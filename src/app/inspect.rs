@@ -225,6 +225,8 @@ impl Inspect for Inspector {
             .is_some_and(|routes| routes.has_tls());
         let asked = Asked {
             path: &path,
+            query,
+            host: &authority.host,
             is_https,
             tls: has_tls,
             from,

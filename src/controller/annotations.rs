@@ -6,6 +6,7 @@ mod access;
 mod certificates;
 mod cors;
 mod https;
+mod rewrite;
 mod row;
 mod traffic;
 mod value;
@@ -50,6 +51,10 @@ pub const ANNOTATIONS: &[AnnotationTable] = &[
     AnnotationTable {
         title: "Redirects and hosts",
         rows: traffic::TARGETS,
+    },
+    AnnotationTable {
+        title: "Paths",
+        rows: rewrite::ROWS,
     },
     AnnotationTable {
         title: "Pages of other origins (CORS)",

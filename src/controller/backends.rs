@@ -12,8 +12,8 @@ use super::{
     objects::{Name, Objects},
 };
 use crate::routing::{
-    Backend, BackendId, BackendSettings, BackendTls, EndpointSet, Policy, Protocol, Steps,
-    Transport, Users,
+    Backend, BackendId, BackendSettings, BackendTls, EndpointSet, Expression, PatternError, Policy,
+    Protocol, Steps, Transport, Users,
 };
 
 /// The parts that routes share.
@@ -26,6 +26,8 @@ pub(super) struct Backends {
     /// The users of logins.
     users: HashSet<Arc<Users>>,
     policies: HashSet<Arc<Policy>>,
+    /// Regular expressions, by their text.
+    expressions: HashMap<Box<str>, Arc<Expression>>,
 }
 
 impl Backends {
@@ -73,6 +75,16 @@ impl Backends {
         share(&mut self.users, users)
     }
 
+    /// Returns the shared copy of a regular expression, and compiles it if it does not exist.
+    pub(super) fn share_expression(&mut self, text: &str) -> Result<Arc<Expression>, PatternError> {
+        if let Some(known) = self.expressions.get(text) {
+            return Ok(known.clone());
+        }
+        let expression = Arc::new(Expression::parse(text)?);
+        self.expressions.insert(text.into(), expression.clone());
+        Ok(expression)
+    }
+
     /// Returns the Services with a backend that has no endpoints yet.
     pub(super) fn without_endpoints(&self) -> BTreeSet<Name> {
         let is_empty = |backend: &Arc<Backend>| matches!(**backend.endpoints(), EndpointSet::Empty);
@@ -117,6 +129,7 @@ impl Backends {
     pub(super) fn drop_unused(&mut self) {
         self.steps.retain(|steps| Arc::strong_count(steps) > 1);
         self.policies.retain(|policy| Arc::strong_count(policy) > 1);
+        self.expressions.retain(|_, one| Arc::strong_count(one) > 1);
         self.users.retain(|users| Arc::strong_count(users) > 1);
         self.of_service.retain(|_, backends| {
             backends.retain(|backend| Arc::strong_count(backend) > 1);

@@ -40,6 +40,8 @@ pub(super) struct Compiled {
     pub(super) missing: Vec<(Arc<str>, Finding)>,
     /// The hosts under `tls`.
     pub(super) with_tls: BTreeSet<HostPattern>,
+    /// The hosts whose paths it turns into regular expressions.
+    pub(super) expression_hosts: BTreeSet<HostPattern>,
     /// The hosts that have rules, and hosts whose only rule was refused (they keep their fallback).
     /// Sorted, each once, after [`Self::finish`].
     pub(super) hosts: Vec<HostPattern>,

@@ -105,6 +105,8 @@ reasons! {
     InvalidPort,
     /// The certificate or key in a Secret cannot be used.
     InvalidSecret,
+    /// The paths of the host are regular expressions because of another Ingress.
+    PathIsExpression,
     /// A different rule has the same host and path.
     PathTaken,
     /// A port belongs to gatelet itself or to an older object.

@@ -1,11 +1,11 @@
 //! Assembles the rules of a host from its Ingresses.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{
     Finding, Reason,
     compiled::CompiledIngresses,
-    guards,
+    expressions, guards,
     objects::{Name, Objects},
     regex::{self, Covered},
 };
@@ -39,6 +39,10 @@ pub(super) fn assemble(
         rules.extend(own.map(|(_, path, route)| (path.clone(), close(route))));
         fallback = fallback.or_else(|| compiled.fallbacks.get(host).map(close));
     }
+    let source = expressions::source(compiled, host, &names);
+    if source.is_some() {
+        rules = expressions::convert(rules);
+    }
     let covered = regex::cover(&mut rules);
     let (mut routes, losers) = HostRoutes::new(host.clone(), rules, fallback);
 
@@ -52,6 +56,12 @@ pub(super) fn assemble(
     findings.extend(taken.filter_map(|loser| path_taken(objects, host, loser)));
     let covered = covered.iter();
     findings.extend(covered.filter_map(|covered| path_covered(objects, host, covered)));
+    if let Some(source) = source {
+        findings.extend(expressions::notes(objects, compiled, host, &names, source));
+        // A Prefix has become two expressions, which are taken together.
+        let mut seen = HashSet::new();
+        findings.retain(|one| seen.insert((one.about.clone(), one.field.clone())));
+    }
     findings.extend(host_taken(objects, host, &names));
     (routes, findings)
 }
@@ -60,8 +70,10 @@ pub(super) fn assemble(
 fn path_taken(objects: &Objects, host: &HostPattern, loser: &Loser) -> Option<Finding> {
     let (own, other) = (&loser.rule.route.origin, &loser.winner.origin);
 
-    // Expressions have findings of their own.
-    if matches!(loser.rule.path, PathMatch::Closed(_)) {
+    // Expressions that are not evaluated have findings of their own.
+    let is_closed = matches!(loser.rule.path, PathMatch::Closed(_));
+    let action = &loser.rule.route.action;
+    if is_closed || matches!(action, Action::Refuse(Refusal::UnsupportedPath)) {
         return None;
     }
 

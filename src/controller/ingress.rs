@@ -1,5 +1,6 @@
 //! Compiles one Ingress to rules, TLS entries, certificate claims and findings.
 
+mod expressions;
 mod tls;
 
 use std::{mem, sync::Arc};
@@ -246,6 +247,8 @@ struct Target {
     action: Action,
     /// The decision of the Service about who may come in.
     access: Option<Arc<Access>>,
+    /// The steps that rewrite the path.
+    rewriting: Vec<RequestStep>,
 }
 
 impl From<Action> for Target {
@@ -253,6 +256,7 @@ impl From<Action> for Target {
         Self {
             action,
             access: None,
+            rewriting: Vec::new(),
         }
     }
 }
@@ -293,7 +297,9 @@ impl Compiler<'_> {
         let paths = rule.http.iter().flat_map(|http| &http.paths).enumerate();
         for (p, path) in paths {
             let field = format!("spec.rules[{r}].http.paths[{p}]");
-            if self.is_pattern(path) {
+            if self.is_expression(path) {
+                self.expression(path, field, &pattern);
+            } else if self.is_pattern(path) {
                 self.close(path, field, &pattern);
             } else if let Some(matched) = self.path(path, &field)
                 && let Some(target) = self.backend(&path.backend, &format!("{field}.backend"))
@@ -328,6 +334,7 @@ impl Compiler<'_> {
             let target = Target {
                 action: target.action.clone(),
                 access: target.access.clone(),
+                rewriting: self.rewriting("/", None),
             };
             let route = self.route(field.clone(), target, &pattern);
             self.out.fallbacks.insert(pattern, route);
@@ -346,13 +353,18 @@ impl Compiler<'_> {
         }
 
         Arc::new(Route {
-            steps: self.steps(host, target.access),
+            steps: self.steps(host, target.access, target.rewriting),
             policy: self.policy.clone(),
             ..Route::new(origin, target.action)
         })
     }
 
-    fn steps(&mut self, host: &HostPattern, of_service: Option<Arc<Access>>) -> Option<Arc<Steps>> {
+    fn steps(
+        &mut self,
+        host: &HostPattern,
+        of_service: Option<Arc<Access>>,
+        rewriting: Vec<RequestStep>,
+    ) -> Option<Arc<Steps>> {
         let covered = self.out.has_tls(host);
         let setting = self.objects.settings.ssl_redirect;
         let redirect = Redirect::new(
@@ -362,7 +374,7 @@ impl Compiler<'_> {
         );
         let accesses = self.access.clone().into_iter().chain(of_service);
         let further = accesses.map(RequestStep::Access);
-        let further = further.chain(self.inside.iter().cloned());
+        let further = further.chain(self.inside.iter().cloned()).chain(rewriting);
         let cors = self.cors.clone();
         steps(
             self.objects,
@@ -425,21 +437,14 @@ impl Compiler<'_> {
     fn close(&mut self, rule: &IngressPath, field: String, host: &HostPattern) {
         let closed = regex::could_match(&rule.path);
         let message = format!(
-            "{:?} is a regular expression or a wildcard, which gatelet does not evaluate yet: 503 \
-                for \
-             {}, unless a longer path takes the request",
+            "{:?} is a regular expression or a wildcard, which gatelet evaluates with the \
+             annotation use-regex alone: 503 for {}, unless a longer path takes the request",
             rule.path,
             regex::shown(&closed)
         );
         self.warn(Reason::UnsupportedPath, format!("{field}.path"), message);
 
-        let refused = Action::Refuse(Refusal::UnsupportedPath);
-        let route = self.route(field, refused.into(), host);
-        self.out.rules.extend(
-            closed
-                .into_iter()
-                .map(|path| (host.clone(), path, route.clone())),
-        );
+        self.refuse(closed, field, host);
     }
 
     /// Returns the action for a backend, or `None` if its Service must take a part of the requests
@@ -503,7 +508,10 @@ impl Compiler<'_> {
             (ServiceOutcome::Refused(refusal), _) | (_, Some(refusal)) => {
                 Some(Action::Refuse(refusal).into())
             }
-            (ServiceOutcome::Served, None) => Some(Target { action, access }),
+            (ServiceOutcome::Served, None) => Some(Target {
+                access,
+                ..Target::from(action)
+            }),
         }
     }
 

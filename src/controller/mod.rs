@@ -19,6 +19,7 @@ mod classes;
 mod compiled;
 mod dependencies;
 mod endpoints;
+mod expressions;
 mod facts;
 mod finding;
 #[cfg(fuzzing)]

@@ -1,5 +1,6 @@
-//! Paths that are regular expressions, which gatelet does not evaluate yet. It refuses a request
-//! that an expression could match, because a shorter path may lack the guard of this one.
+//! Paths that are regular expressions and are not evaluated: those of controllers other than
+//! ingress-nginx, and those that cannot be. A request that one could match is refused, because a
+//! shorter path may lack the guard of this one.
 //!
 //! Only the literal prefix of an expression is evaluated. Like ingress-nginx, [`Closed`] anchors an
 //! expression at the start and ignores case.
@@ -15,10 +16,8 @@ use crate::{
 const MAX_PREFIXES: usize = 16;
 
 /// Annotations of other controllers that turn the paths of their object into regular expressions,
-/// with the values that do so. An empty list stands for every value but the empty one.
+/// with the values that do so. Those of ingress-nginx are evaluated.
 const DECLARING: &[(&str, &[&str])] = &[
-    ("nginx.ingress.kubernetes.io/use-regex", TRUE),
-    ("nginx.ingress.kubernetes.io/rewrite-target", &[]),
     ("haproxy-ingress.github.io/path-type", &["regex"]),
     (
         "nginx.org/path-regex",
@@ -36,10 +35,8 @@ const TRUE: &[&str] = &["1", "t", "T", "true", "True", "TRUE"];
 /// Returns true if the annotations of an Ingress turn its paths into regular expressions.
 pub(super) fn is_declared(annotations: &Texts) -> bool {
     DECLARING.iter().any(|(name, values)| {
-        annotations.get(*name).is_some_and(|value| match values {
-            [] => !value.trim().is_empty(),
-            values => values.contains(&value.trim()),
-        })
+        let value = annotations.get(*name);
+        value.is_some_and(|value| values.contains(&value.trim()))
     })
 }
 

@@ -4,6 +4,7 @@ mod certificates;
 mod classes;
 mod edits;
 mod endpoints;
+mod expressions;
 mod findings;
 mod guards;
 mod hosts_closed;

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::RequestUrl;
+use super::{RequestUrl, expression::Groups};
 
 /// The most bytes of a target.
 const MAX_TEXT: usize = 2048;
@@ -33,6 +33,8 @@ enum Part {
     Target,
     /// The query, without `?`.
     Query,
+    /// A group of the expression that matched the path.
+    Group(u8),
 }
 
 /// The variables of nginx that may stand in a target.
@@ -87,7 +89,19 @@ impl Location {
         Self::of(text)
     }
 
+    /// Parses any text in which groups may stand, `$1` to `$9`, beside the variables.
+    ///
+    /// # Errors
+    /// As [`Self::parse`], but for the scheme.
+    pub(super) fn parse_with_groups(text: &str) -> Result<Self, LocationError> {
+        Self::parts(text, true)
+    }
+
     fn of(text: &str) -> Result<Self, LocationError> {
+        Self::parts(text, false)
+    }
+
+    fn parts(text: &str, with_groups: bool) -> Result<Self, LocationError> {
         if text.len() > MAX_TEXT {
             return Err(LocationError::TooLong);
         }
@@ -111,9 +125,10 @@ impl Location {
             };
             let known = VARIABLES
                 .iter()
-                .find_map(|(text, part)| Some((name(text)?, part)));
-            let (after, part) = known.ok_or(LocationError::Variable)?;
-            parts.push(part.clone());
+                .find_map(|(text, part)| Some((name(text)?, part.clone())));
+            let group = || with_groups.then(|| group(rest)).flatten();
+            let (after, part) = known.or_else(group).ok_or(LocationError::Variable)?;
+            parts.push(part);
             rest = after;
         }
 
@@ -123,8 +138,26 @@ impl Location {
         Ok(Self(parts.into()))
     }
 
+    /// Returns true if a group stands in it.
+    pub(super) fn has_groups(&self) -> bool {
+        self.0.iter().any(|part| matches!(part, Part::Group(_)))
+    }
+
     /// Returns the target for a request.
     pub fn of_request(&self, request: RequestUrl<'_>) -> String {
+        let none = Groups::none();
+        let out = self.with_groups(request, &none, usize::MAX);
+        out.unwrap_or_default()
+    }
+
+    /// Returns the target for a request in whose path these groups are; `None` if it has more than
+    /// `max` bytes.
+    pub(super) fn with_groups(
+        &self,
+        request: RequestUrl<'_>,
+        groups: &Groups<'_>,
+        max: usize,
+    ) -> Option<String> {
         let mut out = String::new();
 
         for part in &self.0 {
@@ -140,11 +173,22 @@ impl Location {
                     }
                 }
                 Part::Query => out.push_str(request.query.unwrap_or_default()),
+                Part::Group(number) => out.push_str(groups.get(usize::from(*number))),
+            }
+            if out.len() > max {
+                return None;
             }
         }
 
-        out
+        Some(out)
     }
+}
+
+/// Reads a group at the start of a text, and returns what stands behind it.
+fn group(text: &str) -> Option<(&str, Part)> {
+    let digit = *text.as_bytes().get(1)?;
+    let number = digit.is_ascii_digit().then(|| digit - b'0')?;
+    (number > 0).then(|| (&text[2..], Part::Group(number)))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::{cmp::Reverse, sync::Arc};
 
 use super::{
     PathMatch, Route, Rule,
+    expression::Subject,
     literals::{Literal, Literals},
     rule::Head,
 };
@@ -26,6 +27,9 @@ pub(super) struct Matcher {
     rules: Box<[Rule]>,
     /// The index; `None` for few rules.
     index: Option<Box<Index>>,
+    /// True if the paths are regular expressions as ingress-nginx has them: all are tried in their
+    /// own order.
+    is_ordered: bool,
 }
 
 /// Index of rules by the literal that begins all paths they match ([`PathMatch::literal`]).
@@ -49,6 +53,9 @@ impl Matcher {
             .map(Into::into)
             .map(|rule| (Reverse(rule.precedence()), rule))
             .collect();
+        if sorted.iter().any(|(_, rule)| rule.is_expression()) {
+            return Self::ordered(sorted.into_iter().map(|(_, rule)| rule).collect());
+        }
         sorted.sort_by(|(a, one), (b, other)| {
             (a, one.path.literal()).cmp(&(b, other.path.literal()))
         });
@@ -75,8 +82,39 @@ impl Matcher {
         let matcher = Self {
             rules: kept.into(),
             index,
+            is_ordered: false,
         };
         (matcher, losers)
+    }
+
+    /// Puts the rules of a host whose paths are regular expressions into order.
+    fn ordered(mut rules: Vec<Rule>) -> (Self, Vec<Loser>) {
+        rules.sort_by(|one, other| one.path.cmp(&other.path));
+
+        let mut losers = Vec::new();
+        let mut kept: Vec<Rule> = Vec::with_capacity(rules.len());
+        for rule in rules {
+            match kept.last() {
+                Some(winner) if winner.is_same(&rule) => losers.push(Loser {
+                    winner: winner.route.clone(),
+                    rule,
+                }),
+                _ => kept.push(rule),
+            }
+        }
+
+        let matcher = Self {
+            rules: kept.into(),
+            index: None,
+            is_ordered: true,
+        };
+        (matcher, losers)
+    }
+
+    /// Returns true if the paths are regular expressions, and this one can be read in two ways, so
+    /// that nothing takes it.
+    pub(super) fn refuses(&self, path: &str) -> bool {
+        self.is_ordered && Subject::of(path).is_none()
     }
 
     /// Returns the rules in order of precedence.
@@ -87,6 +125,15 @@ impl Matcher {
     /// Returns the route of the first rule that matches a request with this normalised path.
     pub(super) fn find(&self, path: &str, head: &impl Head) -> Option<&Arc<Route>> {
         let rule = match &self.index {
+            _ if self.is_ordered => {
+                let subject = Subject::of(path)?;
+                let takes = |rule: &&Rule| match &rule.path {
+                    PathMatch::Expression(expression) => expression.takes(&subject),
+                    other => other.matches(path),
+                };
+                let mut rules = self.rules.iter();
+                rules.find(|rule| takes(rule) && rule.conditions_hold(head))?
+            }
             Some(index) => index.find(&self.rules, path, head)?,
             None => self.rules.iter().find(|rule| rule.matches(path, head))?,
         };

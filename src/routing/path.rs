@@ -1,8 +1,8 @@
 //! Paths: normal form of a request path, and the three matches of Ingress v1.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
-use super::Pattern;
+use super::{Expression, Pattern, expression::Subject};
 use crate::util::percent;
 
 /// The condition of a rule on the normalised path of a request.
@@ -22,6 +22,8 @@ pub enum PathMatch {
     Closed(Box<Closed>),
     /// Every path that a regular expression takes.
     Pattern(Box<Pattern>),
+    /// Every path that an expression of ingress-nginx takes. All rules of its host are such ones.
+    Expression(Arc<Expression>),
 }
 
 /// The paths that a regular expression could match: those that begin with its literal prefix. Upper
@@ -71,6 +73,9 @@ impl PathMatch {
             Self::Start(start) => path.starts_with(&**start),
             Self::Closed(closed) => closed.matches(path),
             Self::Pattern(pattern) => pattern.matches(path.as_bytes()),
+            Self::Expression(expression) => {
+                Subject::of(path).is_some_and(|subject| expression.takes(&subject))
+            }
         }
     }
 
@@ -80,6 +85,7 @@ impl PathMatch {
             Self::Exact(path) | Self::Prefix(path) | Self::Below(path) | Self::Start(path) => path,
             Self::Closed(closed) => &closed.text,
             Self::Pattern(pattern) => pattern.as_str(),
+            Self::Expression(expression) => expression.as_str(),
         }
     }
 
@@ -89,7 +95,7 @@ impl PathMatch {
             Self::Exact(_) => "Exact",
             Self::Prefix(_) | Self::Below(_) => "Prefix",
             Self::Start(_) => "ImplementationSpecific",
-            Self::Closed(_) | Self::Pattern(_) => "regular expression",
+            Self::Closed(_) | Self::Pattern(_) | Self::Expression(_) => "regular expression",
         }
     }
 
@@ -106,6 +112,7 @@ impl PathMatch {
             Self::Start(path) if **path == *"/" => (false, length, 2),
             Self::Start(_) => (false, length, 3),
             Self::Closed(_) => (false, length, 4),
+            Self::Expression(_) => (false, length, 5),
         }
     }
 
@@ -114,6 +121,7 @@ impl PathMatch {
         match (self, other) {
             (Self::Closed(one), Self::Closed(other)) if one.elements != other.elements => false,
             (Self::Pattern(one), Self::Pattern(other)) => one == other,
+            (Self::Expression(one), Self::Expression(other)) => one == other,
             _ => self.precedence() == other.precedence() && self.literal() == other.literal(),
         }
     }
@@ -129,6 +137,7 @@ impl PathMatch {
             Self::Start(_) => true,
             Self::Closed(closed) => !closed.elements || matches!(next, None | Some(b'/')),
             Self::Pattern(pattern) => pattern.matches(path.as_bytes()),
+            Self::Expression(_) => self.matches(path),
         }
     }
 
@@ -140,7 +149,7 @@ impl PathMatch {
             Self::Exact(path) => path,
             Self::Start(path) if **path != *"/" => path,
             Self::Closed(closed) if *closed.prefix != *"/" => &closed.prefix,
-            Self::Start(_) | Self::Closed(_) => "",
+            Self::Start(_) | Self::Closed(_) | Self::Expression(_) => "",
             Self::Pattern(pattern) => pattern.prefix(),
         }
     }
@@ -153,8 +162,8 @@ impl PathMatch {
         } else {
             &*closed.prefix
         };
-        !matches!(self, Self::Exact(_) | Self::Closed(_) | Self::Pattern(_))
-            && self.literal() == prefix
+        let is_literal = matches!(self, Self::Prefix(_) | Self::Below(_) | Self::Start(_));
+        is_literal && self.literal() == prefix
     }
 }
 

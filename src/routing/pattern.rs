@@ -9,7 +9,7 @@ use std::{
 use regex::bytes::{Regex, RegexBuilder};
 
 /// The most bytes of an expression, as in Gateway API.
-const MAX_TEXT: usize = 1024;
+pub(super) const MAX_TEXT: usize = 1024;
 /// The most memory of a compiled expression, in bytes.
 const MAX_PROGRAM: usize = 64 * 1024;
 /// The most memory of the states that are kept while an expression is evaluated, in bytes.
@@ -75,7 +75,7 @@ impl Pattern {
     }
 }
 
-fn compile(text: &str) -> Result<Regex, PatternError> {
+pub(super) fn compile(text: &str) -> Result<Regex, PatternError> {
     let compiled = RegexBuilder::new(text)
         .unicode(false)
         .size_limit(MAX_PROGRAM)

@@ -70,7 +70,7 @@ impl Route {
         let steps = &self.steps.as_ref()?.response;
         steps.iter().find_map(|step| match step {
             ResponseStep::Hsts { value, always } => (*always || tls).then_some(value),
-            ResponseStep::Cors(_) => None,
+            _ => None,
         })
     }
 }

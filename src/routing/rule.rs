@@ -146,6 +146,11 @@ impl Rule {
         path << 17 | u64::from(method) << 16 | count(headers) << 8 | count(query)
     }
 
+    /// Returns true if its path is an expression of ingress-nginx.
+    pub(super) fn is_expression(&self) -> bool {
+        matches!(self.path, PathMatch::Expression(_))
+    }
+
     /// Returns true if the other rule has the same conditions, so that it never has a request.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.path.is_same(&other.path) && self.conditions == other.conditions

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::{Access, Cors, Elsewhere};
+use super::{Access, Cors, Elsewhere, Rewrite};
 
 /// The steps of a route. Routes without any have no list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -41,6 +41,21 @@ pub enum RequestStep {
         /// The value.
         value: HeaderValue,
     },
+    /// Send another path to the backend, or respond with a redirect to another URL.
+    Rewrite(Arc<Rewrite>),
+    /// Send a field to the backend, in place of those of the client with its name.
+    SetField(Arc<SetField>),
+}
+
+/// A field that is set.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SetField {
+    /// The annotation that it is made from, for people.
+    pub from: Box<str>,
+    /// The name.
+    pub name: HeaderName,
+    /// The value.
+    pub value: HeaderValue,
 }
 
 /// A step on a response.

@@ -126,7 +126,14 @@ impl HostRoutes {
 
     /// Returns the route for a request with this normalised path.
     pub fn find(&self, path: &str, head: &impl Head) -> Option<&Arc<Route>> {
-        self.matcher.find(path, head).or(self.fallback.as_ref())
+        let fallback = || self.fallback.as_ref().filter(|_| !self.refuses(path));
+        self.matcher.find(path, head).or_else(fallback)
+    }
+
+    /// Returns true if its paths are regular expressions, and this path can be read in two ways, so
+    /// that nothing takes it.
+    pub fn refuses(&self, path: &str) -> bool {
+        self.matcher.refuses(path)
     }
 }
 
@@ -207,7 +214,7 @@ impl RoutingTable {
                 pattern,
                 path: None,
                 route,
-                matches: true,
+                matches: !routes.refuses(path),
                 wins: false,
             }));
         }

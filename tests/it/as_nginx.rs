@@ -1,6 +1,8 @@
 //! The same requests to gatelet with annotations of ingress-nginx, and to a real nginx with the
 //! configuration that ingress-nginx would write for them.
 
+mod paths;
+
 use std::{
     path::Path,
     process::{Child, Command, Stdio},
@@ -38,10 +40,17 @@ struct Nginx {
 impl Nginx {
     /// Starts it with the content of a `location /`.
     fn start(location: &str, backend: u16) -> Self {
+        Self::with_locations(&format!(
+            "location / {{ {location} proxy_pass http://127.0.0.1:{backend}; }}"
+        ))
+    }
+
+    /// Starts it with the locations of a server.
+    fn with_locations(locations: &str) -> Self {
         let (folder, port) = (Folder::new(), free_port());
         let users = folder.write("users", &(USERS.join("\n") + "\n"));
         let at = folder.path().display();
-        let location = location.replace("USERS", &users.display().to_string());
+        let locations = locations.replace("USERS", &users.display().to_string());
         let text = format!(
             "daemon off; pid {at}/pid; error_log {at}/errors; worker_processes 1; user root;
 events {{}}
@@ -51,10 +60,7 @@ http {{
   uwsgi_temp_path {at}/4; scgi_temp_path {at}/5;
   server {{
     listen 127.0.0.1:{port};
-    location / {{
-      {location}
-      proxy_pass http://127.0.0.1:{backend};
-    }}
+    {locations}
   }}
 }}
 "

@@ -50,6 +50,7 @@ mod manifests;
 mod policy;
 mod protobuf;
 mod restarts;
+mod rewrites;
 mod smoke;
 mod sockets;
 mod store;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::{
     admin::StepReport,
-    routing::{Access, Entry, Login, RequestStep, Route},
+    routing::{Access, Entry, Login, RequestStep, RequestUrl, Rewrite, Rewritten, Route, path},
 };
 
 /// A request that is explained.
@@ -12,6 +12,9 @@ use crate::{
 pub(super) struct Asked<'a> {
     /// The normalised path.
     pub(super) path: &'a str,
+    /// The query, without `?`.
+    pub(super) query: Option<&'a str>,
+    pub(super) host: &'a str,
     pub(super) is_https: bool,
     /// True if the host has TLS.
     pub(super) tls: bool,
@@ -51,6 +54,13 @@ pub(super) fn reports(route: &Route, asked: Asked<'_>) -> (Vec<StepReport>, Opti
                     None,
                 )
             }
+            RequestStep::Rewrite(to) => rewritten(to, asked),
+            RequestStep::SetField(field) => {
+                let (name, value) = (field.name.as_str(), field.value.as_bytes());
+                let value = String::from_utf8_lossy(value);
+                let effect = format!("the backend gets {name}: {value}");
+                (report("field", &field.from, &effect), None)
+            }
         };
         reports.push(report);
         if outcome.is_some() {
@@ -58,6 +68,34 @@ pub(super) fn reports(route: &Route, asked: Asked<'_>) -> (Vec<StepReport>, Opti
         }
     }
     (reports, None)
+}
+
+/// Explains the rewriting of a path.
+fn rewritten(to: &Rewrite, asked: Asked<'_>) -> (StepReport, Option<String>) {
+    let port = if asked.is_https { 443 } else { 80 };
+    let url = RequestUrl {
+        https: asked.is_https,
+        host: asked.host,
+        port,
+        https_port: 443,
+        path: asked.path,
+        query: asked.query,
+    };
+    let (effect, outcome) = match to.apply(&path::matched(asked.path), url) {
+        Ok(Rewritten::Path { path, query }) => {
+            let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+            (format!("the backend gets {path}{query}"), None)
+        }
+        Ok(Rewritten::Url(url)) => {
+            let outcome = format!("302 redirect to {url}");
+            (outcome.clone(), Some(outcome))
+        }
+        Err(error) => {
+            let outcome = format!("400: {error}");
+            (outcome.clone(), Some(outcome))
+        }
+    };
+    (report("rewrite", &to.from, &effect), outcome)
 }
 
 /// Explains a decision about who may come in.

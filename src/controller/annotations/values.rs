@@ -9,7 +9,7 @@ use crate::{
     controller::{Reason, UnsupportedGuards},
     objects::EventType,
     pki::{KeyType, RenewBefore},
-    routing::{BackendTls, Location, Origins, Policy, Protocol},
+    routing::{BackendTls, Location, Origins, Policy, Protocol, RewriteTarget},
 };
 
 /// The settings that the annotations of an Ingress make.
@@ -26,6 +26,7 @@ pub(in crate::controller) struct AnnotationValues {
     pub(in crate::controller) tls: BackendTls,
     pub(in crate::controller) access: AccessValues,
     pub(in crate::controller) elsewhere: ElsewhereValues,
+    pub(in crate::controller) rewrite: RewriteValues,
     pub(in crate::controller) cors: CorsValues,
     /// The name of the annotation, and its value.
     pub(in crate::controller) host: Option<(Box<str>, HeaderValue)>,
@@ -70,6 +71,17 @@ pub(in crate::controller) struct CorsValues {
     pub(in crate::controller) expose: Option<HeaderValue>,
     pub(in crate::controller) credentials: Option<bool>,
     pub(in crate::controller) max_age: Option<u32>,
+}
+
+/// The treatment of paths.
+#[derive(Debug, Default)]
+pub(in crate::controller) struct RewriteValues {
+    /// True if the paths are regular expressions.
+    pub(in crate::controller) regex: bool,
+    /// The name of the annotation, its text, and the target.
+    pub(in crate::controller) target: Option<(Box<str>, Box<str>, RewriteTarget)>,
+    /// The name of the annotation, and `X-Forwarded-Prefix`.
+    pub(in crate::controller) prefix: Option<(Box<str>, HeaderValue)>,
 }
 
 /// The redirects to other URLs, each with the name of its annotation.

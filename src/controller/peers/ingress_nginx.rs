@@ -5,7 +5,7 @@ use super::{
     row::{
         Peer, Row, canary, detail, guard, guard_when, host_guard, nothing, passthrough, unsupported,
     },
-    values::{ABSOLUTE_URL, CLIENT_CERTIFICATES, When},
+    values::{CLIENT_CERTIFICATES, When},
 };
 
 pub(super) const PEER: Peer = Peer {
@@ -90,11 +90,6 @@ const ROWS: &[Row] = &[
         &["configuration-snippet", "server-snippet"],
         "configuration of nginx is not applied",
     ),
-    guard_when(
-        &["rewrite-target"],
-        ABSOLUTE_URL,
-        "a redirect of every request, so that none reaches the backend",
-    ),
     passthrough(&["ssl-passthrough"]),
     canary(&["canary"], When::TRUE),
     detail(
@@ -111,12 +106,8 @@ const ROWS: &[Row] = &[
     ),
     // === Redirects and paths ===
     unsupported(
-        &["rewrite-target", "add-base-url", "base-url-scheme"],
-        "paths are not rewritten",
-    ),
-    unsupported(
-        &["use-regex"],
-        "regular expressions are not evaluated: such paths return 503",
+        &["add-base-url", "base-url-scheme"],
+        "pages are not changed",
     ),
     unsupported(
         &["from-to-www-redirect"],
@@ -134,7 +125,6 @@ const ROWS: &[Row] = &[
         &["proxy-redirect-from", "proxy-redirect-to"],
         "Location in responses is not rewritten",
     ),
-    unsupported(&["x-forwarded-prefix"], "X-Forwarded-Prefix is not sent"),
     unsupported(&["server-alias"], "the further hosts are not served"),
     // === Backends ===
     unsupported(

@@ -255,15 +255,6 @@ pub(super) const CLIENT_CERTIFICATES: When = When::Custom(
      `auth-tls-match-cn`",
 );
 
-/// A rewrite to a whole URL, for which ingress-nginx sends a redirect.
-pub(super) const ABSOLUTE_URL: When = When::Custom(
-    |value, _| {
-        let value = value.to_ascii_lowercase();
-        value.starts_with("http://") || value.starts_with("https://")
-    },
-    "a whole URL",
-);
-
 /// Lists of ports that lack the usual ones.
 pub(super) const OTHER_PORTS: When = When::Custom(
     |value, _| {

@@ -179,6 +179,14 @@ const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
         &[],
         &["", "200", "308"],
     ),
+    ("use-regex", &["true", "1"], &["false"], &["", "maybe"]),
+    (
+        "rewrite-target",
+        &["/", "/$2", "/$1?a=b", "https://b.example/$1", "app", "$1"],
+        &[""],
+        &["/$0", "/$uri", "/a b", "/\u{e4}"],
+    ),
+    ("x-forwarded-prefix", &["/app", "true"], &[""], &["\u{7}"]),
     (
         "app-root",
         &["/app", "/app?a"],

@@ -4,7 +4,7 @@ use super::*;
 use crate::objects::EventType;
 
 /// An Ingress for one host with these paths; each Service has one endpoint.
-fn with_paths(index: &mut Index, name: &str, paths: &[(&str, &str, &str)]) -> Value {
+pub(super) fn with_paths(index: &mut Index, name: &str, paths: &[(&str, &str, &str)]) -> Value {
     let mut one = ingress(name, "a.example", "/", "web");
     let paths = paths.iter().map(|(path, path_type, service_name)| {
         index.apply(apply(service(service_name)));
@@ -24,7 +24,7 @@ fn with_paths(index: &mut Index, name: &str, paths: &[(&str, &str, &str)]) -> Va
     one
 }
 
-fn compiled(index: &mut Index) -> Vec<(String, &'static str, String)> {
+pub(super) fn compiled(index: &mut Index) -> Vec<(String, &'static str, String)> {
     let output = index.compile();
     live(&output);
     let findings = output.findings.into_iter().flatten();
@@ -39,8 +39,8 @@ fn compiled(index: &mut Index) -> Vec<(String, &'static str, String)> {
         .collect()
 }
 
-const A: &str = "10.0.0.0:8080";
-const B: &str = "10.0.0.1:8080";
+pub(super) const A: &str = "10.0.0.0:8080";
+pub(super) const B: &str = "10.0.0.1:8080";
 
 #[test]
 fn paths_with_and_without_a_slash_at_the_end_are_both_served() {
@@ -136,16 +136,12 @@ fn a_regular_expression_closes_all_that_it_could_match() {
         (None, "ImplementationSpecific"),
         (None, "Prefix"),
         (
-            Some(("nginx.ingress.kubernetes.io/use-regex", "true")),
+            Some(("haproxy-ingress.github.io/path-type", "regex")),
             "Prefix",
         ),
         (
-            Some(("nginx.ingress.kubernetes.io/use-regex", "true")),
+            Some(("haproxy-ingress.github.io/path-type", "regex")),
             "Exact",
-        ),
-        (
-            Some(("nginx.ingress.kubernetes.io/rewrite-target", "/$2")),
-            "ImplementationSpecific",
         ),
     ] {
         let mut index = index();
@@ -170,9 +166,9 @@ fn a_regular_expression_closes_all_that_it_could_match() {
         assert_eq!(name, "api");
         assert_eq!(
             message,
-            "\"/api(/|$)(.*)\" is a regular expression or a wildcard, which gatelet does not \
-                evaluate yet: 503 for \
-             /api and what is below it, unless a longer path takes the request"
+            "\"/api(/|$)(.*)\" is a regular expression or a wildcard, which gatelet evaluates with \
+             the annotation use-regex alone: 503 for /api and what is below it, unless a longer \
+             path takes the request"
         );
         let closed = format!("{:?}", Refusal::UnsupportedPath);
         for (path, expected) in [
@@ -282,10 +278,10 @@ fn an_expression_closes_its_literal_prefix_in_its_namespace() {
 }
 
 #[test]
-fn plain_paths_of_an_object_with_use_regex_are_served() {
+fn plain_paths_beside_expressions_are_served() {
     let mut index = index();
     let mut one = with_paths(&mut index, "web", &[("/a.b/c-d", "Prefix", "a")]);
-    one["metadata"]["annotations"] = json!({"nginx.ingress.kubernetes.io/use-regex": "true"});
+    one["metadata"]["annotations"] = json!({"haproxy-ingress.github.io/path-type": "regex"});
     index.apply(apply(one));
     assert!(
         compiled(&mut index)

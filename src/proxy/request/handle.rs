@@ -215,6 +215,7 @@ async fn route_request(
         upgrade,
         request_id,
         changes: Changes::default(),
+        rewritten: None,
     };
     let early = match &route.steps {
         Some(list) => steps::take(&mut passing, list, record.as_deref_mut()).await?,
@@ -258,13 +259,17 @@ async fn act(
         record.backend = Some(backend.id().to_string());
     }
 
+    let (path, query) = match &request.rewritten {
+        None => (request.path, request.target.query),
+        Some(rewritten) => (&*rewritten.path, rewritten.query.as_deref()),
+    };
     let matched = Matched {
         backend,
         terms: Terms::new(&worker.settings, route.policy.as_deref()),
         host: request.target.host,
         outside: request.outside,
-        path: request.path,
-        query: request.target.query,
+        path,
+        query,
         upgrade: request.upgrade,
         request_id: request.request_id,
         loop_id: worker.shared.loop_id.as_bytes(),

@@ -1,7 +1,10 @@
 //! The fields of a request as they go to an endpoint: without those of the client's connection, and
 //! with the forwarded fields.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
 
 use http::HeaderValue;
 use ipnet::IpNet;
@@ -10,7 +13,7 @@ use super::{
     fields::{Field, FieldName, Fields, elements},
     outside::{Outside, is_scheme_unclear},
 };
-use crate::proxy::conn::ConnInfo;
+use crate::{proxy::conn::ConnInfo, routing::SetField};
 
 /// The facts about the client of a request that are forwarded to the backend.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +37,19 @@ pub(crate) struct Changes {
     pub(crate) hides_authorization: bool,
     /// `Host` for the backend, in place of the client's.
     pub(crate) host: Option<HeaderValue>,
+    /// The fields in place of those of the client.
+    pub(crate) set: Vec<Arc<SetField>>,
+}
+
+impl Changes {
+    /// Returns true if a field with this name is set by a step.
+    fn sets(&self, name: &[u8]) -> bool {
+        let is = |field: &Arc<SetField>| {
+            let own = field.name.as_str().as_bytes();
+            own.eq_ignore_ascii_case(name)
+        };
+        !self.set.is_empty() && self.set.iter().any(is)
+    }
 }
 
 /// Calls `write` with the name and value of each field that goes to the endpoint, except `Host` and
@@ -45,6 +61,7 @@ pub(crate) fn write(fields: &Fields, client: Client<'_>, mut write: impl FnMut(&
         let is_hidden = field.id == FieldName::Authorization && client.changes.hides_authorization;
         !matches!(field.id, FieldName::Host | FieldName::ContentLength)
             && !is_hidden
+            && !client.changes.sets(field.name)
             && !field.id.is_hop_by_hop()
             && !named
                 .iter()
@@ -110,9 +127,12 @@ fn forwarded(
         (FieldName::XScheme, "x-scheme", scheme),
         (FieldName::XRequestId, "x-request-id", client.request_id),
     ] {
-        if !present(id) {
+        if !present(id) && !client.changes.sets(name.as_bytes()) {
             write(name.as_bytes(), value);
         }
+    }
+    for field in &client.changes.set {
+        write(field.name.as_str().as_bytes(), field.value.as_bytes());
     }
     // Further names may be in fields that came.
     write(b"cdn-loop", client.loop_id);

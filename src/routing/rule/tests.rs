@@ -96,7 +96,9 @@ fn takes(given: &Given, path: &str, request: &Request<()>) -> bool {
             let prefix = pattern.as_str().trim_end_matches(".*");
             path.starts_with(prefix)
         }
-        PathMatch::Below(_) | PathMatch::Closed(_) => unreachable!("not generated"),
+        PathMatch::Below(_) | PathMatch::Closed(_) | PathMatch::Expression(_) => {
+            unreachable!("not generated")
+        }
     };
 
     let Some(conditions) = &given.conditions else {
@@ -125,7 +127,9 @@ fn place(given: &Given, index: usize) -> impl Ord + use<> {
         PathMatch::Prefix(prefix) => (false, slash(prefix), 2),
         PathMatch::Start(start) if **start == *"/" => (false, 0, 2),
         PathMatch::Start(start) => (false, start.len(), 3),
-        PathMatch::Below(_) | PathMatch::Closed(_) => unreachable!("not generated"),
+        PathMatch::Below(_) | PathMatch::Closed(_) | PathMatch::Expression(_) => {
+            unreachable!("not generated")
+        }
     };
     let conditions = given.conditions.clone().unwrap_or_default();
     (

@@ -379,7 +379,10 @@ fn slow<'a>(rules: &'a [(PathMatch, Arc<Route>)], path: &str) -> Option<&'a Arc<
             // Every path begins with a slash.
             PathMatch::Start(text) if **text == *"/" => (text, 1),
             PathMatch::Start(text) => (text, 0),
-            PathMatch::Below(_) | PathMatch::Closed(_) | PathMatch::Pattern(_) => {
+            PathMatch::Below(_)
+            | PathMatch::Closed(_)
+            | PathMatch::Pattern(_)
+            | PathMatch::Expression(_) => {
                 unreachable!("no rule is made of these")
             }
         };

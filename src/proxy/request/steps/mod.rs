@@ -4,6 +4,7 @@ mod access;
 mod cors;
 mod elsewhere;
 mod https;
+mod rewrite;
 
 use std::rc::Rc;
 
@@ -38,6 +39,14 @@ pub(super) struct Passing<'a> {
     pub(super) upgrade: Option<Vec<u8>>,
     pub(super) request_id: &'a [u8],
     pub(super) changes: Changes,
+    /// The path and query for the backend, if they are not those of the request.
+    pub(super) rewritten: Option<Box<Rewritten>>,
+}
+
+/// A path and query in place of those of the request.
+pub(super) struct Rewritten {
+    pub(super) path: String,
+    pub(super) query: Option<String>,
 }
 
 impl Passing<'_> {
@@ -84,6 +93,11 @@ pub(super) async fn take(
             RequestStep::Elsewhere(to) => elsewhere::redirect(request, to)?,
             RequestStep::Host { value, .. } => {
                 request.changes.host = Some(value.clone());
+                None
+            }
+            RequestStep::Rewrite(to) => rewrite::rewrite(request, to)?,
+            RequestStep::SetField(field) => {
+                request.changes.set.push(field.clone());
                 None
             }
         };

@@ -1,0 +1,106 @@
+//! Paths that are regular expressions because of `use-regex` or `rewrite-target`, and what the
+//! backend gets in place of them.
+
+use std::sync::Arc;
+
+use super::{Compiler, Reason, Target};
+use crate::{
+    controller::regex,
+    objects::slim::IngressPath,
+    routing::{
+        Action, Expression, HostPattern, PathMatch, Refusal, RequestStep, Rewrite, SetField,
+    },
+};
+
+impl Compiler<'_> {
+    /// Returns true if this path is a regular expression, and with it all paths of its host.
+    pub(super) fn is_expression(&self, path: &IngressPath) -> bool {
+        let text = if path.path.is_empty() {
+            "/"
+        } else {
+            &path.path
+        };
+        self.annotated.rewrite.regex || self.rewrites(text)
+    }
+
+    /// Returns true if the backend gets another path for this one. As with ingress-nginx, a target
+    /// that is the path changes nothing.
+    fn rewrites(&self, text: &str) -> bool {
+        let target = &self.annotated.rewrite.target;
+        target.as_ref().is_some_and(|(_, own, _)| **own != *text)
+    }
+
+    /// Compiles a path that is a regular expression.
+    pub(super) fn expression(&mut self, path: &IngressPath, field: String, host: &HostPattern) {
+        let text: &str = if path.path.is_empty() {
+            "/"
+        } else {
+            &path.path
+        };
+        if !text.starts_with('/') {
+            let message = format!("{text:?} does not begin with a slash");
+            self.warn(Reason::InvalidPath, format!("{field}.path"), message);
+            return;
+        }
+
+        self.out.expression_hosts.insert(host.clone());
+        let expression = match self.backends.share_expression(text) {
+            Ok(expression) => expression,
+            Err(error) => {
+                let closed = regex::could_match(text);
+                let message = format!(
+                    "{text:?} cannot be evaluated, because {error}: 503 for {}, unless a longer \
+                     path takes the request",
+                    regex::shown(&closed)
+                );
+                self.warn(Reason::UnsupportedPath, format!("{field}.path"), message);
+                self.refuse(closed, field, host);
+                return;
+            }
+        };
+
+        let Some(mut target) = self.backend(&path.backend, &format!("{field}.backend")) else {
+            return;
+        };
+        target.rewriting = self.rewriting(text, Some(&expression));
+        let route = self.route(field, target, host);
+        let matched = PathMatch::Expression(expression);
+        self.out.rules.push((host.clone(), matched, route));
+    }
+
+    /// Refuses the requests that an expression could match.
+    pub(super) fn refuse(&mut self, closed: Vec<PathMatch>, field: String, host: &HostPattern) {
+        let refused = Target::from(Action::Refuse(Refusal::UnsupportedPath));
+        let route = self.route(field, refused, host);
+        let rules = closed.into_iter();
+        let rules = rules.map(|path| (host.clone(), path, route.clone()));
+        self.out.rules.extend(rules);
+    }
+
+    /// Returns the steps that rewrite a path.
+    pub(super) fn rewriting(
+        &self,
+        text: &str,
+        expression: Option<&Arc<Expression>>,
+    ) -> Vec<RequestStep> {
+        let values = &self.annotated.rewrite;
+        let Some((from, _, to)) = values.target.as_ref().filter(|_| self.rewrites(text)) else {
+            return Vec::new();
+        };
+
+        let rewrite = Rewrite {
+            from: from.clone(),
+            path: expression.filter(|_| to.has_groups()).cloned(),
+            to: to.clone(),
+        };
+        let prefix = values.prefix.iter().map(|(from, value)| {
+            RequestStep::SetField(Arc::new(SetField {
+                from: from.clone(),
+                name: http::HeaderName::from_static("x-forwarded-prefix"),
+                value: value.clone(),
+            }))
+        });
+        let rewrite = RequestStep::Rewrite(Arc::new(rewrite));
+        std::iter::once(rewrite).chain(prefix).collect()
+    }
+}
