@@ -17,8 +17,13 @@ pub trait Inspect: Send + Sync + 'static {
     /// Returns the state of everything.
     fn status(&self) -> StatusReport;
     /// Explains what happens to a request for a URL.
-    /// `from` is the address of the client.
-    fn explain(&self, url: &str, from: Option<&str>) -> Result<ExplainReport, UrlError>;
+    /// `from` is the address of the client, `headers` are fields of the request (`Name: value`).
+    fn explain(
+        &self,
+        url: &str,
+        from: Option<&str>,
+        headers: &[String],
+    ) -> Result<ExplainReport, UrlError>;
     /// Returns everything about certificates.
     fn certs(&self) -> CertsReport;
     /// Performs an operation. Returns one sentence about its result.
@@ -78,6 +83,9 @@ pub enum UrlError {
     /// The address of the client is invalid.
     #[error("{0:?} is not an address")]
     Address(String),
+    /// A field is invalid.
+    #[error("{0:?} is not a field (Name: value)")]
+    Header(String),
     /// The path is invalid.
     #[error(transparent)]
     Path(#[from] PathError),

@@ -152,9 +152,10 @@ impl Server {
             "/v1/explain" => {
                 let query = request.uri().query().unwrap_or_default();
                 let from = parameter(query, "from");
+                let headers: Vec<String> = parameters(query, "header").collect();
                 match parameter(query, "url") {
                     None => text(StatusCode::BAD_REQUEST, "the parameter url is missing\n"),
-                    Some(url) => match self.inspect.explain(&url, from.as_deref()) {
+                    Some(url) => match self.inspect.explain(&url, from.as_deref(), &headers) {
                         Ok(report) => json(&report),
                         Err(error) => text(StatusCode::BAD_REQUEST, &format!("{error}\n")),
                     },
@@ -248,6 +249,14 @@ fn parameter(query: &str, key: &str) -> Option<String> {
         .split('&')
         .find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))?;
     percent::decode_form_strict(value)
+}
+
+/// Returns the valid parameters of a name, decoded.
+fn parameters(query: &str, key: &str) -> impl Iterator<Item = String> {
+    let values = query
+        .split('&')
+        .filter_map(move |pair| pair.strip_prefix(key)?.strip_prefix('='));
+    values.filter_map(percent::decode_form_strict)
 }
 
 fn text(status: StatusCode, body: &str) -> Response<Body> {

@@ -1,5 +1,7 @@
 //! The view of the live process for `status`, `explain` and `certs`.
 
+mod canary;
+mod head;
 mod ports;
 mod steps;
 
@@ -14,7 +16,7 @@ use std::{
     time::Instant,
 };
 
-use self::steps::Asked;
+use self::{head::AskedHead, steps::Asked};
 use super::{
     certificates::Owners,
     control::{classes::Note, endpoint_health::Health, publish::Live, role::Role},
@@ -31,7 +33,7 @@ use crate::{
     objects::ObjectRef,
     proxy::Shared,
     routing::{
-        Action, Authority, Backend, Candidate, HostPattern, PlainGet, Route, RoutingTable, path,
+        Action, Authority, Backend, Canary, Candidate, HostPattern, Route, RoutingTable, path,
     },
     util::sync::lock,
 };
@@ -167,7 +169,12 @@ impl Inspect for Inspector {
         }
     }
 
-    fn explain(&self, url: &str, from: Option<&str>) -> Result<ExplainReport, UrlError> {
+    fn explain(
+        &self,
+        url: &str,
+        from: Option<&str>,
+        headers: &[String],
+    ) -> Result<ExplainReport, UrlError> {
         let address = |text: &str| {
             let address = text.parse::<IpAddr>();
             address.map_err(|_bad| UrlError::Address(text.to_owned()))
@@ -194,11 +201,8 @@ impl Inspect for Inspector {
         let path = path::normalize(path)?;
 
         let table = self.shared.table.load();
-        let candidates = table.explain(
-            Some(&authority.host),
-            &path::matched(&path),
-            &PlainGet { query },
-        );
+        let head = AskedHead::new(query, headers)?;
+        let candidates = table.explain(Some(&authority.host), &path::matched(&path), &head);
         let mut report = ExplainReport {
             host: authority.host.to_string(),
             path: path.to_string(),
@@ -246,7 +250,9 @@ impl Inspect for Inspector {
             Action::Respond(fixed) => format!("{} without a backend", fixed.status.as_u16()),
             Action::Forward(split) => {
                 let health = Health::new(&self.shared);
-                let outcomes = split.backends().map(|backend| {
+                let (backends, step) = canary::choices(split, &head);
+                report.steps.extend(step);
+                let outcomes = backends.into_iter().map(|backend| {
                     let endpoints = health.of(backend);
                     let outcome = match endpoints.len() {
                         0 => format!("503: {} has no endpoints", backend.id()),
@@ -419,7 +425,17 @@ fn concerns(finding: &FindingReport, route: &Route) -> bool {
         let id = backend.id();
         finding.object == format!("Service {}/{}", id.namespace, id.service)
     };
-    of_rule || route.action.backends().any(|backend| of_service(backend))
+    let of_canary = |canary: &Canary| {
+        let origin = &canary.origin;
+        finding.object == format!("Ingress {}/{}", origin.namespace, origin.name)
+    };
+    let canary = match &route.action {
+        Action::Forward(split) => split.canary(),
+        _ => None,
+    };
+    of_rule
+        || canary.is_some_and(of_canary)
+        || route.action.backends().any(|backend| of_service(backend))
 }
 
 #[cfg(test)]

@@ -71,6 +71,9 @@ enum Command {
         /// Address of the client
         #[arg(long, value_name = "ADDRESS")]
         from: Option<IpAddr>,
+        /// Field of the request, such as "X-Canary: always"; may be repeated
+        #[arg(long = "header", value_name = "NAME: VALUE")]
+        headers: Vec<String>,
         #[command(flatten)]
         running: RunningFlags,
         /// Form of the output
@@ -297,12 +300,16 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
         Command::Explain {
             url,
             from,
+            headers,
             running,
             output,
         } => {
             let mut path = format!("/v1/explain?url={}", percent::encode(&url));
             if let Some(from) = from {
                 path += &format!("&from={}", percent::encode(&from.to_string()));
+            }
+            for header in headers {
+                path += &format!("&header={}", percent::encode(&header));
             }
             let report = parse(&client::get(&admin(&running)?, &path)?)?;
             print(&report, output, render::explain)

@@ -3,6 +3,7 @@
 //! that are not implemented.
 
 mod access;
+mod canary;
 mod certificates;
 mod cors;
 mod https;
@@ -16,8 +17,8 @@ pub use row::Annotation;
 use row::ON_SERVICES;
 use value::{InvalidValue, guards};
 pub(super) use values::{
-    AccessValues, AnnotationFinding, AnnotationValues, Choice, CorsValues, ElsewhereValues,
-    LoginValues,
+    AccessValues, AnnotationFinding, AnnotationValues, CanaryAnnotations, Choice, CorsValues,
+    ElsewhereValues, LoginValues,
 };
 
 use super::{Reason, UnsupportedGuards};
@@ -59,6 +60,10 @@ pub const ANNOTATIONS: &[AnnotationTable] = &[
     AnnotationTable {
         title: "Pages of other origins (CORS)",
         rows: cors::ROWS,
+    },
+    AnnotationTable {
+        title: "A part of the requests (canary)",
+        rows: canary::ROWS,
     },
     AnnotationTable {
         title: "How long and how large",

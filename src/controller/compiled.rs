@@ -9,11 +9,14 @@ use super::{Finding, objects::Name};
 use crate::{
     objects::ObjectRef,
     pki::CertificateTerms,
-    routing::{HostPattern, PathMatch, Refusal, Route},
+    routing::{BackendTls, CanaryTerms, HostPattern, PathMatch, Protocol, Refusal, Route},
 };
 
 /// The results of all Ingresses, by name.
 pub(super) type CompiledIngresses = BTreeMap<Name, Compiled>;
+
+/// The protocol and the TLS of backends that annotations ask for.
+pub(super) type BackendTerms = (Option<Protocol>, BackendTls);
 
 /// The result of compiling one Ingress.
 #[derive(Debug, Default)]
@@ -22,6 +25,10 @@ pub(super) struct Compiled {
     pub(super) ours: bool,
     /// The refusal for everything on its hosts, if it asks for an unsupported guard on whole hosts.
     pub(super) closes_hosts: Option<Refusal>,
+    /// The requests that it takes of other Ingresses; `None` if it is no canary.
+    pub(super) canary: Option<Arc<CanaryTerms>>,
+    /// The terms of backends that canaries inherit; `None` if no annotation says anything.
+    pub(super) backend_terms: Option<Box<BackendTerms>>,
     pub(super) rules: Vec<(HostPattern, PathMatch, Arc<Route>)>,
     /// `defaultBackend` beside rules: for the hosts of the rules.
     pub(super) fallbacks: BTreeMap<HostPattern, Arc<Route>>,

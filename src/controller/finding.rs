@@ -143,6 +143,8 @@ reasons! {
     UnsupportedGuard,
     /// A path is a regular expression or a wildcard.
     UnsupportedPath,
+    /// A canary takes no requests of a rule.
+    UnusedCanary,
 }
 
 impl fmt::Display for Reason {

@@ -4,6 +4,8 @@ use std::{collections::HashSet, sync::Arc};
 
 use super::{
     Finding, Reason,
+    backends::Backends,
+    canary::Mains,
     compiled::CompiledIngresses,
     expressions, guards,
     objects::{Name, Objects},
@@ -15,14 +17,18 @@ use crate::{
 };
 
 /// Assembles the rules of a host, with findings about rules that are not served as they are
-/// written. `names` are the Ingresses with rules for it, at least one.
+/// written. `names` are the Ingresses with rules for it. Without any but canaries the host does not
+/// exist.
 pub(super) fn assemble(
     objects: &Objects,
+    backends: &mut Backends,
     compiled: &CompiledIngresses,
     host: &HostPattern,
     names: &[Name],
-) -> (HostRoutes, Vec<Finding>) {
-    let names = objects.by_age(names);
+) -> (Option<HostRoutes>, Vec<Finding>) {
+    let is_canary = |name: &&Name| compiled.get(*name).is_some_and(|one| one.canary.is_some());
+    let (canaries, names): (Vec<&Name>, Vec<&Name>) =
+        objects.by_age(names).into_iter().partition(is_canary);
     let closed = guards::closed_host(compiled, &names);
 
     let mut rules: Vec<(PathMatch, Arc<Route>)> = Vec::new();
@@ -39,6 +45,19 @@ pub(super) fn assemble(
         rules.extend(own.map(|(_, path, route)| (path.clone(), close(route))));
         fallback = fallback.or_else(|| compiled.fallbacks.get(host).map(close));
     }
+
+    let mut mains = Mains {
+        objects,
+        backends,
+        compiled,
+        rules: &mut rules,
+        fallback: &mut fallback,
+    };
+    let unused = mains.share(host, &canaries);
+    let Some(eldest) = names.first() else {
+        return (None, unused);
+    };
+
     let source = expressions::source(compiled, host, &names);
     if source.is_some() {
         rules = expressions::convert(rules);
@@ -48,10 +67,11 @@ pub(super) fn assemble(
 
     // The namespace that had the host first decides whether it has TLS; others decide for their
     // own rules only.
-    let mut owners = names.iter().filter(|name| name.0 == names[0].0);
+    let mut owners = names.iter().filter(|name| name.0 == eldest.0);
     routes.set_tls(owners.any(|name| compiled.get(*name).is_some_and(|one| one.has_tls(host))));
 
     let mut findings = guards::closed_by_others(objects, compiled, &names, &closed);
+    findings.extend(unused);
     let taken = losers.iter();
     findings.extend(taken.filter_map(|loser| path_taken(objects, host, loser)));
     let covered = covered.iter();
@@ -63,7 +83,7 @@ pub(super) fn assemble(
         findings.retain(|one| seen.insert((one.about.clone(), one.field.clone())));
     }
     findings.extend(host_taken(objects, host, &names));
-    (routes, findings)
+    (Some(routes), findings)
 }
 
 /// Reports a rule whose path another rule has.

@@ -11,6 +11,7 @@ use std::{
 use super::{
     Finding, OtherClass, Output, Settings,
     backends::Backends,
+    canary,
     certificates::{self, Desired},
     classes,
     compiled::{Compiled, CompiledIngresses},
@@ -39,6 +40,8 @@ pub struct Index {
     ports: CompiledPorts,
     /// Findings about rules that are not served as written, by host.
     host_findings: BTreeMap<HostPattern, Vec<Finding>>,
+    /// Findings about the default route.
+    default_findings: Vec<Finding>,
     /// Findings about Services that routes lead to and that have no endpoints.
     service_findings: BTreeMap<Name, Vec<Finding>>,
     /// The classes that are not served, as the last [`Output`] reported them.
@@ -81,6 +84,7 @@ impl Index {
             table: RoutingTable::default(),
             ports: CompiledPorts::default(),
             host_findings: BTreeMap::new(),
+            default_findings: Vec::new(),
             service_findings: BTreeMap::new(),
             reported_classes: None,
         }
@@ -197,6 +201,7 @@ impl Index {
         ingresses
             .chain(missing)
             .chain(self.host_findings.values().flatten())
+            .chain(&self.default_findings)
             .chain(&self.desired.findings)
             .chain(self.objects.undecodable.values())
             .chain(self.service_findings.values().flatten())
@@ -331,28 +336,32 @@ impl Index {
     fn assemble(&mut self, host: &HostPattern) {
         self.host_findings.remove(host);
         let names = self.dependencies.on_host(host);
-        if names.is_empty() {
-            self.table.remove(host);
-            return;
-        }
-
-        let (routes, findings) = hosts::assemble(&self.objects, &self.compiled, host, names);
+        let (objects, compiled) = (&self.objects, &self.compiled);
+        let (routes, findings) =
+            hosts::assemble(objects, &mut self.backends, compiled, host, names);
         if !findings.is_empty() {
             self.host_findings.insert(host.clone(), findings);
         }
-        self.table.set(Arc::new(routes));
+        match routes {
+            Some(routes) => self.table.set(Arc::new(routes)),
+            None => self.table.remove(host),
+        }
     }
 
     /// Returns the default route: of the oldest Ingress that has one, else of the settings.
     fn default_route(&mut self) -> Option<Arc<Route>> {
-        let catchers = self
-            .compiled
-            .iter()
-            .filter(|(_, one)| one.catch_all.is_some())
-            .map(|(name, _)| name);
-        let oldest = self.objects.by_age(catchers).into_iter().next();
-        let caught = oldest.and_then(|name| self.compiled.get(name)?.catch_all.clone());
-        caught.or_else(|| ingress::controller_default(&self.objects, &mut self.backends))
+        let (objects, compiled) = (&self.objects, &self.compiled);
+        let catchers = compiled.iter().filter(|(_, one)| one.catch_all.is_some());
+        let catchers = objects.by_age(catchers.map(|(name, _)| name));
+        let is_canary = |name: &&Name| compiled[*name].canary.is_some();
+        let (canaries, mains): (Vec<&Name>, Vec<&Name>) = catchers.into_iter().partition(is_canary);
+
+        let oldest = mains.first();
+        let mut caught = oldest.and_then(|name| compiled.get(*name)?.catch_all.clone());
+        let backends = &mut self.backends;
+        self.default_findings =
+            canary::share_default(objects, backends, compiled, &mut caught, &canaries);
+        caught.or_else(|| ingress::controller_default(objects, backends))
     }
 
     /// Diagnoses these Services, and again those that have findings. Returns true if findings

@@ -12,6 +12,7 @@ use super::{
     access::{self, Made},
     annotations::{self, AnnotationFinding, AnnotationValues, CorsValues, ElsewhereValues},
     backends::Backends,
+    canary,
     compiled::{Compiled, TlsEntry},
     facts::IngressFact,
     guards::{self, Decision, ServiceOutcome, Verdict},
@@ -309,7 +310,8 @@ impl Compiler<'_> {
             }
         }
 
-        if rule.host.is_empty() || !self.out.with_tls.contains(&pattern) {
+        let is_main = self.out.canary.is_none();
+        if is_main && (rule.host.is_empty() || !self.out.with_tls.contains(&pattern)) {
             self.push_tls(TlsEntry {
                 pattern,
                 listed: false,
@@ -532,6 +534,17 @@ impl Compiler<'_> {
         let mut verdict = guards::judge(&self.fact.peers, decision);
         annotated.https_only |= verdict.https_only;
         self.out.closes_hosts = verdict.refusal.filter(|_| verdict.closes_hosts);
+
+        self.out.canary = canary::terms(&mut annotated);
+        if self.out.canary.is_some() {
+            // The main Ingress decides about the backends, and about the hosts.
+            (annotated.protocol, annotated.tls) = (None, BackendTls::default());
+            self.out.closes_hosts = None;
+        } else {
+            let terms = (annotated.protocol, annotated.tls.clone());
+            let is_set = terms != (None, BackendTls::default());
+            self.out.backend_terms = is_set.then(|| Box::new(terms));
+        }
 
         let made = self.made(&annotated);
         self.access = made.access;

@@ -7,13 +7,15 @@
 //! Secrets with users, and `regex` reads paths that are regular expressions. The steps: `classes`
 //! decides which Ingresses are served, `ingress` compiles one to a `compiled` result, `access`
 //! decides who may come in, `guards` closes what is guarded otherwise, `hosts` assembles the rules
-//! of a host, `backends` keeps what routes share, `endpoints` resolves and diagnoses Services,
-//! `ports` compiles layer 4 from `port_annotations`, and `certificates` merges what Ingresses
-//! claim. `index` composes them, and `dependencies` tells it which parts a change touches.
+//! of a host, `canary` gives canaries their part of them, `backends` keeps what routes share,
+//! `endpoints` resolves and diagnoses Services, `ports` compiles layer 4 from `port_annotations`,
+//! and `certificates` merges what Ingresses claim. `index` composes them, and `dependencies` tells
+//! it which parts a change touches.
 
 mod access;
 mod annotations;
 mod backends;
+mod canary;
 mod certificates;
 mod classes;
 mod compiled;

@@ -1,5 +1,6 @@
 mod access;
 mod annotations;
+mod canary;
 mod certificates;
 mod classes;
 mod edits;

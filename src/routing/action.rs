@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 
-use super::{Backend, Host};
+use super::{Backend, Canary, Head, Host};
 
 /// The treatment of a request that matched.
 #[derive(Clone, Debug)]
@@ -102,6 +102,8 @@ enum Parts {
     /// All requests go to one backend, as most routes have it.
     All(Arc<Backend>),
     Weighted(Box<[Part]>),
+    /// A part of the requests goes to the canary, and the others as before.
+    Canary(Box<(Self, Canary)>),
 }
 
 #[derive(Clone, Debug)]
@@ -129,14 +131,39 @@ impl Split {
         Self(Parts::Weighted(parts.collect()))
     }
 
-    /// Chooses the backend for a request, by 64 random bits.
+    /// Gives a part of the requests to a canary, in place of one that it has.
+    #[must_use]
+    pub fn with_canary(&self, canary: Canary) -> Self {
+        Self(Parts::Canary(Box::new((self.main().clone(), canary))))
+    }
+
+    /// Returns its canary.
+    pub fn canary(&self) -> Option<&Canary> {
+        match &self.0 {
+            Parts::Canary(both) => Some(&both.1),
+            Parts::All(_) | Parts::Weighted(_) => None,
+        }
+    }
+
+    /// Chooses the backend for a request, by its head and by 64 random bits for each choice.
     ///
     /// # Errors
     /// If the request is in a part without a valid backend.
-    pub fn choose(&self, random: impl FnOnce() -> u64) -> Result<&Arc<Backend>, Refusal> {
+    pub fn choose(
+        &self,
+        head: &impl Head,
+        random: impl Fn() -> u64,
+    ) -> Result<&Arc<Backend>, Refusal> {
         let parts = match &self.0 {
             Parts::All(backend) => return Ok(backend),
             Parts::Weighted(parts) => parts,
+            Parts::Canary(both) => match (&both.0, &both.1) {
+                (_, canary) if canary.takes(head, &random) => return Ok(&canary.backend),
+                (Parts::All(backend), _) => return Ok(backend),
+                (Parts::Weighted(parts), _) => parts,
+                // It replaces another one, and is never inside of one.
+                (Parts::Canary(_), _) => return Err(Refusal::NoBackend),
+            },
         };
 
         let total = parts.last().map_or(0, |last| last.end);
@@ -147,14 +174,28 @@ impl Split {
         part.target.as_ref().map_err(|refusal| *refusal)
     }
 
-    /// Returns the valid backends.
+    /// Returns the valid backends, the canary's last.
     pub fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
-        let (all, parts) = match &self.0 {
+        let canary = self.canary().map(|canary| &canary.backend);
+        self.main_backends().chain(canary)
+    }
+
+    /// Returns the valid backends without the canary's.
+    pub fn main_backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        let (all, parts) = match self.main() {
             Parts::All(backend) => (Some(backend), &[][..]),
             Parts::Weighted(parts) => (None, &parts[..]),
+            Parts::Canary(_) => (None, &[][..]),
         };
         let weighted = parts.iter().filter_map(|part| part.target.as_ref().ok());
         all.into_iter().chain(weighted)
+    }
+
+    fn main(&self) -> &Parts {
+        match &self.0 {
+            Parts::Canary(both) => &both.0,
+            main => main,
+        }
     }
 
     /// Reports whether the other one sends all requests to the same backend.

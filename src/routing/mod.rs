@@ -7,6 +7,7 @@
 pub mod access;
 pub mod action;
 pub mod backend;
+pub mod canary;
 pub mod cors;
 pub mod expression;
 pub mod host;
@@ -32,6 +33,7 @@ pub use backend::{
     Backend, BackendId, BackendLimits, BackendSettings, BackendTls, Endpoint, EndpointId,
     EndpointSet, Protocol, Verify,
 };
+pub use canary::{Canary, CanaryDecision, CanaryHeader, CanaryTerms, CanaryValues};
 pub use cors::{Cors, OriginError, Origins};
 pub use expression::Expression;
 pub use host::{Authority, Host, HostError, HostPattern};

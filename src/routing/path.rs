@@ -117,7 +117,7 @@ impl PathMatch {
     }
 
     /// Returns true if the other one takes the same paths: `/foo/` and `/foo` are the same Prefix.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
+    pub fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Closed(one), Self::Closed(other)) if one.elements != other.elements => false,
             (Self::Pattern(one), Self::Pattern(other)) => one == other,

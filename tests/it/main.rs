@@ -26,6 +26,7 @@ mod as_nginx;
 mod backend_tls;
 mod backup;
 mod behind;
+mod canary;
 mod chaos;
 mod cluster;
 mod commands;

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::{
     controller::UnsupportedGuards,
-    routing::{HostError, HostPattern, LocationError, OriginError, Protocol},
+    routing::{HostError, HostPattern, LocationError, OriginError, PatternError, Protocol},
 };
 
 /// The most characters in a common name (X.520 `ub-common-name`).
@@ -55,6 +55,8 @@ pub(super) enum InvalidValue {
     Location(String, LocationError),
     #[error("{0}")]
     Origins(OriginError),
+    #[error("{0}")]
+    Pattern(PatternError),
 }
 
 /// Parses a list of issuers.

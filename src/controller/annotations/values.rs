@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 
 use crate::{
     controller::{Reason, UnsupportedGuards},
     objects::EventType,
     pki::{KeyType, RenewBefore},
-    routing::{BackendTls, Location, Origins, Policy, Protocol, RewriteTarget},
+    routing::{BackendTls, CanaryValues, Location, Origins, Policy, Protocol, RewriteTarget},
 };
 
 /// The settings that the annotations of an Ingress make.
@@ -25,6 +25,7 @@ pub(in crate::controller) struct AnnotationValues {
     /// The terms of TLS to backends.
     pub(in crate::controller) tls: BackendTls,
     pub(in crate::controller) access: AccessValues,
+    pub(in crate::controller) canary: CanaryAnnotations,
     pub(in crate::controller) elsewhere: ElsewhereValues,
     pub(in crate::controller) rewrite: RewriteValues,
     pub(in crate::controller) cors: CorsValues,
@@ -58,6 +59,24 @@ pub(in crate::controller) struct AccessValues {
     /// The parts of a login, by the prefix of their annotations.
     pub(in crate::controller) logins: BTreeMap<Box<str>, LoginValues>,
     pub(in crate::controller) satisfy_any: bool,
+}
+
+/// The settings of a canary.
+#[derive(Debug, Default)]
+pub(in crate::controller) struct CanaryAnnotations {
+    pub(in crate::controller) enabled: bool,
+    /// True if the value of `canary` is not valid.
+    pub(in crate::controller) is_invalid: bool,
+    /// The annotations that have no effect without `canary`.
+    pub(in crate::controller) details: Vec<Box<str>>,
+    pub(in crate::controller) header: Option<HeaderName>,
+    /// `canary-by-header-value`
+    pub(in crate::controller) value: Option<CanaryValues>,
+    /// `canary-by-header-pattern`
+    pub(in crate::controller) pattern: Option<CanaryValues>,
+    pub(in crate::controller) cookie: Option<Box<str>>,
+    pub(in crate::controller) weight: u32,
+    pub(in crate::controller) total: u32,
 }
 
 /// The terms for pages of other origins. `None` if there is no annotation.

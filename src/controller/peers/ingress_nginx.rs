@@ -2,9 +2,7 @@
 //! few that are read here are in the table of `annotations`.
 
 use super::{
-    row::{
-        Peer, Row, canary, detail, guard, guard_when, host_guard, nothing, passthrough, unsupported,
-    },
+    row::{Peer, Row, detail, guard, guard_when, host_guard, nothing, passthrough, unsupported},
     values::{CLIENT_CERTIFICATES, When},
 };
 
@@ -91,19 +89,6 @@ const ROWS: &[Row] = &[
         "configuration of nginx is not applied",
     ),
     passthrough(&["ssl-passthrough"]),
-    canary(&["canary"], When::TRUE),
-    detail(
-        &[
-            "canary-weight",
-            "canary-weight-total",
-            "canary-by-header",
-            "canary-by-header-value",
-            "canary-by-header-pattern",
-            "canary-by-cookie",
-            "affinity-canary-behavior",
-        ],
-        "canary",
-    ),
     // === Redirects and paths ===
     unsupported(
         &["add-base-url", "base-url-scheme"],
@@ -180,7 +165,12 @@ const ROWS: &[Row] = &[
         "requests are not spread by a hash",
     ),
     unsupported(
-        &["affinity", "affinity-mode", "session-cookie-*"],
+        &[
+            "affinity",
+            "affinity-canary-behavior",
+            "affinity-mode",
+            "session-cookie-*",
+        ],
         "clients do not stick to an endpoint",
     ),
     // === Bodies, fields and errors ===

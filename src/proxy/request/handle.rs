@@ -254,7 +254,9 @@ async fn act(
     };
 
     let worker = request.worker;
-    let backend = split.choose(|| worker.random()).map_err(refused)?;
+    let backend = split
+        .choose(request.head, || worker.random())
+        .map_err(refused)?;
     if let Some(record) = &mut record {
         record.backend = Some(backend.id().to_string());
     }

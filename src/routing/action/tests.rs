@@ -1,5 +1,9 @@
 use super::*;
-use crate::routing::{BackendId, BackendSettings, Protocol};
+use crate::routing::{
+    BackendId, BackendSettings, CanaryTerms, Endpoint, EndpointSet, Origin, PlainGet, Protocol,
+};
+
+const GET: PlainGet<'_> = PlainGet { query: None };
 
 fn backend(name: &str) -> Arc<Backend> {
     let id = BackendId {
@@ -24,7 +28,7 @@ fn weights_decide_the_share_of_each_backend() {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
-        match split.choose(|| state) {
+        match split.choose(&GET, || state) {
             Ok(backend) => match &*backend.id().service {
                 "a" => seen[0] += 1,
                 "b" => seen[1] += 1,
@@ -40,12 +44,12 @@ fn weights_decide_the_share_of_each_backend() {
         assert!(count.abs_diff(share) < 200, "{seen:?}");
     }
     assert_eq!(
-        split.choose(|| u64::MAX).err(),
+        split.choose(&GET, || u64::MAX).err(),
         Some(Refusal::InvalidBackend)
     );
     assert!(
         split
-            .choose(|| 0)
+            .choose(&GET, || 0)
             .is_ok_and(|one| &*one.id().service == "a")
     );
 }
@@ -56,9 +60,46 @@ fn a_split_without_weights_refuses_with_500() {
         Split::weighted([]),
         Split::weighted([(0, Ok(backend("a"))), (0, Err(Refusal::UnknownService))]),
     ] {
-        let refusal = split.choose(|| 1).expect_err("no backend");
+        let refusal = split.choose(&GET, || 1).expect_err("no backend");
         assert_eq!(refusal.status(), StatusCode::INTERNAL_SERVER_ERROR);
     }
+}
+
+#[test]
+fn a_canary_has_its_part_and_the_main_backends_the_rest() {
+    let next = backend("next");
+    let endpoint = Endpoint::at("10.0.0.1:80".parse().expect("an address"));
+    next.set_endpoints(EndpointSet::Addresses([endpoint].into()));
+    let canary = |weight| Canary {
+        origin: Origin {
+            namespace: "n".into(),
+            name: "next".into(),
+            field: "f".into(),
+        },
+        backend: next.clone(),
+        terms: Arc::new(CanaryTerms {
+            header: None,
+            cookie: None,
+            weight,
+            total: 4,
+        }),
+    };
+    let to = |split: &Split, random| {
+        let chosen = split.choose(&GET, || random).expect("a backend");
+        chosen.id().service.to_string()
+    };
+
+    let split = Split::to(backend("a")).with_canary(canary(1));
+    assert_eq!(to(&split, 0), "next");
+    assert_eq!(to(&split, u64::MAX / 4 + 1), "a");
+    let names: Vec<_> = split.backends().map(|one| one.id().to_string()).collect();
+    assert_eq!(names, ["n/a:80", "n/next:80"]);
+
+    let weighted = Split::weighted([(1, Ok(backend("a"))), (1, Ok(backend("b")))]);
+    let split = weighted.with_canary(canary(4)).with_canary(canary(1));
+    assert_eq!(to(&split, 0), "next");
+    assert_eq!(to(&split, u64::MAX / 3), "a");
+    assert_eq!(to(&split, u64::MAX), "b");
 }
 
 #[test]

@@ -1,0 +1,251 @@
+//! Gives canaries their part of the requests of other Ingresses.
+
+use std::{mem, sync::Arc};
+
+use super::{
+    Finding, Reason,
+    annotations::{AnnotationValues, CanaryAnnotations},
+    backends::Backends,
+    compiled::{Compiled, CompiledIngresses},
+    objects::{Name, Objects},
+};
+use crate::{
+    objects::EventType,
+    routing::{
+        Access, Action, Backend, Canary, CanaryHeader, CanaryTerms, CanaryValues, HostPattern,
+        PathMatch, RequestStep, Route,
+    },
+};
+
+/// The total of weights, and the least one.
+const TOTAL: u32 = 100;
+
+/// Returns the requests that an Ingress takes as a canary; `None` if it is none.
+pub(super) fn terms(values: &mut AnnotationValues) -> Option<Arc<CanaryTerms>> {
+    let CanaryAnnotations {
+        enabled,
+        is_invalid,
+        details,
+        header,
+        value,
+        pattern,
+        cookie,
+        weight,
+        total,
+    } = mem::take(&mut values.canary);
+
+    if !enabled {
+        for name in details {
+            values.report(
+                EventType::Warning,
+                Reason::InvalidAnnotation,
+                &name,
+                "it has no effect without canary: \"true\": the Ingress takes all requests of its \
+                 paths"
+                    .to_owned(),
+            );
+        }
+        return None;
+    }
+
+    let mut terms = CanaryTerms {
+        header: None,
+        cookie: None,
+        weight: 0,
+        total: total.max(TOTAL),
+    };
+    if !is_invalid {
+        let values = value.or(pattern).unwrap_or(CanaryValues::AlwaysOrNever);
+        terms.header = header.map(|name| CanaryHeader { name, values });
+        terms.cookie = cookie;
+        terms.weight = weight;
+    }
+    Some(Arc::new(terms))
+}
+
+/// The rules of a host that canaries may take a part of.
+pub(super) struct Mains<'a> {
+    pub(super) objects: &'a Objects,
+    pub(super) backends: &'a mut Backends,
+    pub(super) compiled: &'a CompiledIngresses,
+    /// Oldest first: of rules with the same path the first is served.
+    pub(super) rules: &'a mut [(PathMatch, Arc<Route>)],
+    pub(super) fallback: &'a mut Option<Arc<Route>>,
+}
+
+impl Mains<'_> {
+    /// Gives a part of the rules on a host to these canaries, oldest first.
+    pub(super) fn share(&mut self, host: &HostPattern, canaries: &[&Name]) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let of_canaries = canaries
+            .iter()
+            .filter_map(|name| Some((*name, self.compiled.get(*name)?)));
+
+        for (name, canary) in of_canaries {
+            let own = canary.rules.iter().filter(|(pattern, ..)| pattern == host);
+            for (_, path, route) in own {
+                let found = self.rules.iter_mut().find(|(main, _)| are_same(main, path));
+                let what = format!("{} {} on host {host}", path.path_type(), path.as_str());
+                let main = found.map(|(_, main)| main);
+                let unused = join(self.compiled, self.backends, main, name, canary, route);
+                findings
+                    .extend(unused.and_then(|why| report(self.objects, name, route, &what, &why)));
+            }
+            if let Some(route) = canary.fallbacks.get(host) {
+                let main = self.fallback.as_mut();
+                let unused = join(self.compiled, self.backends, main, name, canary, route);
+                let what = format!("default backend on host {host}");
+                findings
+                    .extend(unused.and_then(|why| report(self.objects, name, route, &what, &why)));
+            }
+        }
+        findings
+    }
+}
+
+/// Returns true if the rules have the same path. One Ingress alone may have an annotation that
+/// turns its paths into expressions.
+fn are_same(main: &PathMatch, canary: &PathMatch) -> bool {
+    let is_expression = |path: &PathMatch| matches!(path, PathMatch::Expression(_));
+    let is_mixed = is_expression(main) != is_expression(canary);
+    main.is_same(canary) || is_mixed && main.as_str() == canary.as_str()
+}
+
+/// Gives a part of the default route to the canaries that have a default backend, oldest first.
+pub(super) fn share_default(
+    objects: &Objects,
+    backends: &mut Backends,
+    compiled: &CompiledIngresses,
+    main: &mut Option<Arc<Route>>,
+    canaries: &[&Name],
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for name in canaries {
+        let Some(canary) = compiled.get(*name) else {
+            continue;
+        };
+        if let Some(route) = &canary.catch_all {
+            let unused = join(compiled, backends, main.as_mut(), name, canary, route);
+            let what = "default backend";
+            findings.extend(unused.and_then(|why| report(objects, name, route, what, &why)));
+        }
+    }
+    findings
+}
+
+/// Gives a part of the requests of a main route to a canary. Returns the reason if that cannot be.
+fn join(
+    compiled: &CompiledIngresses,
+    backends: &mut Backends,
+    main: Option<&mut Arc<Route>>,
+    name: &Name,
+    canary: &Compiled,
+    route: &Route,
+) -> Option<String> {
+    let Some(main) = main else {
+        return Some("no other Ingress has it".to_owned());
+    };
+    let of = (main.origin.namespace.clone(), main.origin.name.clone());
+    let owner = format!("Ingress {}/{}", of.0, of.1);
+    if of.0 != name.0 {
+        return Some(format!("{owner} has it, which is in a different namespace"));
+    }
+
+    let (terms, backend) = match (&canary.canary, &route.action) {
+        (Some(terms), Action::Forward(split)) => (terms, split.main_backends().next()),
+        (_, Action::Refuse(refusal)) => return Some(refusal.reason().to_owned()),
+        _ => return None,
+    };
+    let Action::Forward(split) = &main.action else {
+        return Some(format!(
+            "{owner} has it, and sends no requests to a backend"
+        ));
+    };
+    if let Some(other) = split.canary() {
+        let (namespace, name) = (&other.origin.namespace, &other.origin.name);
+        return Some(format!("it has the canary {namespace}/{name} already"));
+    }
+    if let Some(missing) = missing_guard(main, route) {
+        return Some(format!("{owner} has it without {missing}"));
+    }
+
+    let inherited = compiled
+        .get(&of)
+        .and_then(|one| one.backend_terms.as_deref());
+    let backend = inherit(backends, backend?, inherited);
+    let canary = Canary {
+        origin: route.origin.clone(),
+        backend,
+        terms: terms.clone(),
+    };
+    *main = Arc::new(Route {
+        origin: main.origin.clone(),
+        steps: main.steps.clone(),
+        action: Action::Forward(split.with_canary(canary)),
+        policy: main.policy.clone(),
+    });
+    None
+}
+
+/// Returns the backend of a canary as the annotations of the main Ingress describe it.
+fn inherit(
+    backends: &mut Backends,
+    own: &Arc<Backend>,
+    inherited: Option<&super::compiled::BackendTerms>,
+) -> Arc<Backend> {
+    let Some((protocol, tls)) = inherited else {
+        return own.clone();
+    };
+    let id = own.id();
+    let service = (id.namespace.clone(), id.service.clone());
+    let protocol = protocol.unwrap_or_else(|| own.protocol());
+    backends.get(&service, id.port, protocol, tls.clone())
+}
+
+/// Names the guard of a canary that its main route does not have: the steps of the main route apply
+/// to both.
+fn missing_guard(main: &Route, canary: &Route) -> Option<&'static str> {
+    let steps = |route: &Route| {
+        let steps = route.steps.clone();
+        steps.map_or_else(Vec::new, |steps| steps.request.to_vec())
+    };
+    let of_main = steps(main);
+    let has = |step: &RequestStep| match step {
+        RequestStep::Access(access) => of_main.iter().any(|other| match other {
+            RequestStep::Access(other) => is_same_guard(access, other),
+            _ => false,
+        }),
+        RequestStep::Elsewhere(to) => of_main.iter().any(|other| match other {
+            RequestStep::Elsewhere(other) => (&to.to, to.of_root) == (&other.to, other.of_root),
+            _ => false,
+        }),
+        RequestStep::Rewrite(to) if to.to.is_url() => of_main.iter().any(|other| match other {
+            RequestStep::Rewrite(other) => to.to == other.to,
+            _ => false,
+        }),
+        _ => true,
+    };
+
+    let missing = steps(canary).into_iter().find(|step| !has(step))?;
+    Some(match missing {
+        RequestStep::Access(_) => {
+            "the guard that the annotations of the canary or its Service ask for"
+        }
+        _ => "the redirect that the annotations of the canary ask for",
+    })
+}
+
+/// Returns true if the two let in the same clients.
+fn is_same_guard(one: &Access, other: &Access) -> bool {
+    let unnamed = |access: &Access| Access {
+        from: Box::default(),
+        ..access.clone()
+    };
+    unnamed(one) == unnamed(other)
+}
+
+/// Reports a rule of a canary that takes no requests.
+fn report(objects: &Objects, name: &Name, route: &Route, what: &str, why: &str) -> Option<Finding> {
+    let message = format!("the canary takes no requests of {what}: {why}");
+    objects.finding(name, Reason::UnusedCanary, &route.origin.field, message)
+}
