@@ -3,6 +3,7 @@
 mod canary;
 mod head;
 mod ports;
+mod sessions;
 mod steps;
 
 use std::{
@@ -252,6 +253,7 @@ impl Inspect for Inspector {
                 let health = Health::new(&self.shared);
                 let (backends, step) = canary::choices(split, &head);
                 report.steps.extend(step);
+                report.steps.extend(sessions::step(route));
                 let outcomes = backends.into_iter().map(|backend| {
                     let endpoints = health.of(backend);
                     let outcome = match endpoints.len() {

@@ -9,6 +9,7 @@ mod cors;
 mod https;
 mod rewrite;
 mod row;
+mod sticky;
 mod traffic;
 mod value;
 mod values;
@@ -18,7 +19,7 @@ use row::ON_SERVICES;
 use value::{InvalidValue, guards};
 pub(super) use values::{
     AccessValues, AnnotationFinding, AnnotationValues, CanaryAnnotations, Choice, CorsValues,
-    ElsewhereValues, LoginValues,
+    ElsewhereValues, LoginValues, StickyAnnotations,
 };
 
 use super::{Reason, UnsupportedGuards};
@@ -62,6 +63,10 @@ pub const ANNOTATIONS: &[AnnotationTable] = &[
         rows: cors::ROWS,
     },
     AnnotationTable {
+        title: "The choice of an endpoint",
+        rows: sticky::ROWS,
+    },
+    AnnotationTable {
         title: "A part of the requests (canary)",
         rows: canary::ROWS,
     },
@@ -82,11 +87,19 @@ fn rows() -> impl DoubleEndedIterator<Item = &'static Annotation> {
 
 /// Returns true if this module reads an annotation on Ingresses. `peers` handles the others.
 pub(super) fn is_known(name: &str) -> bool {
-    name == OLD_CLASS || name.starts_with(certificates::CERT_MANAGER) || find(name).is_some()
+    let is_of_ingresses = |(.., row): &(usize, usize, &Annotation)| !row.is_of_services;
+    name == OLD_CLASS
+        || name.starts_with(certificates::CERT_MANAGER)
+        || find(name).as_ref().is_some_and(is_of_ingresses)
 }
 
 /// Returns true if this module reads an annotation on Services.
 pub(super) fn is_known_on_services(name: &str) -> bool {
+    is_guard_on_services(name) || find(name).is_some_and(|(.., row)| row.is_of_services)
+}
+
+/// Returns true if this module reads an annotation on Services that restricts who may come in.
+pub(super) fn is_guard_on_services(name: &str) -> bool {
     let on_services = ON_SERVICES.iter().any(|prefix| name.starts_with(prefix));
     on_services && find(name).is_some_and(|(.., row)| row.is_guard)
 }

@@ -13,7 +13,7 @@ use crate::{
     objects::EventType,
     routing::{
         Access, Action, Backend, Canary, CanaryHeader, CanaryTerms, CanaryValues, HostPattern,
-        PathMatch, RequestStep, Route,
+        PathMatch, RequestStep, Route, Stickiness,
     },
 };
 
@@ -53,6 +53,7 @@ pub(super) fn terms(values: &mut AnnotationValues) -> Option<Arc<CanaryTerms>> {
         cookie: None,
         weight: 0,
         total: total.max(TOTAL),
+        ignores_sessions: values.sticky.ignores_canary,
     };
     if !is_invalid {
         let values = value.or(pattern).unwrap_or(CanaryValues::AlwaysOrNever);
@@ -173,10 +174,13 @@ fn join(
         .get(&of)
         .and_then(|one| one.backend_terms.as_deref());
     let backend = inherit(backends, backend?, inherited);
+    let own = route.policy.as_deref();
     let canary = Canary {
         origin: route.origin.clone(),
         backend,
         terms: terms.clone(),
+        stickiness: own_stickiness(terms, main, own.and_then(|own| own.stickiness.clone())),
+        balancing: own.and_then(|own| own.balancing),
     };
     *main = Arc::new(Route {
         origin: main.origin.clone(),
@@ -185,6 +189,27 @@ fn join(
         policy: main.policy.clone(),
     });
     None
+}
+
+/// Returns the property by which clients of a canary stay at one endpoint, if it is not that of the
+/// main route: the sessions of a cookie include the canary.
+fn own_stickiness(
+    terms: &CanaryTerms,
+    main: &Route,
+    own: Option<Stickiness>,
+) -> Option<Option<Stickiness>> {
+    let of_main = main
+        .policy
+        .as_ref()
+        .and_then(|policy| policy.stickiness.as_ref());
+    let is_shared = match of_main {
+        Some(Stickiness::Cookie(cookie)) => !cookie.ignores_canary,
+        Some(Stickiness::Hash(_)) | None => false,
+    };
+    if terms.ignores_sessions {
+        return Some(own);
+    }
+    (!is_shared).then(|| own.filter(|own| matches!(own, Stickiness::Hash(_))))
 }
 
 /// Returns the backend of a canary as the annotations of the main Ingress describe it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     Finding, Reason, UnsupportedGuards,
-    annotations::AnnotationFinding,
+    annotations::{self, AnnotationFinding},
     compiled::CompiledIngresses,
     facts::ServiceFact,
     objects::{Name, Objects},
@@ -170,6 +170,7 @@ pub(super) fn closing_ports(service: &ServiceFact, setting: UnsupportedGuards) -
     }
     let peers = service.peers.iter().filter(|peer| peer.meaning.closes());
     let known = service.annotations.iter().map(|(name, _value)| &**name);
+    let known = known.filter(|name| annotations::is_guard_on_services(name));
     peers.map(|peer| &*peer.name).chain(known).next()
 }
 

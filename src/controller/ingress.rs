@@ -10,7 +10,9 @@ use http::{HeaderValue, StatusCode};
 use super::{
     Finding, Message, Reason,
     access::{self, Made},
-    annotations::{self, AnnotationFinding, AnnotationValues, CorsValues, ElsewhereValues},
+    annotations::{
+        self, AnnotationFinding, AnnotationValues, CorsValues, ElsewhereValues, StickyAnnotations,
+    },
     backends::Backends,
     canary,
     compiled::{Compiled, TlsEntry},
@@ -19,6 +21,7 @@ use super::{
     objects::{Name, Objects},
     regex,
     resolve::resolve,
+    sticky,
 };
 use crate::{
     objects::{
@@ -250,6 +253,10 @@ struct Target {
     access: Option<Arc<Access>>,
     /// The steps that rewrite the path.
     rewriting: Vec<RequestStep>,
+    /// The settings of the Service about sticky sessions.
+    sticky: StickyAnnotations,
+    /// The path of the rule, if it has one.
+    path: Option<PathMatch>,
 }
 
 impl From<Action> for Target {
@@ -258,6 +265,8 @@ impl From<Action> for Target {
             action,
             access: None,
             rewriting: Vec::new(),
+            sticky: StickyAnnotations::default(),
+            path: None,
         }
     }
 }
@@ -303,8 +312,9 @@ impl Compiler<'_> {
             } else if self.is_pattern(path) {
                 self.close(path, field, &pattern);
             } else if let Some(matched) = self.path(path, &field)
-                && let Some(target) = self.backend(&path.backend, &format!("{field}.backend"))
+                && let Some(mut target) = self.backend(&path.backend, &format!("{field}.backend"))
             {
+                target.path = Some(matched.clone());
                 let route = self.route(field, target, &pattern);
                 self.out.rules.push((pattern.clone(), matched, route));
             }
@@ -337,6 +347,8 @@ impl Compiler<'_> {
                 action: target.action.clone(),
                 access: target.access.clone(),
                 rewriting: self.rewriting("/", None),
+                sticky: target.sticky.clone(),
+                path: None,
             };
             let route = self.route(field.clone(), target, &pattern);
             self.out.fallbacks.insert(pattern, route);
@@ -356,8 +368,27 @@ impl Compiler<'_> {
 
         Arc::new(Route {
             steps: self.steps(host, target.access, target.rewriting),
-            policy: self.policy.clone(),
+            policy: self.policy(&target.sticky, target.path.as_ref()),
             ..Route::new(origin, target.action)
+        })
+    }
+
+    /// Returns the terms of a route: its sticky sessions are those of its Ingress, or else of its
+    /// Service.
+    fn policy(
+        &mut self,
+        of_service: &StickyAnnotations,
+        path: Option<&PathMatch>,
+    ) -> Option<Arc<Policy>> {
+        let own = sticky::stickiness(&self.annotated.sticky, path);
+        let stickiness = own.or_else(|| sticky::stickiness(of_service, path));
+        if stickiness.is_none() {
+            return self.policy.clone();
+        }
+        let policy = self.policy.as_deref().cloned().unwrap_or_default();
+        self.backends.share_policy(Policy {
+            stickiness,
+            ..policy
         })
     }
 
@@ -494,10 +525,11 @@ impl Compiler<'_> {
             self.note(field.to_owned(), finding);
         }
 
-        let values = annotations::read(&fact.annotations);
+        let mut values = annotations::read(&fact.annotations);
         let made = self.made(&values);
         let access = made.access;
-        for finding in values.findings.into_iter().chain(made.findings) {
+        let found = mem::take(&mut values.findings);
+        for finding in found.into_iter().chain(made.findings) {
             let message = format!(
                 "{} of Service {}: {}",
                 finding.annotation, service.1, finding.message
@@ -512,6 +544,7 @@ impl Compiler<'_> {
             }
             (ServiceOutcome::Served, None) => Some(Target {
                 access,
+                sticky: values.sticky,
                 ..Target::from(action)
             }),
         }

@@ -4,13 +4,13 @@
 //!
 //! The inputs: `facts` is the extract that is kept of each object, `objects` holds all facts,
 //! `annotations` reads those of an Ingress, `peers` those of other controllers, `users` reads
-//! Secrets with users, and `regex` reads paths that are regular expressions. The steps: `classes`
-//! decides which Ingresses are served, `ingress` compiles one to a `compiled` result, `access`
-//! decides who may come in, `guards` closes what is guarded otherwise, `hosts` assembles the rules
-//! of a host, `canary` gives canaries their part of them, `backends` keeps what routes share,
-//! `endpoints` resolves and diagnoses Services, `ports` compiles layer 4 from `port_annotations`,
-//! and `certificates` merges what Ingresses claim. `index` composes them, and `dependencies` tells
-//! it which parts a change touches.
+//! Secrets with users, `regex` reads paths that are regular expressions, and `sticky` makes the
+//! terms of sticky sessions. The steps: `classes` decides which Ingresses are served, `ingress`
+//! compiles one to a `compiled` result, `access` decides who may come in, `guards` closes what is
+//! guarded otherwise, `hosts` assembles the rules of a host, `canary` gives canaries their part
+//! of them, `backends` keeps what routes share, `endpoints` resolves and diagnoses Services,
+//! `ports` compiles layer 4 from `port_annotations`, and `certificates` merges what Ingresses
+//! claim. `index` composes them, and `dependencies` tells it which parts a change touches.
 
 mod access;
 mod annotations;
@@ -38,6 +38,7 @@ mod port_entries;
 mod ports;
 mod regex;
 mod resolve;
+mod sticky;
 mod users;
 
 pub use annotations::{ANNOTATIONS, Annotation, AnnotationTable};

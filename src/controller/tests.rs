@@ -12,6 +12,7 @@ mod hosts_closed;
 mod https;
 mod paths;
 mod ports;
+mod sticky;
 mod traffic;
 
 use std::{collections::BTreeMap, sync::Arc};

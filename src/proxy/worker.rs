@@ -32,6 +32,7 @@ use super::{
         condition::{Condition, Conditions, ConnectFailure, EndpointKey},
         dns::DnsCache,
         pool::{Upstream, UpstreamKey},
+        session::SessionSecret,
     },
 };
 use crate::{
@@ -65,6 +66,8 @@ pub struct Shared {
     ejected: Mutex<HashMap<SocketAddr, Instant>>,
     pub(super) comparer: Comparer,
     conditions: Conditions,
+    /// The secret of sticky sessions.
+    pub(super) sessions: SessionSecret,
     /// True once the table has all objects.
     ready: watch::Sender<bool>,
 }
@@ -102,6 +105,12 @@ impl std::fmt::Debug for Connector {
 }
 
 impl Shared {
+    /// Derives the secret of sticky sessions from another secret of this device, so that they
+    /// outlive the process. Without it each process has its own.
+    pub fn set_session_secret(&self, from: &[u8]) {
+        self.sessions.derive(from);
+    }
+
     /// Returns the counters of every core that has run.
     pub fn counters(&self) -> Vec<Arc<Counters>> {
         lock(&self.counters).clone()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, header::COOKIE};
 
-use super::{Backend, EndpointSet, Head, Origin, Pattern};
+use super::{Backend, EndpointSet, Head, LoadBalancing, Origin, Pattern, Stickiness};
 
 /// The backend for a part of the requests of a rule.
 #[derive(Clone, Debug)]
@@ -15,6 +15,11 @@ pub struct Canary {
     pub backend: Arc<Backend>,
     /// The requests that it takes.
     pub terms: Arc<CanaryTerms>,
+    /// The property by which its clients stay at one endpoint; `None` for that of the rule, which
+    /// keeps them at the canary too.
+    pub stickiness: Option<Option<Stickiness>>,
+    /// The choice of an endpoint, in place of that of the rule; `None` for the settings.
+    pub balancing: Option<LoadBalancing>,
 }
 
 /// The requests that a canary takes: the field decides first, then the cookie, then the weight.
@@ -28,6 +33,8 @@ pub struct CanaryTerms {
     pub weight: u32,
     /// Not 0.
     pub total: u32,
+    /// True if they decide about each request, and not a session about its next ones.
+    pub ignores_sessions: bool,
 }
 
 /// A field that decides.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Stickiness;
+
 /// The terms on which requests are forwarded. The settings of the data plane apply where one is
 /// `None`; the greatest value of a type stands for no limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -16,8 +18,7 @@ pub struct Policy {
     pub max_body_bytes: Option<u64>,
     /// The choice of an endpoint.
     pub balancing: Option<LoadBalancing>,
-    /// The property by which a client stays at one endpoint. The data plane does not read it, and
-    /// no object sets it.
+    /// The property by which a client stays at one endpoint.
     pub stickiness: Option<Stickiness>,
 }
 
@@ -32,15 +33,6 @@ pub struct Timeouts {
     pub request: Option<Duration>,
     /// Between two reads or two writes of a body or an upgraded connection.
     pub idle: Option<Duration>,
-}
-
-/// The property by which a client stays at one endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Stickiness {
-    /// A cookie of this name, with the identity of the endpoint.
-    Cookie(Box<str>),
-    /// The address of the client.
-    ClientAddress,
 }
 
 /// The choice of an endpoint.

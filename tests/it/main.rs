@@ -54,6 +54,7 @@ mod restarts;
 mod rewrites;
 mod smoke;
 mod sockets;
+mod sticky;
 mod store;
 mod tls;
 mod traffic;

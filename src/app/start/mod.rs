@@ -90,6 +90,7 @@ async fn run_in_runtime(config: Config) -> Result<(), RunError> {
 
     // The data plane listens first: until the first compile it returns 503.
     let shared = Arc::new(Shared::default());
+    shared.set_session_secret(state.local_ca.key_pem().as_bytes());
     let metrics = Arc::new(Metrics::default());
     metrics.collect(Box::new(DataPlane(shared.clone())));
 

@@ -10,6 +10,8 @@ pub(super) const NGINX: &str = "nginx.ingress.kubernetes.io/";
 pub(super) const OLD: &str = "ingress.kubernetes.io/";
 /// The prefix of HAProxy Ingress.
 pub(super) const HAPROXY: &str = "haproxy-ingress.github.io/";
+/// The prefix of Traefik.
+pub(super) const TRAEFIK: &str = "traefik.ingress.kubernetes.io/";
 /// The prefix of HAProxy Technologies.
 pub(super) const HAPROXY_TECHNOLOGIES: &str = "haproxy.org/";
 /// Its older prefix.
@@ -34,6 +36,8 @@ pub struct Annotation {
     pub difference: &'static str,
     /// True if it restricts who may come in: a value that is not valid closes the paths.
     pub is_guard: bool,
+    /// True if it is for Services and not for Ingresses.
+    pub is_of_services: bool,
     pub(super) read: Read,
 }
 
@@ -55,6 +59,7 @@ pub(super) const fn row(
         effect,
         difference: "",
         is_guard: false,
+        is_of_services: false,
         read,
     }
 }
@@ -64,6 +69,14 @@ impl Annotation {
     pub(super) const fn guard(self) -> Self {
         Self {
             is_guard: true,
+            ..self
+        }
+    }
+
+    /// Makes it one of Services.
+    pub(super) const fn of_services(self) -> Self {
+        Self {
+            is_of_services: true,
             ..self
         }
     }

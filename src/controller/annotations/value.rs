@@ -6,7 +6,9 @@ use ipnet::IpNet;
 
 use crate::{
     controller::UnsupportedGuards,
-    routing::{HostError, HostPattern, LocationError, OriginError, PatternError, Protocol},
+    routing::{
+        HostError, HostPattern, LocationError, OriginError, PatternError, Protocol, VariablesError,
+    },
 };
 
 /// The most characters in a common name (X.520 `ub-common-name`).
@@ -57,6 +59,8 @@ pub(super) enum InvalidValue {
     Origins(OriginError),
     #[error("{0}")]
     Pattern(PatternError),
+    #[error("{0}")]
+    Variables(VariablesError),
 }
 
 /// Parses a list of issuers.

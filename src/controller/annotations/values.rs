@@ -9,7 +9,9 @@ use crate::{
     controller::{Reason, UnsupportedGuards},
     objects::EventType,
     pki::{KeyType, RenewBefore},
-    routing::{BackendTls, CanaryValues, Location, Origins, Policy, Protocol, RewriteTarget},
+    routing::{
+        BackendTls, CanaryValues, Location, Origins, Policy, Protocol, RewriteTarget, Variables,
+    },
 };
 
 /// The settings that the annotations of an Ingress make.
@@ -26,6 +28,7 @@ pub(in crate::controller) struct AnnotationValues {
     pub(in crate::controller) tls: BackendTls,
     pub(in crate::controller) access: AccessValues,
     pub(in crate::controller) canary: CanaryAnnotations,
+    pub(in crate::controller) sticky: StickyAnnotations,
     pub(in crate::controller) elsewhere: ElsewhereValues,
     pub(in crate::controller) rewrite: RewriteValues,
     pub(in crate::controller) cors: CorsValues,
@@ -77,6 +80,27 @@ pub(in crate::controller) struct CanaryAnnotations {
     pub(in crate::controller) cookie: Option<Box<str>>,
     pub(in crate::controller) weight: u32,
     pub(in crate::controller) total: u32,
+}
+
+/// The settings of a sticky session. `None` if there is no annotation.
+#[derive(Clone, Debug, Default)]
+pub(in crate::controller) struct StickyAnnotations {
+    /// The name of the annotation that turns on the cookie.
+    pub(in crate::controller) from: Option<Box<str>>,
+    pub(in crate::controller) name: Option<Box<str>>,
+    pub(in crate::controller) path: Option<Box<str>>,
+    pub(in crate::controller) domain: Option<Box<str>>,
+    pub(in crate::controller) max_age: Option<u64>,
+    pub(in crate::controller) expires: Option<Duration>,
+    pub(in crate::controller) same_site: Option<&'static str>,
+    pub(in crate::controller) secure: Option<bool>,
+    /// True if scripts of pages may read it.
+    pub(in crate::controller) is_readable: bool,
+    pub(in crate::controller) is_persistent: bool,
+    pub(in crate::controller) change_on_failure: bool,
+    pub(in crate::controller) ignores_canary: bool,
+    /// `upstream-hash-by` with its name.
+    pub(in crate::controller) hash: Option<(Box<str>, Variables)>,
 }
 
 /// The terms for pages of other origins. `None` if there is no annotation.

@@ -153,13 +153,10 @@ const INGRESS_ROWS: &[Row] = &[
         &["service-upstream"],
         "requests go to the endpoints, not to the address of the Service",
     ),
+    unsupported(&["initial-weight"], "endpoints have the same weight"),
     unsupported(
-        &["balance-algorithm", "initial-weight"],
-        "the setting proxy.balance selects how endpoints are chosen",
-    ),
-    unsupported(
-        &["affinity", "session-cookie-*"],
-        "clients do not stick to an endpoint",
+        &["session-cookie-*"],
+        "the cookie of a sticky session has a name and a domain of its own only",
     ),
     unsupported(
         &["agent-check-*", "backend-check-interval", "health-check-*"],
@@ -286,12 +283,8 @@ const TECHNOLOGIES_ROWS: &[Row] = &[
         "requests are not limited",
     ),
     unsupported(
-        &["load-balance"],
-        "the setting proxy.balance selects how endpoints are chosen",
-    ),
-    unsupported(
-        &["cookie-persistence", "cookie-persistence-no-dynamic"],
-        "clients do not stick to an endpoint",
+        &["cookie-persistence-no-dynamic"],
+        "cookie-persistence makes clients stick to an endpoint",
     ),
     unsupported(
         &["check", "check-http", "check-interval", "timeout-check"],

@@ -153,25 +153,12 @@ const ROWS: &[Row] = &[
         "gatelet does not speak FastCGI",
     ),
     unsupported(
-        &["load-balance"],
-        "the setting proxy.balance selects how endpoints are chosen",
+        &["upstream-hash-by-subset", "upstream-hash-by-subset-size"],
+        "requests are spread over all endpoints",
     ),
     unsupported(
-        &[
-            "upstream-hash-by",
-            "upstream-hash-by-subset",
-            "upstream-hash-by-subset-size",
-        ],
-        "requests are not spread by a hash",
-    ),
-    unsupported(
-        &[
-            "affinity",
-            "affinity-canary-behavior",
-            "affinity-mode",
-            "session-cookie-*",
-        ],
-        "clients do not stick to an endpoint",
+        &["session-cookie-*"],
+        "the other annotations of sticky sessions apply",
     ),
     // === Bodies, fields and errors ===
     unsupported(

@@ -70,7 +70,10 @@ const ROWS: &[Row] = &[
         &["router.observability.*"],
         "the settings decide what is logged and measured",
     ),
-    unsupported(&["service.sticky*"], "clients do not stick to an endpoint"),
+    unsupported(
+        &["service.sticky*"],
+        "annotations of sticky sessions belong on the Service",
+    ),
     unsupported(
         &["service.serversscheme"],
         "gatelet.dev/backend-protocol selects the protocol of backends",

@@ -115,6 +115,7 @@ async fn connect(worker: &Rc<Worker>, route: &PortRoute) -> Result<(TcpStream, L
         worker,
         backend: &route.backend,
         balance: terms.balance,
+        session: None,
     };
     let mut tried = Tried::default();
     let mut attempt = 1;

@@ -359,6 +359,7 @@ impl Session {
             worker,
             backend: &route.backend,
             balance: terms.balance,
+            session: None,
         };
         let mut tried = Tried::default();
 

@@ -14,6 +14,7 @@ use super::{
     headers::Changes,
     message::{RequestHead, ResponseHead},
     outside::{Outside, Scheme},
+    sessions,
     steps::{self, Passing},
     terms::Terms,
 };
@@ -254,9 +255,8 @@ async fn act(
     };
 
     let worker = request.worker;
-    let backend = split
-        .choose(request.head, || worker.random())
-        .map_err(refused)?;
+    let chosen = sessions::choose(&request, route, split)?;
+    let backend = chosen.backend;
     if let Some(record) = &mut record {
         record.backend = Some(backend.id().to_string());
     }
@@ -265,9 +265,14 @@ async fn act(
         None => (request.path, request.target.query),
         Some(rewritten) => (&*rewritten.path, rewritten.query.as_deref()),
     };
+    let mut terms = Terms::new(&worker.settings, route.policy.as_deref());
+    if let Some(own) = chosen.balancing {
+        terms.balance = own.unwrap_or(worker.settings.balance);
+    }
     let matched = Matched {
         backend,
-        terms: Terms::new(&worker.settings, route.policy.as_deref()),
+        terms,
+        session: chosen.session.as_deref(),
         host: request.target.host,
         outside: request.outside,
         path,
@@ -277,10 +282,13 @@ async fn act(
         loop_id: worker.shared.loop_id.as_bytes(),
         changes: request.changes,
     };
-    let (response, endpoint) =
+    let (mut response, endpoint) =
         forward(worker, request.conn, matched, request.head, downstream).await?;
     if let Some(record) = record {
         record.endpoint = Some(endpoint);
+    }
+    if let Some(session) = &chosen.session {
+        sessions::issue(session, request.secure, &mut response.head.fields);
     }
     Ok(response)
 }
@@ -325,7 +333,7 @@ fn hsts(conn: &ConnInfo, route: &Route, host: Option<&str>, tls: bool) -> Option
 }
 
 /// Returns the error of a request that its route refuses.
-fn refused(refusal: Refusal) -> Error {
+pub(super) fn refused(refusal: Refusal) -> Error {
     let kind = match refusal.status() {
         StatusCode::INTERNAL_SERVER_ERROR => Kind::Misconfigured,
         _ => Kind::Unavailable,

@@ -10,5 +10,6 @@ pub(crate) mod headers;
 pub(crate) mod loops;
 pub(crate) mod message;
 pub(crate) mod outside;
+mod sessions;
 mod steps;
 pub(crate) mod terms;

@@ -11,6 +11,7 @@ use super::{
     message::UpstreamResponse,
     pick::Picker,
     pool::{Lease, Upstream},
+    session::Session,
 };
 use crate::{
     proxy::{
@@ -32,6 +33,8 @@ pub(super) struct Exchange<'a> {
     pub(super) worker: &'a Rc<Worker>,
     pub(super) backend: &'a Arc<Backend>,
     pub(super) terms: Terms,
+    /// The session that chooses its endpoint.
+    pub(super) session: Option<&'a Session<'a>>,
     pub(super) downstream: &'a Downstream,
     /// The progress of the body; `None` if the request has none.
     pub(super) body: Option<&'a Rc<RequestBodyState>>,
@@ -44,6 +47,7 @@ impl Exchange<'_> {
             worker: self.worker,
             backend: self.backend,
             balance: self.terms.balance,
+            session: self.session,
         }
     }
 

@@ -61,6 +61,7 @@ pub(crate) async fn forward(
         worker,
         backend: matched.backend,
         terms,
+        session: matched.session,
         downstream: &downstream,
         body: body_state.as_ref(),
     };

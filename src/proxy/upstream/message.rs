@@ -8,7 +8,10 @@ use http::{
     uri::{PathAndQuery, Scheme},
 };
 
-use super::h1::{HeadWriter, RequestWriter};
+use super::{
+    h1::{HeadWriter, RequestWriter},
+    session::Session,
+};
 use crate::{
     proxy::{
         conn::ConnInfo,
@@ -30,6 +33,8 @@ use crate::{
 pub(crate) struct Matched<'a> {
     pub(crate) backend: &'a Arc<Backend>,
     pub(crate) terms: Terms,
+    /// The session that chooses the endpoint.
+    pub(crate) session: Option<&'a Session<'a>>,
     /// Host (and port) as the client wrote them.
     pub(crate) host: &'a [u8],
     /// The scheme and port by which the client reaches us.

@@ -12,3 +12,4 @@ pub(crate) mod pick;
 pub(crate) mod pin;
 pub(crate) mod pool;
 pub(crate) mod rest;
+pub(crate) mod session;

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use super::pool::Upstream;
+use super::{pool::Upstream, session::Session};
 use crate::{
     balance,
     proxy::{
@@ -46,6 +46,8 @@ pub(crate) struct Picker<'a> {
     pub(crate) worker: &'a Rc<Worker>,
     pub(crate) backend: &'a Arc<Backend>,
     pub(crate) balance: LoadBalancing,
+    /// The session that chooses in its place, unless the endpoints come from a name.
+    pub(crate) session: Option<&'a Session<'a>>,
 }
 
 impl Picker<'_> {
@@ -80,6 +82,9 @@ impl Picker<'_> {
             self.worker.upstream(settings, list[index].addr, None)
         };
         let free = |index: usize| list[index].weight > 0 && has_room(&at(index));
+        if let Some(session) = self.session {
+            return self.pick_in_session(session, list, tried, again);
+        }
         if let [_only] = list {
             let upstream = free(0).then(|| at(0)).ok_or_else(no_room)?;
             return Ok(Choice {
@@ -126,6 +131,38 @@ impl Picker<'_> {
         Ok(Choice {
             upstream: at(index),
             only: false,
+        })
+    }
+
+    fn pick_in_session(
+        &self,
+        session: &Session<'_>,
+        list: &[Endpoint],
+        tried: &mut Tried,
+        again: bool,
+    ) -> Result<Choice, Error> {
+        let at = |index: usize| {
+            let settings = &self.backend.settings;
+            self.worker.upstream(settings, list[index].addr, None)
+        };
+        let (now, seen) = (Instant::now(), *tried);
+        let free = |index: usize| list[index].weight > 0 && has_room(&at(index));
+        let untried = |index: usize| free(index) && !seen.has(index);
+        let healthy = |index: usize| untried(index) && !at(index).seems_down(now);
+        let random = || self.worker.random();
+
+        let last = session.last().filter(|last| again && *last < list.len());
+        let index = last
+            .or_else(|| session.pick(list, healthy, random))
+            .or_else(|| session.pick(list, untried, random))
+            .or_else(|| session.pick(list, free, random))
+            .ok_or_else(no_room)?;
+
+        session.went_to(index);
+        tried.add(index);
+        Ok(Choice {
+            upstream: at(index),
+            only: list.len() == 1,
         })
     }
 

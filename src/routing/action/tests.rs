@@ -82,7 +82,10 @@ fn a_canary_has_its_part_and_the_main_backends_the_rest() {
             cookie: None,
             weight,
             total: 4,
+            ignores_sessions: false,
         }),
+        stickiness: None,
+        balancing: None,
     };
     let to = |split: &Split, random| {
         let chosen = split.choose(&GET, || random).expect("a backend");

@@ -9,6 +9,7 @@ fn terms() -> CanaryTerms {
         cookie: None,
         weight: 0,
         total: 100,
+        ignores_sessions: false,
     }
 }
 
@@ -115,6 +116,8 @@ fn a_canary_without_endpoints_takes_nothing() {
         },
         backend: backend.clone(),
         terms: Arc::new(header(CanaryValues::AlwaysOrNever)),
+        stickiness: None,
+        balancing: None,
     };
     let asked = head(&[("x-canary", "always")]);
     assert!(!canary.takes(&asked, || 0));

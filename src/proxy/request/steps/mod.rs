@@ -51,7 +51,7 @@ pub(super) struct Rewritten {
 
 impl Passing<'_> {
     /// Returns the address of the client; `None` if it is not known.
-    fn client(&self) -> Option<std::net::IpAddr> {
+    pub(super) fn client(&self) -> Option<std::net::IpAddr> {
         let trusted = &self.worker.settings.trusted_proxies;
         headers::client_address(&self.head.fields, self.conn, trusted)
     }

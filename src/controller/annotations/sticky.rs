@@ -1,0 +1,350 @@
+//! Annotations about the choice of an endpoint: sticky sessions, and the spread of requests.
+
+use std::time::Duration;
+
+use super::{
+    row::{Annotation, HAPROXY, HAPROXY_OLD, HAPROXY_TECHNOLOGIES, NGINX, OLD, OURS, TRAEFIK, row},
+    value::{InvalidValue, boolean, none_of},
+    values::AnnotationValues,
+};
+use crate::routing::{Host, LoadBalancing, Variables};
+
+const PREFIXES: &[&str] = &[OURS, NGINX, OLD];
+const WITH_HAPROXY: &[&str] = &[OURS, NGINX, HAPROXY, OLD];
+const ON_SERVICES: &[&str] = &[TRAEFIK];
+const NAME: &str = "the name of a cookie";
+const SECONDS: &str = "seconds";
+const SAME_SITE: &str = "None, Lax, Strict";
+/// The longest time in seconds: a year, as browsers keep cookies no longer.
+const MAX_SECONDS: u64 = 400 * 24 * 3600;
+
+/// The rows.
+pub(super) const ROWS: &[Annotation] = &[
+    row(
+        WITH_HAPROXY,
+        "affinity",
+        "cookie",
+        "A client stays at the endpoint that responded first, by a cookie.",
+        |values, name, value| {
+            if value != "cookie" {
+                return Err(none_of(value, "cookie"));
+            }
+            values.sticky.from = Some(name.into());
+            Ok(())
+        },
+    )
+    .differs(
+        "The cookie has a random text and not the address or a hash of it. A Service with \
+         `externalName` has no sessions.",
+    ),
+    row(
+        PREFIXES,
+        "affinity-mode",
+        "balanced, persistent",
+        "balanced: when endpoints are added, their share of the clients moves to them; this is the \
+         default. persistent: no client moves while its endpoint exists.",
+        |values, _, value| {
+            values.sticky.is_persistent = match value {
+                "balanced" => false,
+                "persistent" => true,
+                _ => return Err(none_of(value, "balanced, persistent")),
+            };
+            Ok(())
+        },
+    )
+    .differs("Cookies of other replicas and of a restored device count as balanced ones."),
+    row(
+        PREFIXES,
+        "affinity-canary-behavior",
+        "sticky, legacy",
+        "sticky: a client stays at the main backend or the canary, with the same cookie; this is \
+         the default. legacy: the canary's rules decide about each request.",
+        |values, _, value| {
+            values.sticky.ignores_canary = match value {
+                "sticky" => false,
+                "legacy" => true,
+                _ => return Err(none_of(value, "sticky, legacy")),
+            };
+            Ok(())
+        },
+    ),
+    row(
+        WITH_HAPROXY,
+        "session-cookie-name",
+        NAME,
+        "INGRESSCOOKIE without it.",
+        |values, _, value| {
+            values.sticky.name = Some(cookie_name(value)?);
+            Ok(())
+        },
+    ),
+    row(
+        PREFIXES,
+        "session-cookie-path",
+        "a path",
+        "`Path` of the cookie; without it the path of the rule, or `/` if that is an expression.",
+        |values, _, value| {
+            values.sticky.path = Some(path(value)?);
+            Ok(())
+        },
+    ),
+    row(
+        WITH_HAPROXY,
+        "session-cookie-domain",
+        "a host",
+        "`Domain` of the cookie; without it the cookie is for the host alone.",
+        |values, _, value| {
+            values.sticky.domain = Some(domain(value)?);
+            Ok(())
+        },
+    ),
+    row(
+        PREFIXES,
+        "session-cookie-max-age",
+        SECONDS,
+        "`Max-Age` of the cookie; without it the cookie ends with the browser.",
+        |values, _, value| {
+            values.sticky.max_age = Some(seconds(value)?);
+            Ok(())
+        },
+    ),
+    row(
+        PREFIXES,
+        "session-cookie-expires",
+        SECONDS,
+        "`Expires` of the cookie, so long after the response.",
+        |values, _, value| {
+            values.sticky.expires = Some(Duration::from_secs(seconds(value)?));
+            Ok(())
+        },
+    ),
+    row(
+        PREFIXES,
+        "session-cookie-samesite",
+        SAME_SITE,
+        "`SameSite` of the cookie.",
+        |values, _, value| {
+            values.sticky.same_site = Some(same_site(value)?);
+            Ok(())
+        },
+    ),
+    row(
+        PREFIXES,
+        "session-cookie-secure",
+        "true, false",
+        "`Secure` of the cookie; without it for requests over TLS.",
+        |values, _, value| {
+            values.sticky.secure = Some(boolean(value)?);
+            Ok(())
+        },
+    ),
+    row(
+        PREFIXES,
+        "session-cookie-change-on-failure",
+        "true, false",
+        "`true`: a client whose endpoint fails stays at the next one. Without it, it comes back \
+         when the endpoint is well.",
+        |values, _, value| {
+            values.sticky.change_on_failure = boolean(value)?;
+            Ok(())
+        },
+    )
+    .differs("The request itself always goes to another endpoint if that is safe."),
+    row(
+        &[HAPROXY_TECHNOLOGIES, HAPROXY_OLD],
+        "cookie-persistence",
+        NAME,
+        "As `affinity: cookie` with this name.",
+        |values, name, value| {
+            values.sticky.name = Some(cookie_name(value)?);
+            values.sticky.from = Some(name.into());
+            Ok(())
+        },
+    ),
+    row(
+        ON_SERVICES,
+        "service.sticky.cookie",
+        "true, false",
+        "On a Service: as `affinity: cookie`, for all paths to the Service.",
+        |values, name, value| {
+            values.sticky.from = boolean(value)?.then(|| name.into());
+            values.sticky.is_persistent = true;
+            Ok(())
+        },
+    )
+    .of_services(),
+    row(
+        ON_SERVICES,
+        "service.sticky.cookie.name",
+        NAME,
+        "On a Service, as those below: the name of the cookie.",
+        |values, _, value| {
+            values.sticky.name = Some(cookie_name(value)?);
+            Ok(())
+        },
+    )
+    .of_services()
+    .differs("INGRESSCOOKIE without it, not a hash."),
+    row(
+        ON_SERVICES,
+        "service.sticky.cookie.secure",
+        "true, false",
+        "`Secure`.",
+        |values, _, value| {
+            values.sticky.secure = Some(boolean(value)?);
+            Ok(())
+        },
+    )
+    .of_services(),
+    row(
+        ON_SERVICES,
+        "service.sticky.cookie.httponly",
+        "true, false",
+        "`HttpOnly`.",
+        |values, _, value| {
+            values.sticky.is_readable = !boolean(value)?;
+            Ok(())
+        },
+    )
+    .of_services()
+    .differs("`true` without it."),
+    row(
+        ON_SERVICES,
+        "service.sticky.cookie.samesite",
+        "none, lax, strict",
+        "`SameSite`.",
+        |values, _, value| {
+            values.sticky.same_site = Some(same_site(value)?);
+            Ok(())
+        },
+    )
+    .of_services(),
+    row(
+        ON_SERVICES,
+        "service.sticky.cookie.domain",
+        "a host",
+        "`Domain`.",
+        |values, _, value| {
+            values.sticky.domain = Some(domain(value)?);
+            Ok(())
+        },
+    )
+    .of_services(),
+    row(
+        ON_SERVICES,
+        "service.sticky.cookie.path",
+        "a path",
+        "`Path`; `/` without it.",
+        |values, _, value| {
+            values.sticky.path = Some(path(value)?);
+            Ok(())
+        },
+    )
+    .of_services(),
+    row(
+        ON_SERVICES,
+        "service.sticky.cookie.maxage",
+        SECONDS,
+        "`Max-Age`.",
+        |values, _, value| {
+            values.sticky.max_age = Some(seconds(value)?);
+            Ok(())
+        },
+    )
+    .of_services(),
+    row(
+        PREFIXES,
+        "upstream-hash-by",
+        "a text with variables of nginx, such as `$remote_addr` or `$request_uri`",
+        "Requests for which the text is the same go to the same endpoint; when endpoints come or \
+         go, only their share moves.",
+        |values, name, value| {
+            if !value.is_empty() {
+                let text = Variables::parse(value).map_err(InvalidValue::Variables)?;
+                values.sticky.hash = Some((name.into(), text));
+            }
+            Ok(())
+        },
+    )
+    .differs("`affinity` precedes it. Not every variable is known (see below)."),
+    row(
+        PREFIXES,
+        "load-balance",
+        "round_robin, ewma",
+        "The choice of an endpoint: in turn, or the one with fewer requests in flight of two \
+         picked at random. Without it the setting `proxy.balance` decides.",
+        |values, name, value| {
+            values.policy.balancing = Some(match value {
+                "round_robin" => LoadBalancing::RoundRobin,
+                "ewma" => LoadBalancing::LeastRequest,
+                _ => return Err(none_of(value, "round_robin, ewma")),
+            });
+            if value == "ewma" {
+                let message = "of two endpoints the one with fewer requests in flight is chosen, \
+                    instead of the one that was faster lately";
+                values.unsupported(name, message);
+            }
+            Ok(())
+        },
+    )
+    .differs("ewma does not measure times."),
+    row(
+        &[HAPROXY],
+        "balance-algorithm",
+        "roundrobin, leastconn, random",
+        "The same: leastconn chooses the one with fewer requests in flight.",
+        balance,
+    )
+    .differs("Other algorithms are a finding."),
+    row(
+        &[HAPROXY_TECHNOLOGIES, HAPROXY_OLD],
+        "load-balance",
+        "roundrobin, leastconn, random",
+        "The same.",
+        balance,
+    )
+    .differs("Other algorithms are a finding."),
+];
+
+/// Reads an algorithm of HAProxy.
+fn balance(values: &mut AnnotationValues, _: &str, value: &str) -> Result<(), InvalidValue> {
+    values.policy.balancing = Some(match value {
+        "roundrobin" | "static-rr" => LoadBalancing::RoundRobin,
+        "leastconn" | "random" | "random(2)" => LoadBalancing::LeastRequest,
+        _ => return Err(none_of(value, "roundrobin, leastconn, random")),
+    });
+    Ok(())
+}
+
+fn cookie_name(value: &str) -> Result<Box<str>, InvalidValue> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if value.is_empty() || value.len() > 128 || !value.bytes().all(is_token) {
+        return Err(InvalidValue::Number(value.to_owned(), NAME));
+    }
+    Ok(value.into())
+}
+
+fn path(value: &str) -> Result<Box<str>, InvalidValue> {
+    let is_fine = |byte: u8| byte.is_ascii_graphic() && byte != b';';
+    if !value.starts_with('/') || value.len() > 1024 || !value.bytes().all(is_fine) {
+        return Err(InvalidValue::Number(value.to_owned(), "a path"));
+    }
+    Ok(value.into())
+}
+
+fn domain(value: &str) -> Result<Box<str>, InvalidValue> {
+    let host = Host::parse(value.strip_prefix('.').unwrap_or(value));
+    let host = host.map_err(|error| InvalidValue::Host(value.to_owned(), error))?;
+    Ok(host.as_str().into())
+}
+
+fn seconds(value: &str) -> Result<u64, InvalidValue> {
+    let seconds = value.parse().ok().filter(|seconds| *seconds <= MAX_SECONDS);
+    seconds.ok_or_else(|| InvalidValue::Number(value.to_owned(), "seconds of at most 400 days"))
+}
+
+fn same_site(value: &str) -> Result<&'static str, InvalidValue> {
+    let mut known = ["None", "Lax", "Strict"].into_iter();
+    let found = known.find(|known| known.eq_ignore_ascii_case(value));
+    found.ok_or_else(|| none_of(value, SAME_SITE))
+}
