@@ -7,6 +7,7 @@ mod canary;
 mod certificates;
 mod cors;
 mod https;
+mod limits;
 mod rewrite;
 mod row;
 mod sticky;
@@ -19,7 +20,7 @@ use row::ON_SERVICES;
 use value::{InvalidValue, guards};
 pub(super) use values::{
     AccessValues, AnnotationFinding, AnnotationValues, CanaryAnnotations, Choice, CorsValues,
-    ElsewhereValues, LoginValues, StickyAnnotations,
+    ElsewhereValues, LimitAnnotations, LoginValues, StickyAnnotations,
 };
 
 use super::{Reason, UnsupportedGuards};
@@ -69,6 +70,10 @@ pub const ANNOTATIONS: &[AnnotationTable] = &[
     AnnotationTable {
         title: "A part of the requests (canary)",
         rows: canary::ROWS,
+    },
+    AnnotationTable {
+        title: "How much",
+        rows: limits::ROWS,
     },
     AnnotationTable {
         title: "How long and how large",

@@ -18,6 +18,7 @@ use super::{
     compiled::{Compiled, TlsEntry},
     facts::IngressFact,
     guards::{self, Decision, ServiceOutcome, Verdict},
+    limits,
     objects::{Name, Objects},
     regex,
     resolve::resolve,
@@ -29,8 +30,8 @@ use crate::{
         slim::{BackendPort, IngressBackend, IngressPath, IngressRule},
     },
     routing::{
-        Access, Action, BackendTls, Cors, Elsewhere, HostPattern, Location, Origin, Origins,
-        PathMatch, Policy, Refusal, RequestStep, ResponseStep, Route, Steps, path,
+        Access, Action, BackendTls, ClientLimits, Cors, Elsewhere, HostPattern, Location, Origin,
+        Origins, PathMatch, Policy, Refusal, RequestStep, ResponseStep, Route, Steps, path,
     },
 };
 
@@ -46,6 +47,7 @@ pub(super) fn compile(objects: &Objects, backends: &mut Backends, name: &Name) -
         fact,
         annotated: AnnotationValues::default(),
         verdict: Verdict::default(),
+        limits: None,
         access: None,
         inside: Vec::new(),
         cors: None,
@@ -237,6 +239,7 @@ struct Compiler<'a> {
     fact: &'a IngressFact,
     annotated: AnnotationValues,
     verdict: Verdict,
+    limits: Option<Arc<ClientLimits>>,
     /// The decision about who may come in.
     access: Option<Arc<Access>>,
     /// The steps for those who came in.
@@ -406,7 +409,8 @@ impl Compiler<'_> {
             covered,
         );
         let accesses = self.access.clone().into_iter().chain(of_service);
-        let further = accesses.map(RequestStep::Access);
+        let limit = self.limits.clone().map(RequestStep::Limit);
+        let further = limit.into_iter().chain(accesses.map(RequestStep::Access));
         let further = further.chain(self.inside.iter().cloned()).chain(rewriting);
         let cors = self.cors.clone();
         steps(
@@ -581,6 +585,8 @@ impl Compiler<'_> {
 
         let made = self.made(&annotated);
         self.access = made.access;
+        self.limits = limits::limits(&annotated.limits, self.name);
+        annotated.policy.pace = limits::pace(&annotated.limits);
         self.policy = self.backends.share_policy(mem::take(&mut annotated.policy));
         self.inside = inside(&mut annotated);
         self.cors = cors(mem::take(&mut annotated.cors)).map(Arc::new);

@@ -4,13 +4,14 @@
 //!
 //! The inputs: `facts` is the extract that is kept of each object, `objects` holds all facts,
 //! `annotations` reads those of an Ingress, `peers` those of other controllers, `users` reads
-//! Secrets with users, `regex` reads paths that are regular expressions, and `sticky` makes the
-//! terms of sticky sessions. The steps: `classes` decides which Ingresses are served, `ingress`
-//! compiles one to a `compiled` result, `access` decides who may come in, `guards` closes what is
-//! guarded otherwise, `hosts` assembles the rules of a host, `canary` gives canaries their part
-//! of them, `backends` keeps what routes share, `endpoints` resolves and diagnoses Services,
-//! `ports` compiles layer 4 from `port_annotations`, and `certificates` merges what Ingresses
-//! claim. `index` composes them, and `dependencies` tells it which parts a change touches.
+//! Secrets with users, `regex` reads paths that are regular expressions, and `sticky` and
+//! `limits` make the terms of sticky sessions and of clients. The steps: `classes` decides which
+//! Ingresses are served, `ingress` compiles one to a `compiled` result, `access` decides who may
+//! come in, `guards` closes what is guarded otherwise, `hosts` assembles the rules of a host,
+//! `canary` gives canaries their part of them, `backends` keeps what routes share, `endpoints`
+//! resolves and diagnoses Services, `ports` compiles layer 4 from `port_annotations`, and
+//! `certificates` merges what Ingresses claim. `index` composes them, and `dependencies` tells it
+//! which parts a change touches.
 
 mod access;
 mod annotations;
@@ -30,6 +31,7 @@ mod guards;
 mod hosts;
 mod index;
 mod ingress;
+mod limits;
 mod objects;
 mod output;
 pub mod peers;

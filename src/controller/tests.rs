@@ -10,6 +10,7 @@ mod findings;
 mod guards;
 mod hosts_closed;
 mod https;
+mod limits;
 mod paths;
 mod ports;
 mod sticky;

@@ -84,6 +84,9 @@ pub struct Settings {
     pub max_connections: usize,
     /// Client connections per client address; 0 for no limit.
     pub max_connections_per_client: usize,
+    /// Status for requests above a limit of an Ingress (`limit-rps`, `limit-connections`): 503 as
+    /// nginx has it, or 429.
+    pub limit_status: u16,
     /// Sessions of UDP ports in total: beyond that, the one that was idle for the longest time
     /// ends.
     pub max_udp_sessions: usize,
@@ -151,6 +154,7 @@ impl Default for Settings {
             max_body_bytes: None,
             max_connections: 10_000,
             max_connections_per_client: 0,
+            limit_status: 503,
             max_udp_sessions: 4096,
             max_streams: 128,
             max_idle_per_endpoint: 256,
@@ -179,6 +183,9 @@ impl Settings {
         if self.max_attempts == 0 {
             let reason = "it counts the first attempt too, so it is at least 1";
             return invalid("max_attempts", reason);
+        }
+        if ![429, 503].contains(&self.limit_status) {
+            return invalid("limit_status", "it is 429 or 503");
         }
         if self.max_header_bytes < MIN_HEADER_BYTES {
             return invalid("max_header_bytes", "it is at least 8KiB");

@@ -37,6 +37,7 @@ use super::{
 };
 use crate::{
     balance::EjectPolicy,
+    limit::Clients,
     routing::{Backend, BackendSettings, PortTable, RoutingTable, Verify},
     tls::Challenges,
     util::sync::lock,
@@ -47,6 +48,9 @@ const SWEEP: Duration = Duration::from_secs(5);
 
 /// The length of a date (RFC 9110 section 5.6.7).
 const DATE: usize = 29;
+
+/// The object with a limit, and the network of a client.
+pub(crate) type ClientKey = (Arc<str>, IpAddr);
 
 /// State that all cores and the control side share.
 #[derive(Debug, Default)]
@@ -66,6 +70,8 @@ pub struct Shared {
     ejected: Mutex<HashMap<SocketAddr, Instant>>,
     pub(super) comparer: Comparer,
     conditions: Conditions,
+    /// The clients of routes with limits.
+    pub(super) clients: Arc<Clients<ClientKey>>,
     /// The secret of sticky sessions.
     pub(super) sessions: SessionSecret,
     /// True once the table has all objects.

@@ -12,6 +12,7 @@ pub mod cors;
 pub mod expression;
 pub mod host;
 mod host_hash;
+pub mod limits;
 pub mod listener;
 mod literals;
 pub mod location;
@@ -39,6 +40,7 @@ pub use canary::{Canary, CanaryDecision, CanaryHeader, CanaryTerms, CanaryValues
 pub use cors::{Cors, OriginError, Origins};
 pub use expression::Expression;
 pub use host::{Authority, Host, HostError, HostPattern};
+pub use limits::{ClientLimits, Limits, Pace, RATES, Rate};
 pub use listener::{Listener, ListenerProtocol};
 pub use location::{Elsewhere, Location, LocationError};
 pub use matcher::Loser;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Stickiness;
+use super::{Pace, Stickiness};
 
 /// The terms on which requests are forwarded. The settings of the data plane apply where one is
 /// `None`; the greatest value of a type stands for no limit.
@@ -16,6 +16,8 @@ pub struct Policy {
     pub attempts: Option<u32>,
     /// Bytes of a request body: 413 above.
     pub max_body_bytes: Option<u64>,
+    /// The pace of responses; `None` for as fast as the client takes them.
+    pub pace: Option<Pace>,
     /// The choice of an endpoint.
     pub balancing: Option<LoadBalancing>,
     /// The property by which a client stays at one endpoint.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::{Access, Cors, Elsewhere, Rewrite};
+use super::{Access, ClientLimits, Cors, Elsewhere, Rewrite};
 
 /// The steps of a route. Routes without any have no list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -30,6 +30,8 @@ pub enum RequestStep {
     },
     /// Respond to the preflight requests of pages of other origins.
     Preflight(Arc<Cors>),
+    /// Count the requests of each client: 503, or another status, for too many.
+    Limit(Arc<ClientLimits>),
     /// Let in those who may come in: 403 or 401 for others.
     Access(Arc<Access>),
     /// Respond with a redirect to another URL.

@@ -28,6 +28,7 @@ mod backup;
 mod behind;
 mod canary;
 mod chaos;
+mod client_limits;
 mod cluster;
 mod commands;
 mod deadlines;

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use crate::{
     admin::StepReport,
-    routing::{Access, Entry, Login, RequestStep, RequestUrl, Rewrite, Rewritten, Route, path},
+    routing::{
+        Access, ClientLimits, Entry, Login, RequestStep, RequestUrl, Rewrite, Rewritten, Route,
+        path,
+    },
 };
 
 /// A request that is explained.
@@ -39,6 +42,7 @@ pub(super) fn reports(route: &Route, asked: Asked<'_>) -> (Vec<StepReport>, Opti
                 let effect = "OPTIONS of allowed origins: 204; the fields of CORS";
                 (report("pages of other origins", &cors.from, effect), None)
             }
+            RequestStep::Limit(limits) => (limit(limits, asked.from), None),
             RequestStep::Access(access) => entry(access, asked.from),
             RequestStep::Elsewhere(to) => {
                 if to.of_root && asked.path != "/" {
@@ -96,6 +100,26 @@ fn rewritten(to: &Rewrite, asked: Asked<'_>) -> (StepReport, Option<String>) {
         }
     };
     (report("rewrite", &to.from, &effect), outcome)
+}
+
+/// Explains the limits of a client.
+fn limit(limits: &ClientLimits, from: Option<IpAddr>) -> StepReport {
+    let mut parts: Vec<String> = Vec::new();
+    for rate in limits.limits.rates.iter().flatten() {
+        let per_minute = 60_000 / rate.interval.as_millis().max(1);
+        let burst = rate.burst;
+        parts.push(format!(
+            "{per_minute} requests a minute after {burst} at once"
+        ));
+    }
+    if let Some(most) = limits.limits.in_flight {
+        parts.push(format!("{most} in flight"));
+    }
+    let effect = match from {
+        Some(from) if limits.exempt.contains(from) => "none for this client".to_owned(),
+        _ => format!("at most {} from one client", parts.join(", ")),
+    };
+    report("limit", &limits.from, &effect)
 }
 
 /// Explains a decision about who may come in.

@@ -29,6 +29,7 @@ pub(in crate::controller) struct AnnotationValues {
     pub(in crate::controller) access: AccessValues,
     pub(in crate::controller) canary: CanaryAnnotations,
     pub(in crate::controller) sticky: StickyAnnotations,
+    pub(in crate::controller) limits: LimitAnnotations,
     pub(in crate::controller) elsewhere: ElsewhereValues,
     pub(in crate::controller) rewrite: RewriteValues,
     pub(in crate::controller) cors: CorsValues,
@@ -80,6 +81,23 @@ pub(in crate::controller) struct CanaryAnnotations {
     pub(in crate::controller) cookie: Option<Box<str>>,
     pub(in crate::controller) weight: u32,
     pub(in crate::controller) total: u32,
+}
+
+/// The limits of each client, and of responses. `None` for none.
+#[derive(Debug, Default)]
+pub(in crate::controller) struct LimitAnnotations {
+    /// The annotations that limit.
+    pub(in crate::controller) from: Vec<Box<str>>,
+    pub(in crate::controller) per_second: Option<u32>,
+    pub(in crate::controller) per_minute: Option<u32>,
+    pub(in crate::controller) burst: Option<u32>,
+    pub(in crate::controller) in_flight: Option<u32>,
+    /// The networks that have no limit.
+    pub(in crate::controller) exempt: Vec<IpNet>,
+    /// `limit-rate`, in kilobytes.
+    pub(in crate::controller) rate: Option<u32>,
+    /// `limit-rate-after`, in kilobytes.
+    pub(in crate::controller) rate_after: Option<u32>,
 }
 
 /// The settings of a sticky session. `None` if there is no annotation.

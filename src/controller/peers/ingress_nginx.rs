@@ -194,20 +194,8 @@ const ROWS: &[Row] = &[
     unsupported(&["http2-push-preload"], "HTTP/2 server push is not used"),
     // === Limits, logs, TLS ===
     unsupported(
-        &[
-            "limit-rps",
-            "limit-rpm",
-            "limit-connections",
-            "limit-burst-multiplier",
-            "limit-allowlist",
-            "limit-whitelist",
-            "global-rate-limit*",
-        ],
-        "requests are not limited",
-    ),
-    unsupported(
-        &["limit-rate", "limit-rate-after"],
-        "the rate of responses is not limited",
+        &["global-rate-limit*"],
+        "limit-rps and limit-rpm limit the requests to this gatelet",
     ),
     unsupported(
         &["enable-access-log", "enable-rewrite-log"],

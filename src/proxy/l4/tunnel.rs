@@ -26,6 +26,7 @@ pub(crate) async fn run(client: impl AsyncRead + AsyncWrite + Unpin, switched: S
         connection: mut upstream,
         lease: _lease,
         idle,
+        place: _place,
     } = switched;
 
     let last = Rc::new(Cell::new(Instant::now()));

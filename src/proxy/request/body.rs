@@ -20,7 +20,7 @@ use http::{
 };
 use http_body::{Frame, SizeHint};
 
-use super::{access_log::Record, error::Kind, fields::FieldName, terms::Terms};
+use super::{access_log::Record, error::Kind, fields::FieldName, pace::Paced, terms::Terms};
 use crate::proxy::{
     counters::Counters,
     deadline::Deadline,
@@ -31,8 +31,9 @@ use crate::proxy::{
         h2,
         pool::Lease,
     },
-    worker::Worker,
+    worker::{ClientKey, Worker},
 };
+use crate::{limit::Place, routing::Pace};
 
 /// The reason why a body ended early. The other side sees an incomplete message.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +93,10 @@ pub(crate) struct Body {
     source: Source,
     /// The access-log entry, written when the response is complete or abandoned.
     pub(crate) record: Option<Box<Record>>,
+    /// The place of the request among those of its client, until the response is complete.
+    place: Option<Box<Place<ClientKey>>>,
+    /// The pace at which it is sent.
+    pace: Option<Box<Paced>>,
 }
 
 #[derive(Debug, Default)]
@@ -113,6 +118,8 @@ pub(crate) struct Switched {
     pub(crate) lease: Lease,
     /// The time for which nothing may move.
     pub(crate) idle: Duration,
+    /// The place of the request among those of its client.
+    pub(crate) place: Option<Box<Place<ClientKey>>>,
 }
 
 #[derive(Debug)]
@@ -295,7 +302,10 @@ impl Body {
     /// Takes the connection that switches to another protocol, if there is one.
     pub(crate) fn take_switched(&mut self) -> Option<Switched> {
         match std::mem::take(&mut self.source) {
-            Source::Switched(switched) => Some(*switched),
+            Source::Switched(switched) => Some(Switched {
+                place: self.place.take(),
+                ..*switched
+            }),
             other => {
                 self.source = other;
                 None
@@ -303,9 +313,22 @@ impl Body {
         }
     }
 
+    /// Keeps the place of the request until the response is complete.
+    pub(crate) fn hold(&mut self, place: Option<Box<Place<ClientKey>>>) {
+        self.place = place;
+    }
+
+    /// Sends it at a pace.
+    pub(crate) fn slow_down(&mut self, pace: Pace) {
+        if !matches!(self.source, Source::Empty | Source::Switched(_)) {
+            self.pace = Some(Box::new(Paced::new(pace)));
+        }
+    }
+
     /// Drops what would be sent: the response has no body for its client.
     pub(crate) fn end(&mut self) {
         self.source = Source::Empty;
+        self.pace = None;
     }
 
     /// Returns the time for which the client may take nothing; `None` for that of the settings.
@@ -379,14 +402,10 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let frame = match &mut this.source {
-            Source::Empty | Source::Switched(_) => return Poll::Ready(None),
-            Source::Own(bytes) => {
-                let frame = Frame::data(std::mem::take(bytes));
-                this.source = Source::Empty;
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Source::Relay(relay) => relay.poll(cx),
+        let source = &mut this.source;
+        let frame = match &mut this.pace {
+            None => source.poll(cx),
+            Some(pace) => pace.poll(cx, |cx| source.poll(cx)),
         };
 
         if let (Some(record), Poll::Ready(frame)) = (&mut this.record, &frame) {
@@ -403,6 +422,9 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
+        if self.pace.as_ref().is_some_and(|pace| pace.kept() > 0) {
+            return false;
+        }
         match &self.source {
             Source::Empty | Source::Switched(_) => true,
             Source::Own(_) => false,
@@ -411,10 +433,32 @@ impl http_body::Body for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Empty | Source::Switched(_) => SizeHint::with_exact(0),
-            Source::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Relay(relay) => relay.from.size_hint(),
+        let hint = self.source.size_hint();
+        match (self.pace.as_ref().map(|pace| pace.kept()), hint.exact()) {
+            (Some(kept @ 1..), Some(exact)) => SizeHint::with_exact(exact + kept),
+            _ => hint,
+        }
+    }
+}
+
+impl Source {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::Empty | Self::Switched(_) => Poll::Ready(None),
+            Self::Own(bytes) => {
+                let frame = Frame::data(std::mem::take(bytes));
+                *self = Self::Empty;
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Self::Relay(relay) => relay.poll(cx),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty | Self::Switched(_) => SizeHint::with_exact(0),
+            Self::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Relay(relay) => relay.from.size_hint(),
         }
     }
 }

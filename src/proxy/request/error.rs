@@ -54,6 +54,8 @@ pub(crate) enum Kind {
     UriTooLong,
     /// 417: an expectation other than `100-continue`.
     ExpectationFailed,
+    /// 429 or 503, as the settings say: the client asks for too much.
+    TooMany(StatusCode, &'static str),
     /// 431: the head (or the trailers) is over the limits.
     HeadersTooLarge,
     /// 500: the route is configured in a way that no request can follow.
@@ -96,6 +98,7 @@ impl Kind {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
+            Self::TooMany(status, _) => status,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Misconfigured(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::BadGateway(_) => StatusCode::BAD_GATEWAY,
@@ -113,7 +116,8 @@ impl Kind {
             | Self::Misconfigured(why)
             | Self::BadGateway(why)
             | Self::Unavailable(why)
-            | Self::GatewayTimeout(why) => why,
+            | Self::GatewayTimeout(why)
+            | Self::TooMany(_, why) => why,
             Self::Unauthorized => "a login is required",
             Self::Forbidden => "this client may not come in",
             Self::NoRoute => "no route for this host and path",

@@ -217,6 +217,7 @@ async fn route_request(
         request_id,
         changes: Changes::default(),
         rewritten: None,
+        place: None,
     };
     let early = match &route.steps {
         Some(list) => steps::take(&mut passing, list, record.as_deref_mut()).await?,
@@ -224,7 +225,12 @@ async fn route_request(
     };
     let mut response = match early {
         Some(response) => response,
-        None => act(passing, &route, downstream, record).await?,
+        None => {
+            let place = passing.place.take();
+            let mut response = act(passing, &route, downstream, record).await?;
+            response.body.hold(place);
+            response
+        }
     };
 
     if let Some(list) = &route.steps {
@@ -286,6 +292,10 @@ async fn act(
         forward(worker, request.conn, matched, request.head, downstream).await?;
     if let Some(record) = record {
         record.endpoint = Some(endpoint);
+    }
+    let pace = route.policy.as_ref().and_then(|policy| policy.pace);
+    if let Some(pace) = pace {
+        response.body.slow_down(pace);
     }
     if let Some(session) = &chosen.session {
         sessions::issue(session, request.secure, &mut response.head.fields);

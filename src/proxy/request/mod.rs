@@ -10,6 +10,7 @@ pub(crate) mod headers;
 pub(crate) mod loops;
 pub(crate) mod message;
 pub(crate) mod outside;
+mod pace;
 mod sessions;
 mod steps;
 pub(crate) mod terms;

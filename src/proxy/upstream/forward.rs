@@ -113,6 +113,7 @@ pub(crate) async fn forward(
         connection,
         lease,
         idle,
+        place: None,
     });
     Ok((Response { head, body }, endpoint))
 }

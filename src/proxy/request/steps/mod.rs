@@ -4,6 +4,7 @@ mod access;
 mod cors;
 mod elsewhere;
 mod https;
+mod limits;
 mod rewrite;
 
 use std::rc::Rc;
@@ -18,7 +19,11 @@ use super::{
     outside::{Outside, Scheme},
 };
 use crate::{
-    proxy::{conn::ConnInfo, worker::Worker},
+    limit::Place,
+    proxy::{
+        conn::ConnInfo,
+        worker::{ClientKey, Worker},
+    },
     routing::{RequestStep, RequestUrl, ResponseStep, Steps},
 };
 
@@ -41,6 +46,8 @@ pub(super) struct Passing<'a> {
     pub(super) changes: Changes,
     /// The path and query for the backend, if they are not those of the request.
     pub(super) rewritten: Option<Box<Rewritten>>,
+    /// Its place among the requests of its client in flight.
+    pub(super) place: Option<Box<Place<ClientKey>>>,
 }
 
 /// A path and query in place of those of the request.
@@ -87,6 +94,10 @@ pub(super) async fn take(
                 https::redirect(request, *status, *always)?
             }
             RequestStep::Preflight(terms) => cors::preflight(request, terms),
+            RequestStep::Limit(limits) => {
+                limits::admit(request, limits)?;
+                None
+            }
             RequestStep::Access(access) => {
                 access::enter(request, access, record.as_deref_mut()).await?
             }

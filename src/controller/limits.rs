@@ -1,0 +1,49 @@
+//! Makes the limits of clients from annotations.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use super::{annotations::LimitAnnotations, objects::Name};
+use crate::routing::{ClientLimits, Limits, Pace, Rate};
+
+/// The burst without an annotation, in seconds or minutes of the rate.
+const BURST: u32 = 5;
+
+/// Returns the limits of the clients of an Ingress; `None` if there are none.
+pub(super) fn limits(values: &LimitAnnotations, object: &Name) -> Option<Arc<ClientLimits>> {
+    let multiplier = values.burst.unwrap_or(BURST);
+    let rate = |count: Option<u32>, period: Duration| {
+        let count = count?;
+        Some(Rate {
+            interval: period / count,
+            burst: count.saturating_mul(multiplier),
+        })
+    };
+    let limits = Limits {
+        rates: [
+            rate(values.per_second, Duration::from_secs(1)),
+            rate(values.per_minute, Duration::from_secs(60)),
+        ],
+        in_flight: values.in_flight,
+    };
+    if limits == Limits::default() {
+        return None;
+    }
+
+    let from: BTreeSet<&str> = values.from.iter().map(|name| &**name).collect();
+    let from: Vec<&str> = from.into_iter().collect();
+    Some(Arc::new(ClientLimits {
+        from: from.join(", ").into(),
+        object: format!("{}/{}", object.0, object.1).into(),
+        limits,
+        exempt: values.exempt.iter().copied().collect(),
+    }))
+}
+
+/// Returns the pace of the responses of an Ingress.
+pub(super) fn pace(values: &LimitAnnotations) -> Option<Pace> {
+    let bytes = |kilobytes: u32| u64::from(kilobytes) * 1024;
+    Some(Pace {
+        rate: bytes(values.rate?),
+        after: values.rate_after.map_or(0, bytes),
+    })
+}

@@ -1,0 +1,133 @@
+//! Limits of clients and of responses: what annotations lead to.
+
+use std::time::Duration;
+
+use super::*;
+use crate::routing::{ClientLimits, Pace, Rate, RequestStep, Route};
+
+const NGINX: &str = "nginx.ingress.kubernetes.io/";
+
+fn compiled(annotations: &[(&str, &str)]) -> (Arc<Route>, Vec<(String, &'static str)>) {
+    let mut index = index();
+    index.apply(apply(service("web")));
+    let mut one = ingress("web", "a.example", "/", "web");
+    for (name, value) in annotations {
+        one["metadata"]["annotations"][format!("{NGINX}{name}")] = (*value).into();
+    }
+    index.apply(apply(one));
+    let output = index.compile();
+    let found = index.table().find(Some("a.example"), "/", &GET);
+    (found.expect("a route").route.clone(), reasons(&output))
+}
+
+fn limits(annotations: &[(&str, &str)]) -> Option<Arc<ClientLimits>> {
+    let route = compiled(annotations).0;
+    let steps = route.steps.as_ref()?.request.iter();
+    let mut found = steps.filter_map(|step| match step {
+        RequestStep::Limit(limits) => Some(limits.clone()),
+        _ => None,
+    });
+    found.next()
+}
+
+fn rate(interval: Duration, burst: u32) -> Option<Rate> {
+    Some(Rate { interval, burst })
+}
+
+#[test]
+fn numbers_become_rates_with_the_burst_of_nginx() {
+    let second = Duration::from_secs(1);
+    let both = limits(&[("limit-rps", "10"), ("limit-rpm", "120")]).expect("limits");
+    assert_eq!(
+        both.limits.rates,
+        [rate(second / 10, 50), rate(second / 2, 600)]
+    );
+    assert_eq!(
+        (&*both.object, both.limits.in_flight),
+        ("default/web", None)
+    );
+    assert_eq!(*both.from, *format!("{NGINX}limit-rpm, {NGINX}limit-rps"));
+
+    let more = limits(&[("limit-rps", "2"), ("limit-burst-multiplier", "3")]);
+    assert_eq!(
+        more.expect("limits").limits.rates,
+        [rate(second / 2, 6), None]
+    );
+    let in_flight = limits(&[("limit-connections", "4")]).expect("limits");
+    assert_eq!(
+        (in_flight.limits.rates, in_flight.limits.in_flight),
+        ([None; 2], Some(4))
+    );
+
+    let none = "192.0.2.1".parse().expect("an address");
+    for name in ["limit-allowlist", "limit-whitelist"] {
+        let exempt = limits(&[("limit-rps", "1"), (name, "192.0.2.0/24")]);
+        assert!(exempt.expect("limits").exempt.contains(none), "{name}");
+        assert!(limits(&[(name, "192.0.2.0/24")]).is_none());
+    }
+    assert!(limits(&[("limit-rps", "0"), ("limit-connections", "0")]).is_none());
+    assert!(limits(&[("limit-burst-multiplier", "3")]).is_none());
+}
+
+#[test]
+fn an_invalid_limit_neither_limits_nor_closes() {
+    for (name, value) in [
+        ("limit-rps", "ten"),
+        ("limit-rps", "-1"),
+        ("limit-rpm", ""),
+        ("limit-connections", "1.5"),
+        ("limit-rate", "10k"),
+    ] {
+        let (route, reasons) = compiled(&[(name, value)]);
+        assert!(
+            matches!(route.action, Action::Forward(_)),
+            "{name}: {value}"
+        );
+        assert_eq!(
+            reasons,
+            [("web".to_owned(), "InvalidAnnotation")],
+            "{name}: {value}"
+        );
+        assert!(limits(&[(name, value)]).is_none(), "{name}: {value}");
+    }
+    // The others stay, and nobody is exempt by a list that is not valid.
+    let rest = limits(&[("limit-rps", "1"), ("limit-allowlist", "everybody")]);
+    assert!(rest.expect("limits").exempt.is_empty());
+}
+
+#[test]
+fn a_client_is_counted_before_it_logs_in() {
+    let annotations = [("limit-rps", "1"), ("denylist-source-range", "192.0.2.1")];
+    let route = compiled(&annotations).0;
+    let steps = &route.steps.as_ref().expect("steps").request;
+    let place = |wanted: fn(&RequestStep) -> bool| steps.iter().position(wanted);
+    let limit = place(|step| matches!(step, RequestStep::Limit(_)));
+    let access = place(|step| matches!(step, RequestStep::Access(_)));
+    let https = place(|step| matches!(step, RequestStep::HttpsRedirect { .. }));
+    assert!(https < limit && limit < access);
+}
+
+#[test]
+fn kilobytes_become_the_pace_of_responses() {
+    let pace = |annotations: &[(&str, &str)]| {
+        let policy = compiled(annotations).0.policy.clone()?;
+        policy.pace
+    };
+    let slow = Pace {
+        rate: 10 << 10,
+        after: 0,
+    };
+    assert_eq!(pace(&[("limit-rate", "10")]), Some(slow));
+    let after = pace(&[("limit-rate", "10"), ("limit-rate-after", "1")]);
+    assert_eq!(
+        after,
+        Some(Pace {
+            after: 1 << 10,
+            ..slow
+        })
+    );
+    assert_eq!(
+        pace(&[("limit-rate", "0"), ("limit-rate-after", "1")]),
+        None
+    );
+}
