@@ -6,6 +6,7 @@ mod access;
 mod canary;
 mod certificates;
 mod cors;
+mod hosts;
 mod https;
 mod limits;
 mod rewrite;
@@ -54,6 +55,10 @@ pub const ANNOTATIONS: &[AnnotationTable] = &[
     AnnotationTable {
         title: "Redirects and hosts",
         rows: traffic::TARGETS,
+    },
+    AnnotationTable {
+        title: "Further hosts",
+        rows: hosts::ROWS,
     },
     AnnotationTable {
         title: "Paths",

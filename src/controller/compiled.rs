@@ -47,6 +47,12 @@ pub(super) struct Compiled {
     pub(super) missing: Vec<(Arc<str>, Finding)>,
     /// The hosts under `tls`.
     pub(super) with_tls: BTreeSet<HostPattern>,
+    /// Further names of hosts, each with the host whose rules it has.
+    pub(super) aliases: BTreeMap<HostPattern, HostPattern>,
+    /// Further hosts whose requests are redirected.
+    pub(super) redirected: BTreeMap<HostPattern, Arc<Route>>,
+    /// True if its redirects from paths without a slash have no scheme and host.
+    pub(super) relative_redirects: bool,
     /// The hosts whose paths it turns into regular expressions.
     pub(super) expression_hosts: BTreeSet<HostPattern>,
     /// The hosts that have rules, and hosts whose only rule was refused (they keep their fallback).
@@ -85,9 +91,15 @@ pub(super) struct CertificateClaim {
 }
 
 impl Compiled {
-    /// Returns the hosts that have rules.
-    pub(super) fn hosts(&self) -> &[HostPattern] {
-        &self.hosts
+    /// Returns the hosts that have rules, and the further ones; one may occur twice.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = &HostPattern> {
+        let further = self.aliases.keys().chain(self.redirected.keys());
+        self.hosts.iter().chain(further)
+    }
+
+    /// Returns true if it has rules for a host.
+    pub(super) fn has_host(&self, host: &HostPattern) -> bool {
+        self.hosts.binary_search(host).is_ok()
     }
 
     /// Sorts the lists and returns their spare memory: there are thousands of these, and most have

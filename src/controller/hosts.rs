@@ -1,25 +1,110 @@
 //! Assembles the rules of a host from its Ingresses.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use super::{
     Finding, Reason,
     backends::Backends,
     canary::Mains,
     compiled::CompiledIngresses,
+    dependencies::Dependencies,
     expressions, guards,
     objects::{Name, Objects},
     regex::{self, Covered},
+    slashes,
 };
 use crate::{
     objects::EventType,
     routing::{Action, HostPattern, HostRoutes, Loser, Origin, PathMatch, Refusal, Route},
 };
 
+/// Returns the further names of hosts that have the rules of one of these.
+pub(super) fn aliases(
+    dependencies: &Dependencies,
+    compiled: &CompiledIngresses,
+    hosts: &BTreeSet<HostPattern>,
+) -> BTreeSet<HostPattern> {
+    let of_host = |host: &HostPattern| {
+        let names = dependencies.on_host(host).iter();
+        let all = names.filter_map(|name| compiled.get(name));
+        let aliases = all.flat_map(|one| &one.aliases);
+        let own = aliases.filter(|(_, of)| **of == *host);
+        own.map(|(alias, _)| alias.clone()).collect::<Vec<_>>()
+    };
+    let aliases = hosts.iter().flat_map(of_host);
+    aliases.filter(|alias| !hosts.contains(alias)).collect()
+}
+
+/// Returns the rules of a host: its own ones, else those of the host that it is another name of,
+/// else a redirect; `None` if it does not exist.
+pub(super) fn routes(
+    objects: &Objects,
+    backends: &mut Backends,
+    compiled: &CompiledIngresses,
+    dependencies: &Dependencies,
+    host: &HostPattern,
+) -> (Option<HostRoutes>, Vec<Finding>) {
+    let names = objects.by_age(dependencies.on_host(host));
+    let with_rules = |host: &HostPattern| -> Vec<Name> {
+        let names = dependencies.on_host(host).iter();
+        let has = |name: &&Name| compiled.get(*name).is_some_and(|one| one.has_host(host));
+        names.filter(has).cloned().collect()
+    };
+    let further = || {
+        names
+            .iter()
+            .filter_map(|name| Some((*name, compiled.get(*name)?)))
+    };
+
+    let own = with_rules(host);
+    let is_main = |name: &&&Name| compiled.get(**name).is_some_and(|one| one.canary.is_none());
+    if let Some(owner) = objects.by_age(&own).iter().find(is_main) {
+        let (routes, mut findings) = assemble(objects, backends, compiled, host, &own);
+        let losers = further().filter(|(name, one)| {
+            let is_further = one.aliases.contains_key(host) || one.redirected.contains_key(host);
+            is_further && !own.contains(name)
+        });
+        findings.extend(losers.filter_map(|(name, _)| {
+            let message = format!(
+                "{host} is the host of a rule of Ingress {}/{}, so it is no further host of this \
+                 one",
+                owner.0, owner.1
+            );
+            objects.finding(name, Reason::HostTaken, "metadata.annotations", message)
+        }));
+        return (routes, findings);
+    }
+
+    let mut aliased = further().filter_map(|(_, one)| one.aliases.get(host));
+    if let Some(of) = aliased.next() {
+        // The findings are those of that host.
+        let (mut routes, _) = assemble(objects, backends, compiled, of, &with_rules(of));
+        if let Some(routes) = &mut routes {
+            let has_tls = further().any(|(_, one)| one.has_tls(host));
+            routes.set_tls(has_tls || routes.has_tls());
+            routes.set_pattern(host.clone());
+        }
+        return (routes, Vec::new());
+    }
+
+    let mut redirected = further().filter_map(|(_, one)| one.redirected.get(host));
+    if let Some(route) = redirected.next() {
+        let none: [(PathMatch, Arc<Route>); 0] = [];
+        let (routes, _) = HostRoutes::new(host.clone(), none, Some(route.clone()));
+        return (Some(routes), Vec::new());
+    }
+
+    // Canaries without a main Ingress have findings.
+    assemble(objects, backends, compiled, host, &own)
+}
+
 /// Assembles the rules of a host, with findings about rules that are not served as they are
 /// written. `names` are the Ingresses with rules for it. Without any but canaries the host does not
 /// exist.
-pub(super) fn assemble(
+fn assemble(
     objects: &Objects,
     backends: &mut Backends,
     compiled: &CompiledIngresses,
@@ -61,6 +146,12 @@ pub(super) fn assemble(
     let source = expressions::source(compiled, host, &names);
     if source.is_some() {
         rules = expressions::convert(rules);
+    } else {
+        slashes::add(&mut rules, |route| {
+            let origin = ingress_of(&route.origin);
+            let one = compiled.get(&origin);
+            one.is_some_and(|one| one.relative_redirects)
+        });
     }
     let covered = regex::cover(&mut rules);
     let (mut routes, losers) = HostRoutes::new(host.clone(), rules, fallback);

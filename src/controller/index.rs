@@ -220,7 +220,8 @@ impl Index {
 
         let effects = self.compile_ingresses(&touched);
         if !effects.hosts.is_empty() || effects.default_route || touched.first {
-            for host in &effects.hosts {
+            let aliases = hosts::aliases(&self.dependencies, &self.compiled, &effects.hosts);
+            for host in effects.hosts.iter().chain(&aliases) {
                 self.assemble(host);
             }
             if effects.default_route {
@@ -316,7 +317,7 @@ impl Index {
             let after = exists.then(|| ingress::compile(&self.objects, &mut self.backends, name));
 
             for one in before.iter().chain(after.as_ref()) {
-                effects.hosts.extend(one.hosts().iter().cloned());
+                effects.hosts.extend(one.hosts().cloned());
                 effects.default_route |= one.catch_all.is_some();
                 effects.other_classes |= !one.ours;
             }
@@ -335,10 +336,9 @@ impl Index {
     /// Rebuilds the rules of a host.
     fn assemble(&mut self, host: &HostPattern) {
         self.host_findings.remove(host);
-        let names = self.dependencies.on_host(host);
         let (objects, compiled) = (&self.objects, &self.compiled);
-        let (routes, findings) =
-            hosts::assemble(objects, &mut self.backends, compiled, host, names);
+        let (dependencies, backends) = (&self.dependencies, &mut self.backends);
+        let (routes, findings) = hosts::routes(objects, backends, compiled, dependencies, host);
         if !findings.is_empty() {
             self.host_findings.insert(host.clone(), findings);
         }

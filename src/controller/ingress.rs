@@ -1,6 +1,7 @@
 //! Compiles one Ingress to rules, TLS entries, certificate claims and findings.
 
 mod expressions;
+mod further;
 mod tls;
 
 use std::{mem, sync::Arc};
@@ -287,6 +288,7 @@ impl Compiler<'_> {
         for (r, rule) in fact.spec.rules.iter().enumerate() {
             self.rule(r, rule);
         }
+        self.further_hosts();
         if let Some(backend) = &fact.spec.default_backend {
             self.default_backend(backend);
         }
@@ -589,6 +591,7 @@ impl Compiler<'_> {
         annotated.policy.pace = limits::pace(&annotated.limits);
         self.policy = self.backends.share_policy(mem::take(&mut annotated.policy));
         self.inside = inside(&mut annotated);
+        self.out.relative_redirects = annotated.further.relative;
         self.cors = cors(mem::take(&mut annotated.cors)).map(Arc::new);
         verdict.refusal = verdict.refusal.or(made.refusal);
 

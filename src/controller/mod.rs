@@ -40,6 +40,7 @@ mod port_entries;
 mod ports;
 mod regex;
 mod resolve;
+mod slashes;
 mod sticky;
 mod users;
 

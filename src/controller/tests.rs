@@ -7,6 +7,7 @@ mod edits;
 mod endpoints;
 mod expressions;
 mod findings;
+mod further_hosts;
 mod guards;
 mod hosts_closed;
 mod https;

@@ -222,6 +222,8 @@ pub struct Redirect {
     pub port: Option<u16>,
     /// The change of the path.
     pub path: Option<PathChange>,
+    /// True if the target has a path and query alone.
+    pub is_relative: bool,
 }
 
 /// A change of a path.
@@ -295,7 +297,10 @@ impl Redirect {
         };
 
         let host = self.host.as_ref().map_or(from.host, Host::as_str);
-        let mut location = origin(https, host, port);
+        let mut location = match self.is_relative {
+            true => String::new(),
+            false => origin(https, host, port),
+        };
         match &self.path {
             None => location.push_str(from.path),
             Some(change) => change.append(from.path, &mut location),

@@ -99,6 +99,11 @@ impl HostRoutes {
         (routes, losers)
     }
 
+    /// Puts the rules under another host pattern.
+    pub fn set_pattern(&mut self, pattern: HostPattern) {
+        self.pattern = pattern;
+    }
+
     /// Says that the host has TLS: what is for such hosts applies to all that is asked of it.
     pub fn set_tls(&mut self, tls: bool) {
         self.tls = tls;

@@ -36,6 +36,7 @@ mod elsewhere;
 mod engine;
 mod entry;
 mod floods;
+mod further_hosts;
 mod guards;
 mod h2spec;
 mod hangs;

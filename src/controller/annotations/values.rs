@@ -10,7 +10,8 @@ use crate::{
     objects::EventType,
     pki::{KeyType, RenewBefore},
     routing::{
-        BackendTls, CanaryValues, Location, Origins, Policy, Protocol, RewriteTarget, Variables,
+        BackendTls, CanaryValues, HostPattern, Location, Origins, Policy, Protocol, RewriteTarget,
+        Variables,
     },
 };
 
@@ -32,6 +33,7 @@ pub(in crate::controller) struct AnnotationValues {
     pub(in crate::controller) limits: LimitAnnotations,
     pub(in crate::controller) elsewhere: ElsewhereValues,
     pub(in crate::controller) rewrite: RewriteValues,
+    pub(in crate::controller) further: FurtherValues,
     pub(in crate::controller) cors: CorsValues,
     /// The name of the annotation, and its value.
     pub(in crate::controller) host: Option<(Box<str>, HeaderValue)>,
@@ -132,6 +134,17 @@ pub(in crate::controller) struct CorsValues {
     pub(in crate::controller) expose: Option<HeaderValue>,
     pub(in crate::controller) credentials: Option<bool>,
     pub(in crate::controller) max_age: Option<u32>,
+}
+
+/// Further hosts, and redirects between spellings of hosts and paths.
+#[derive(Debug, Default)]
+pub(in crate::controller) struct FurtherValues {
+    /// The name of the annotation, and the hosts.
+    pub(in crate::controller) aliases: Option<(Box<str>, Vec<HostPattern>)>,
+    /// The name of the annotation that asks for redirects from and to `www.`.
+    pub(in crate::controller) www: Option<Box<str>>,
+    /// True if redirects from paths without a slash have no scheme and host.
+    pub(in crate::controller) relative: bool,
 }
 
 /// The treatment of paths.

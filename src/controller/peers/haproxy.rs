@@ -120,7 +120,6 @@ const INGRESS_ROWS: &[Row] = &[
             "redirect-from",
             "redirect-from-code",
             "redirect-from-regex",
-            "server-alias",
             "server-alias-regex",
         ],
         "the further hosts are not served",

@@ -95,22 +95,9 @@ const ROWS: &[Row] = &[
         "pages are not changed",
     ),
     unsupported(
-        &["from-to-www-redirect"],
-        "names with and without www. are not redirected to each other",
-    ),
-    unsupported(
-        &[
-            "preserve-trailing-slash",
-            "relative-redirects",
-            "use-port-in-redirects",
-        ],
-        "redirects to HTTPS keep the path as it is, and are absolute",
-    ),
-    unsupported(
         &["proxy-redirect-from", "proxy-redirect-to"],
         "Location in responses is not rewritten",
     ),
-    unsupported(&["server-alias"], "the further hosts are not served"),
     // === Backends ===
     unsupported(
         &["service-upstream"],

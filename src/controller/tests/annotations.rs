@@ -292,6 +292,16 @@ const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
         &[],
         &["", "200", "308"],
     ),
+    (
+        "server-alias",
+        &["b.example", "b.example, *.c.example"],
+        &[""],
+        &["b.example/", "~^b$"],
+    ),
+    ("from-to-www-redirect", &["true"], &["false"], &["", "yes"]),
+    ("relative-redirects", &["true"], &["false"], &["", "yes"]),
+    ("preserve-trailing-slash", &[], &["true"], &["", "yes"]),
+    ("use-port-in-redirects", &[], &["true"], &["", "yes"]),
     ("use-regex", &["true", "1"], &["false"], &["", "maybe"]),
     (
         "rewrite-target",

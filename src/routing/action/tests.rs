@@ -113,6 +113,7 @@ fn a_redirect_changes_what_it_names() {
         host: None,
         port: None,
         path: None,
+        is_relative: false,
     };
     let prefix = |old: &str, new: &str| Redirect {
         path: Some(PathChange::Prefix {

@@ -120,3 +120,19 @@ fn what_is_no_target_is_refused() {
     let target = RewriteTarget::parse("/$1").expect("a target");
     assert!(target.has_groups() && !target.is_url());
 }
+
+proptest::proptest! {
+    /// Whatever the path, the result is a normal path without dot segments.
+    #[test]
+    fn a_rewritten_path_is_normal(path in "/[a-c/%2F5Ce.]{0,16}", which in 0_usize..4) {
+        let Ok(normal) = path::normalize(&path) else { return Ok(()) };
+        let matched = path::matched(&normal);
+        let target = ["/$1", "$2", "/app/$2?x=$1", "/$2$1"][which];
+        if let Ok(Rewritten::Path { path, .. }) = apply("/([a-c]*)(.*)", target, &matched, None) {
+            let again = path::normalize(&path).map(std::borrow::Cow::into_owned);
+            proptest::prop_assert_eq!(again.as_ref(), Ok(&path));
+            let mut segments = path.split('/');
+            proptest::prop_assert!(!segments.any(|one| matches!(one, "." | "..")));
+        }
+    }
+}

@@ -206,6 +206,34 @@ fn a_url_as_target_is_a_redirect_as_in_nginx() {
 }
 
 #[test]
+fn a_path_without_its_slash_leads_where_nginx_leads() {
+    compare(
+        &[
+            ingress(
+                "app",
+                &[],
+                &[
+                    ("/dir/", "ImplementationSpecific"),
+                    ("/a/b/", "ImplementationSpecific"),
+                ],
+            ),
+            ingress(
+                "plain",
+                &[],
+                &[("/", "ImplementationSpecific"), ("/a/b", "Exact")],
+            ),
+        ],
+        r#"port_in_redirect on;
+           location /dir/ { APP; }
+           location /a/b/ { APP; }
+           location = /a/b { PLAIN; }
+           location / { PLAIN; }"#,
+        "/dir/",
+        &["/dir/x", "/dirs", "/a/b", "/a/b/", "/a/b/c", "/a/"],
+    );
+}
+
+#[test]
 fn expressions_are_tried_in_the_order_of_nginx() {
     compare(
         &[

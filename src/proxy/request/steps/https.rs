@@ -29,6 +29,7 @@ pub(super) fn redirect(
         host: None,
         port: None,
         path: None,
+        is_relative: false,
     };
     let location = redirect.location(request.url()?);
     Ok(Some(Response::redirect(status, &location)))

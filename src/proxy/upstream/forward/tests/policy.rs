@@ -264,6 +264,7 @@ fn a_route_responds_and_redirects_by_itself() {
         host: Some(Host::parse("b.example").expect("a host")),
         port: None,
         path: None,
+        is_relative: false,
     };
     let proxy = with_route(Action::Redirect(Box::new(redirect)), Policy::default());
     let response = ask(&proxy, "GET /a?b HTTP/1.1\r\n\r\n").to_ascii_lowercase();

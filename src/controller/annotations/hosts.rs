@@ -1,0 +1,90 @@
+//! Annotations about further hosts, and about the redirects of ingress-nginx itself.
+
+use super::{
+    row::{Annotation, HAPROXY, NGINX, OLD, OURS, row},
+    value::{InvalidValue, boolean, list},
+};
+use crate::routing::HostPattern;
+
+const PREFIXES: &[&str] = &[OURS, NGINX, OLD];
+const OF_NGINX: &[&str] = &[NGINX, OLD];
+
+/// The most further hosts of an Ingress.
+const MAX_HOSTS: usize = 64;
+
+/// The rows.
+pub(super) const ROWS: &[Annotation] = &[
+    row(
+        &[OURS, NGINX, HAPROXY, OLD],
+        "server-alias",
+        "hosts, separated by commas",
+        "The hosts of the Ingress are served under these names too, with the rules of all \
+         Ingresses. A name that is the host of a rule is left to that rule.",
+        |values, name, value| {
+            let hosts = list(value).filter(|host| !host.is_empty()).map(|host| {
+                match HostPattern::parse(host) {
+                    Ok(HostPattern::Any) => Err(InvalidValue::Empty),
+                    Ok(pattern) => Ok(pattern),
+                    Err(error) => Err(InvalidValue::Host(host.to_owned(), error)),
+                }
+            });
+            let hosts: Vec<HostPattern> = hosts.collect::<Result<_, _>>()?;
+            if hosts.is_empty() {
+                return Ok(());
+            }
+            if hosts.len() > MAX_HOSTS {
+                return Err(InvalidValue::Number(value.to_owned(), "64 hosts at most"));
+            }
+            values.further.aliases = Some((name.into(), hosts));
+            Ok(())
+        },
+    )
+    .differs("Regular expressions are not names. If a host has several rules, the first counts."),
+    row(
+        PREFIXES,
+        "from-to-www-redirect",
+        "true, false",
+        "308 from `www.` and each host to the host, or without `www.` if the host has it. Not for \
+         a name that is the host of a rule, and not for wildcards.",
+        |values, name, value| {
+            values.further.www = boolean(value)?.then(|| name.into());
+            Ok(())
+        },
+    ),
+    row(
+        PREFIXES,
+        "relative-redirects",
+        "true, false",
+        "The redirect from a path without the slash at its end (301) has no scheme and host.",
+        |values, _, value| {
+            values.further.relative = boolean(value)?;
+            Ok(())
+        },
+    ),
+    row(
+        OF_NGINX,
+        "preserve-trailing-slash",
+        "true",
+        "Redirects to HTTPS keep the path as it is.",
+        |values, name, value| {
+            if !boolean(value)? {
+                values.unsupported(name, "redirects to HTTPS always keep the path as it is");
+            }
+            Ok(())
+        },
+    )
+    .differs("That is always so."),
+    row(
+        OF_NGINX,
+        "use-port-in-redirects",
+        "true",
+        "Redirects have the port by which the client reaches gatelet.",
+        |values, name, value| {
+            if !boolean(value)? {
+                values.unsupported(name, "redirects always have the port of the client");
+            }
+            Ok(())
+        },
+    )
+    .differs("That is always so, where it is not the port of the scheme."),
+];

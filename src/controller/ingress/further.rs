@@ -1,0 +1,75 @@
+//! Further hosts of an Ingress: other names of its hosts, and names that lead to them.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use super::{Compiler, TlsEntry};
+use crate::routing::{Action, Host, HostPattern, Origin, Redirect, Route};
+
+impl Compiler<'_> {
+    /// Adds the further hosts. A host that has rules of its own is left to them later.
+    pub(super) fn further_hosts(&mut self) {
+        let Some(first) = self.out.hosts.first().cloned() else {
+            return;
+        };
+
+        if let Some((_, aliases)) = self.annotated.further.aliases.take() {
+            for alias in aliases.into_iter().filter(|alias| *alias != first) {
+                self.serve_over_tls(&alias);
+                self.out.aliases.insert(alias, first.clone());
+            }
+        }
+
+        let Some(from) = self.annotated.further.www.take() else {
+            return;
+        };
+        for host in self.out.hosts.clone() {
+            let HostPattern::Exact(host) = host else {
+                continue;
+            };
+            let other = match host.as_str().strip_prefix("www.") {
+                Some(bare) => bare.to_owned(),
+                None => format!("www.{}", host.as_str()),
+            };
+            if let Ok(other @ HostPattern::Exact(_)) = HostPattern::parse(&other) {
+                let route = self.redirect_to(host, &from);
+                self.serve_over_tls(&other);
+                self.out.redirected.insert(other, route);
+            }
+        }
+    }
+
+    /// Returns the route that sends clients to a host, as they came otherwise.
+    fn redirect_to(&self, host: Host, annotation: &str) -> Arc<Route> {
+        let origin = Origin {
+            namespace: self.name.0.clone(),
+            name: self.name.1.clone(),
+            field: format!("metadata.annotations[{annotation}]").into(),
+        };
+        if let Some(refusal) = self.verdict.refusal {
+            return Arc::new(Route::refused(origin, refusal));
+        }
+        let redirect = Redirect {
+            status: StatusCode::PERMANENT_REDIRECT,
+            https: None,
+            host: Some(host),
+            port: None,
+            path: None,
+            is_relative: false,
+        };
+        Arc::new(Route::new(origin, Action::Redirect(Box::new(redirect))))
+    }
+
+    fn serve_over_tls(&mut self, host: &HostPattern) {
+        if !self.out.with_tls.contains(host) {
+            self.push_tls(TlsEntry {
+                pattern: host.clone(),
+                listed: false,
+                secret: None,
+                usable: false,
+                claim: None,
+            });
+        }
+    }
+}
