@@ -6,6 +6,7 @@ mod access;
 mod canary;
 mod certificates;
 mod cors;
+mod fields;
 mod hosts;
 mod https;
 mod limits;
@@ -16,6 +17,7 @@ mod traffic;
 mod value;
 mod values;
 
+pub(super) use fields::redirect;
 pub use row::Annotation;
 use row::ON_SERVICES;
 use value::{InvalidValue, guards};
@@ -63,6 +65,10 @@ pub const ANNOTATIONS: &[AnnotationTable] = &[
     AnnotationTable {
         title: "Paths",
         rows: rewrite::ROWS,
+    },
+    AnnotationTable {
+        title: "Fields of requests and responses",
+        rows: fields::ROWS,
     },
     AnnotationTable {
         title: "Pages of other origins (CORS)",

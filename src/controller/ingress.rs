@@ -1,6 +1,7 @@
 //! Compiles one Ingress to rules, TLS entries, certificate claims and findings.
 
 mod expressions;
+mod fields;
 mod further;
 mod tls;
 
@@ -52,6 +53,7 @@ pub(super) fn compile(objects: &Objects, backends: &mut Backends, name: &Name) -
         access: None,
         inside: Vec::new(),
         cors: None,
+        responses: Responses::default(),
         policy: None,
         out: Compiled::default(),
     };
@@ -121,6 +123,7 @@ pub(super) fn controller_default(objects: &Objects, backends: &mut Backends) -> 
             false,
             access.map(RequestStep::Access),
             None,
+            Responses::default(),
         ),
         ..Route::new(origin, action)
     }))
@@ -147,6 +150,14 @@ impl Redirect {
     }
 }
 
+/// The changes of responses that annotations ask for.
+#[derive(Clone, Debug, Default)]
+struct Responses {
+    steps: Vec<ResponseStep>,
+    /// `Strict-Transport-Security`; `None` if the settings decide.
+    hsts: Option<Option<HeaderValue>>,
+}
+
 /// Returns the steps of a route. Without `covered` they are inactive until another object puts the
 /// host under `tls`.
 fn steps(
@@ -156,14 +167,18 @@ fn steps(
     covered: bool,
     further: impl IntoIterator<Item = RequestStep>,
     cors: Option<Arc<Cors>>,
+    responses: Responses,
 ) -> Option<Arc<Steps>> {
     let redirect = (redirect != Redirect::Never).then(|| RequestStep::HttpsRedirect {
         status: StatusCode::PERMANENT_REDIRECT,
         always: redirect == Redirect::Always,
     });
 
-    let hsts = objects.settings.hsts.as_deref();
-    let hsts = hsts.and_then(|hsts| HeaderValue::from_str(hsts).ok());
+    let of_settings = || {
+        let hsts = objects.settings.hsts.as_deref();
+        hsts.and_then(|hsts| HeaderValue::from_str(hsts).ok())
+    };
+    let hsts = responses.hsts.unwrap_or_else(of_settings);
     let hsts = hsts.map(|value| ResponseStep::Hsts {
         value,
         always: covered,
@@ -179,6 +194,7 @@ fn steps(
             .collect(),
         response: hsts
             .into_iter()
+            .chain(responses.steps)
             .chain(cors.map(ResponseStep::Cors))
             .collect(),
     })
@@ -208,10 +224,11 @@ fn inside(values: &mut AnnotationValues) -> Vec<RequestStep> {
         .or_else(|| redirect(permanent, permanent_code, false))
         .or_else(|| redirect(app_root, StatusCode::FOUND, true));
 
+    let fields = fields::of_requests(values);
     let host = values.host.take();
     let host = host.map(|(from, value)| RequestStep::Host { from, value });
     let elsewhere = elsewhere.map(|one| RequestStep::Elsewhere(Arc::new(one)));
-    elsewhere.into_iter().chain(host).collect()
+    elsewhere.into_iter().chain(host).chain(fields).collect()
 }
 
 /// Returns the terms for pages of other origins, with the defaults of ingress-nginx.
@@ -246,6 +263,7 @@ struct Compiler<'a> {
     /// The steps for those who came in.
     inside: Vec<RequestStep>,
     cors: Option<Arc<Cors>>,
+    responses: Responses,
     policy: Option<Arc<Policy>>,
     out: Compiled,
 }
@@ -288,7 +306,9 @@ impl Compiler<'_> {
         for (r, rule) in fact.spec.rules.iter().enumerate() {
             self.rule(r, rule);
         }
-        self.further_hosts();
+        if self.out.canary.is_none() {
+            self.further_hosts();
+        }
         if let Some(backend) = &fact.spec.default_backend {
             self.default_backend(backend);
         }
@@ -422,6 +442,7 @@ impl Compiler<'_> {
             covered,
             further,
             cors,
+            self.responses.clone(),
         )
     }
 
@@ -591,6 +612,10 @@ impl Compiler<'_> {
         annotated.policy.pace = limits::pace(&annotated.limits);
         self.policy = self.backends.share_policy(mem::take(&mut annotated.policy));
         self.inside = inside(&mut annotated);
+        self.responses = Responses {
+            steps: fields::of_responses(&mut annotated),
+            hsts: fields::hsts(&annotated),
+        };
         self.out.relative_redirects = annotated.further.relative;
         self.cors = cors(mem::take(&mut annotated.cors)).map(Arc::new);
         verdict.refusal = verdict.refusal.or(made.refusal);

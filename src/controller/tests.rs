@@ -6,6 +6,7 @@ mod classes;
 mod edits;
 mod endpoints;
 mod expressions;
+mod fields;
 mod findings;
 mod further_hosts;
 mod guards;

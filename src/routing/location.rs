@@ -89,6 +89,14 @@ impl Location {
         Self::of(text)
     }
 
+    /// Parses any text in which the variables may stand.
+    ///
+    /// # Errors
+    /// As [`Self::parse`], but for the scheme.
+    pub fn parse_any(text: &str) -> Result<Self, LocationError> {
+        Self::of(text)
+    }
+
     /// Parses any text in which groups may stand, `$1` to `$9`, beside the variables.
     ///
     /// # Errors

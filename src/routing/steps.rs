@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::{Access, ClientLimits, Cors, Elsewhere, Rewrite};
+use super::{Access, ClientLimits, CookieChange, Cors, Elsewhere, LocationChange, Rewrite};
 
 /// The steps of a route. Routes without any have no list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -72,6 +72,12 @@ pub enum ResponseStep {
     },
     /// Add the fields of CORS.
     Cors(Arc<Cors>),
+    /// Change the attributes of cookies.
+    Cookies(Arc<CookieChange>),
+    /// Change the targets of redirects.
+    Location(Arc<LocationChange>),
+    /// Send a field to the client, in place of those of the backend with its name.
+    SetField(Arc<SetField>),
 }
 
 impl Steps {

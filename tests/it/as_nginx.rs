@@ -1,6 +1,7 @@
 //! The same requests to gatelet with annotations of ingress-nginx, and to a real nginx with the
 //! configuration that ingress-nginx would write for them.
 
+mod fields;
 mod paths;
 
 use std::{

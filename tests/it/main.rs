@@ -54,6 +54,7 @@ mod policy;
 mod protobuf;
 mod restarts;
 mod rewrites;
+mod set_fields;
 mod smoke;
 mod sockets;
 mod sticky;

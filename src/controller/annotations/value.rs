@@ -61,6 +61,12 @@ pub(super) enum InvalidValue {
     Pattern(PatternError),
     #[error("{0}")]
     Variables(VariablesError),
+    #[error("{0:?} is not a field that can be set")]
+    Field(String),
+    #[error("there are more than {0}")]
+    TooMany(usize),
+    #[error("{0:?} is not plain text of the form that is needed")]
+    Pair(String),
 }
 
 /// Parses a list of issuers.

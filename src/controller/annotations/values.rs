@@ -10,8 +10,8 @@ use crate::{
     objects::EventType,
     pki::{KeyType, RenewBefore},
     routing::{
-        BackendTls, CanaryValues, HostPattern, Location, Origins, Policy, Protocol, RewriteTarget,
-        Variables,
+        BackendTls, CanaryValues, CookieChange, HostPattern, Location, Origins, Policy, Protocol,
+        RewriteTarget, Variables,
     },
 };
 
@@ -34,6 +34,7 @@ pub(in crate::controller) struct AnnotationValues {
     pub(in crate::controller) elsewhere: ElsewhereValues,
     pub(in crate::controller) rewrite: RewriteValues,
     pub(in crate::controller) further: FurtherValues,
+    pub(in crate::controller) fields: FieldValues,
     pub(in crate::controller) cors: CorsValues,
     /// The name of the annotation, and its value.
     pub(in crate::controller) host: Option<(Box<str>, HeaderValue)>,
@@ -134,6 +135,26 @@ pub(in crate::controller) struct CorsValues {
     pub(in crate::controller) expose: Option<HeaderValue>,
     pub(in crate::controller) credentials: Option<bool>,
     pub(in crate::controller) max_age: Option<u32>,
+}
+
+/// The changes of fields. Those that are set have the name of their annotation.
+#[derive(Debug, Default)]
+pub(in crate::controller) struct FieldValues {
+    pub(in crate::controller) request: Vec<(Box<str>, HeaderName, HeaderValue)>,
+    pub(in crate::controller) response: Vec<(Box<str>, HeaderName, HeaderValue)>,
+    pub(in crate::controller) cookies: CookieChange,
+    pub(in crate::controller) redirect_from: Option<Location>,
+    pub(in crate::controller) redirect_to: Option<Location>,
+    pub(in crate::controller) hsts: HstsValues,
+}
+
+/// `Strict-Transport-Security`. `None` if there is no annotation.
+#[derive(Debug, Default)]
+pub(in crate::controller) struct HstsValues {
+    pub(in crate::controller) is_on: Option<bool>,
+    pub(in crate::controller) max_age: Option<u32>,
+    pub(in crate::controller) subdomains: bool,
+    pub(in crate::controller) preload: bool,
 }
 
 /// Further hosts, and redirects between spellings of hosts and paths.

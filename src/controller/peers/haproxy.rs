@@ -201,7 +201,6 @@ const INGRESS_ROWS: &[Row] = &[
     unsupported(&["cors-*"], "no CORS fields are added to responses"),
     unsupported(
         &[
-            "headers",
             "request-add-headers",
             "request-del-headers",
             "request-set-headers",
@@ -211,7 +210,6 @@ const INGRESS_ROWS: &[Row] = &[
         ],
         "the fields of requests and responses are not changed",
     ),
-    unsupported(&["hsts", "hsts-*"], "the setting hsts decides"),
     unsupported(
         &["http-response-*"],
         "responses of gatelet itself are not changed",
@@ -256,17 +254,9 @@ const TECHNOLOGIES_ROWS: &[Row] = &[
         &["ssl-redirect", "ssl-redirect-code", "ssl-redirect-port"],
         "gatelet.dev/ssl-redirect and the setting ssl_redirect decide about redirects",
     ),
+    unsupported(&["path-rewrite"], "paths are not rewritten"),
     unsupported(
-        &["path-rewrite", "set-host"],
-        "paths and Host are not rewritten",
-    ),
-    unsupported(
-        &[
-            "request-set-header",
-            "response-set-header",
-            "forwarded-for",
-            "src-ip-header",
-        ],
+        &["forwarded-for", "src-ip-header"],
         "the fields of requests and responses are not changed",
     ),
     unsupported(&["cors-*"], "no CORS fields are added to responses"),

@@ -94,10 +94,6 @@ const ROWS: &[Row] = &[
         &["add-base-url", "base-url-scheme"],
         "pages are not changed",
     ),
-    unsupported(
-        &["proxy-redirect-from", "proxy-redirect-to"],
-        "Location in responses is not rewritten",
-    ),
     // === Backends ===
     unsupported(
         &["service-upstream"],
@@ -163,10 +159,6 @@ const ROWS: &[Row] = &[
     unsupported(
         &["large-client-header-buffers", "client-header-buffer-size"],
         "the setting proxy.max_header_bytes limits heads",
-    ),
-    unsupported(
-        &["proxy-cookie-domain", "proxy-cookie-path"],
-        "cookies of backends are not rewritten",
     ),
     unsupported(&["custom-headers"], "no fields are added to responses"),
     unsupported(&["proxy-set-headers"], "no fields are added to requests"),

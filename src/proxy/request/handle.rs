@@ -234,7 +234,7 @@ async fn route_request(
     };
 
     if let Some(list) = &route.steps {
-        steps::finish(list, head, &mut response);
+        steps::finish(list, head, (&target, outside), &mut response);
     }
     if secure && let Some(value) = hsts(conn, &route, host, tls) {
         let fields = &mut response.head.fields;

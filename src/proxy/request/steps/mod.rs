@@ -5,6 +5,7 @@ mod cors;
 mod elsewhere;
 mod https;
 mod limits;
+mod response;
 mod rewrite;
 
 use std::rc::Rc;
@@ -68,18 +69,22 @@ impl Passing<'_> {
     /// # Errors
     /// 400 if the request has no host.
     pub(super) fn url(&self) -> Result<RequestUrl<'_>, Error> {
-        let (target, outside) = (self.target, self.outside);
-        let no_host = || Error::client(Kind::BadRequest("no Host"));
-        let authority = target.authority.as_ref().ok_or_else(no_host)?;
-        Ok(RequestUrl {
-            https: outside.scheme == Scheme::Https,
-            host: &authority.host,
-            port: outside.port,
-            https_port: outside.https_port,
-            path: target.path,
-            query: target.query,
-        })
+        url(self.target, self.outside)
     }
+}
+
+/// Returns the URL of a request as its client sees it.
+fn url<'a>(target: &'a Target<'_>, outside: Outside) -> Result<RequestUrl<'a>, Error> {
+    let no_host = || Error::client(Kind::BadRequest("no Host"));
+    let authority = target.authority.as_ref().ok_or_else(no_host)?;
+    Ok(RequestUrl {
+        https: outside.scheme == Scheme::Https,
+        host: &authority.host,
+        port: outside.port,
+        https_port: outside.https_port,
+        path: target.path,
+        query: target.query,
+    })
 }
 
 /// Takes the steps. Returns the response of the first that has one.
@@ -120,10 +125,28 @@ pub(super) async fn take(
 }
 
 /// Takes the steps on the response to a request, other than HSTS.
-pub(super) fn finish(steps: &Steps, head: &RequestHead, response: &mut Response) {
+pub(super) fn finish(
+    steps: &Steps,
+    head: &RequestHead,
+    (target, outside): (&Target<'_>, Outside),
+    response: &mut Response,
+) {
     for step in &steps.response {
         match step {
             ResponseStep::Cors(terms) => cors::set(terms, head, &mut response.head.fields),
+            ResponseStep::Cookies(change) => {
+                response::cookies(change, &mut response.head.fields);
+            }
+            ResponseStep::Location(change) => {
+                // Without a host there is no origin to lead to.
+                if let Ok(url) = url(target, outside) {
+                    response::location(change, url, &mut response.head.fields);
+                }
+            }
+            ResponseStep::SetField(field) => {
+                let fields = &mut response.head.fields;
+                fields.set(field.name.as_str(), field.value.as_bytes());
+            }
             ResponseStep::Hsts { .. } => {}
         }
     }

@@ -1,0 +1,258 @@
+//! Annotations about the fields of requests and responses.
+
+use http::{HeaderName, HeaderValue};
+
+use super::{
+    row::{Annotation, HAPROXY, HAPROXY_OLD, HAPROXY_TECHNOLOGIES, NGINX, OLD, OURS, row},
+    value::{InvalidValue, boolean},
+    values::AnnotationValues,
+};
+use crate::routing::{Authority, Location, LocationChange};
+
+const PREFIXES: &[&str] = &[OURS, NGINX, OLD];
+const OF_TECHNOLOGIES: &[&str] = &[OURS, HAPROXY_TECHNOLOGIES, HAPROXY_OLD];
+
+/// The most fields that annotations of an Ingress set.
+const MAX_FIELDS: usize = 64;
+
+/// Fields that frame messages or belong to one connection, or that other annotations are for.
+const FORBIDDEN: &[&str] = &[
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+const LITERAL: &str = "Formats with `%` are not evaluated: such a line is refused.";
+
+/// The rows.
+pub(super) const ROWS: &[Annotation] = &[
+    row(
+        OF_TECHNOLOGIES,
+        "request-set-header",
+        "lines with a name and a value",
+        "The fields for the backend, in place of those of the client.",
+        |values, name, value| {
+            let fields = lines(value, |line| line.split_once(char::is_whitespace))?;
+            add(&mut values.fields.request, name, fields)
+        },
+    )
+    .differs(LITERAL),
+    row(
+        OF_TECHNOLOGIES,
+        "response-set-header",
+        "lines with a name and a value",
+        "The fields for the client, in place of those of the backend.",
+        |values, name, value| {
+            let fields = lines(value, |line| line.split_once(char::is_whitespace))?;
+            add(&mut values.fields.response, name, fields)
+        },
+    )
+    .differs(LITERAL),
+    row(
+        &[HAPROXY],
+        "headers",
+        "lines with a name, a colon and a value",
+        "The fields for the backend, in place of those of the client.",
+        |values, name, value| {
+            let fields = lines(value, |line| line.split_once(':'))?;
+            add(&mut values.fields.request, name, fields)
+        },
+    )
+    .differs(LITERAL),
+    row(
+        &[HAPROXY_TECHNOLOGIES, HAPROXY_OLD],
+        "set-host",
+        "a host",
+        "`Host` for the backend, as `upstream-vhost`.",
+        |values, name, value| {
+            let wrong = || InvalidValue::Authority(value.to_owned());
+            Authority::parse(value.as_bytes()).map_err(|_error| wrong())?;
+            let host = HeaderValue::from_str(value).map_err(|_error| wrong())?;
+            values.host = Some((name.into(), host));
+            Ok(())
+        },
+    ),
+    row(
+        PREFIXES,
+        "proxy-cookie-domain",
+        "off, or two domains",
+        "Cookies of the backend for the first domain are for the second one.",
+        |values, _, value| {
+            values.fields.cookies.domain = pair(value)?.map(|(from, to)| {
+                let bare = |domain: &str| domain.trim_start_matches('.').into();
+                (bare(from), bare(to))
+            });
+            Ok(())
+        },
+    )
+    .differs("Variables and regular expressions are not evaluated."),
+    row(
+        PREFIXES,
+        "proxy-cookie-path",
+        "off, or two paths",
+        "Cookies of the backend for paths that begin with the first one begin with the second one.",
+        |values, _, value| {
+            let found = pair(value)?;
+            values.fields.cookies.path = found.map(|(from, to)| (from.into(), to.into()));
+            Ok(())
+        },
+    )
+    .differs("The same."),
+    row(
+        PREFIXES,
+        "proxy-redirect-from",
+        "off, default, or the beginning of a URL or path",
+        "The beginning of `Location` and `Refresh` of the backend that `proxy-redirect-to` \
+         replaces.",
+        |values, _, value| {
+            values.fields.redirect_from = match value {
+                "off" | "default" => None,
+                text => Some(location(text)?),
+            };
+            Ok(())
+        },
+    )
+    .differs("default is off. The variables of `temporal-redirect` alone."),
+    row(
+        PREFIXES,
+        "proxy-redirect-to",
+        "off, or the beginning of a URL or path",
+        "The beginning in its place.",
+        |values, _, value| {
+            values.fields.redirect_to = match value {
+                "off" => None,
+                text => Some(location(text)?),
+            };
+            Ok(())
+        },
+    )
+    .differs("The same variables."),
+    row(
+        &[OURS, HAPROXY],
+        "hsts",
+        "true, false",
+        "true: `Strict-Transport-Security` over TLS, by the three annotations below. false: none. \
+         Without it the setting `hsts` decides.",
+        |values, _, value| {
+            values.fields.hsts.is_on = Some(boolean(value)?);
+            Ok(())
+        },
+    ),
+    row(
+        &[OURS, HAPROXY],
+        "hsts-max-age",
+        "seconds",
+        "Its `max-age`; 15768000 without it.",
+        |values, _, value| {
+            let age = value.parse::<u32>();
+            let age = age.map_err(|_error| InvalidValue::Number(value.to_owned(), "seconds"))?;
+            values.fields.hsts.max_age = Some(age);
+            Ok(())
+        },
+    ),
+    row(
+        &[OURS, HAPROXY],
+        "hsts-include-subdomains",
+        "true, false",
+        "Whether it has `includeSubDomains`.",
+        |values, _, value| {
+            values.fields.hsts.subdomains = boolean(value)?;
+            Ok(())
+        },
+    ),
+    row(
+        &[OURS, HAPROXY],
+        "hsts-preload",
+        "true, false",
+        "Whether it has `preload`.",
+        |values, _, value| {
+            values.fields.hsts.preload = boolean(value)?;
+            Ok(())
+        },
+    ),
+];
+
+/// Returns the change that both parts of `proxy-redirect` make.
+pub(in crate::controller) fn redirect(values: &mut AnnotationValues) -> Option<LocationChange> {
+    let (from, to) = (
+        &mut values.fields.redirect_from,
+        &mut values.fields.redirect_to,
+    );
+    Some(LocationChange {
+        from: from.take()?,
+        to: to.take()?,
+    })
+}
+
+/// Parses fields, one in a line.
+fn lines(
+    value: &str,
+    split: impl Fn(&str) -> Option<(&str, &str)>,
+) -> Result<Vec<(HeaderName, HeaderValue)>, InvalidValue> {
+    let lines = value.lines().map(str::trim).filter(|line| !line.is_empty());
+    let fields = lines.map(|line| {
+        let wrong = || InvalidValue::Field(line.to_owned());
+        let (name, text) = split(line).ok_or_else(wrong)?;
+        let text = text.trim();
+        let quoted = text
+            .strip_prefix('"')
+            .and_then(|text| text.strip_suffix('"'));
+        let text = quoted.unwrap_or(text);
+
+        let name = HeaderName::try_from(name.trim()).map_err(|_error| wrong())?;
+        if FORBIDDEN.contains(&name.as_str()) || text.contains(['%', '\\', '"']) {
+            return Err(wrong());
+        }
+        let value = HeaderValue::from_str(text).map_err(|_error| wrong())?;
+        Ok((name, value))
+    });
+    fields.collect()
+}
+
+/// A field that is set, with the name of its annotation.
+type Named = (Box<str>, HeaderName, HeaderValue);
+
+fn add(
+    all: &mut Vec<Named>,
+    annotation: &str,
+    fields: Vec<(HeaderName, HeaderValue)>,
+) -> Result<(), InvalidValue> {
+    if all.len() + fields.len() > MAX_FIELDS {
+        return Err(InvalidValue::TooMany(MAX_FIELDS));
+    }
+    for (name, value) in fields {
+        // The last one that is read applies.
+        all.retain(|(_, known, _)| *known != name);
+        all.push((annotation.into(), name, value));
+    }
+    Ok(())
+}
+
+/// Parses two words; `None` for `off`.
+fn pair(value: &str) -> Result<Option<(&str, &str)>, InvalidValue> {
+    let words: Vec<&str> = value.split_whitespace().collect();
+    let is_plain = |word: &str| {
+        word.bytes().all(|byte| byte.is_ascii_graphic())
+            && !word.contains(['~', '$', ';', '"', '\''])
+    };
+    match words[..] {
+        ["off"] => Ok(None),
+        [from, to] if is_plain(from) && is_plain(to) => Ok(Some((from, to))),
+        _ => Err(InvalidValue::Pair(value.to_owned())),
+    }
+}
+
+fn location(value: &str) -> Result<Location, InvalidValue> {
+    let wrong = |error| InvalidValue::Location(value.to_owned(), error);
+    if value.is_empty() || value.starts_with('~') {
+        return Err(InvalidValue::Pair(value.to_owned()));
+    }
+    Location::parse_any(value).map_err(wrong)
+}

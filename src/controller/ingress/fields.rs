@@ -1,0 +1,57 @@
+//! The steps that change fields of requests and responses.
+
+use std::{mem, sync::Arc};
+
+use http::{HeaderName, HeaderValue};
+
+use crate::{
+    controller::annotations::{self, AnnotationValues},
+    routing::{CookieChange, RequestStep, ResponseStep, SetField},
+};
+
+/// The `max-age` of `Strict-Transport-Security` without another one: half a year.
+const MAX_AGE: u32 = 15_768_000;
+
+/// Returns the steps that set fields of requests.
+pub(super) fn of_requests(values: &mut AnnotationValues) -> Vec<RequestStep> {
+    let fields = mem::take(&mut values.fields.request).into_iter();
+    fields
+        .map(|field| RequestStep::SetField(set(field)))
+        .collect()
+}
+
+/// Returns the steps that change fields of responses.
+pub(super) fn of_responses(values: &mut AnnotationValues) -> Vec<ResponseStep> {
+    let cookies = mem::take(&mut values.fields.cookies);
+    let cookies = (cookies != CookieChange::default()).then_some(cookies);
+    let location = annotations::redirect(values);
+    let fields = mem::take(&mut values.fields.response).into_iter();
+
+    let mut steps: Vec<ResponseStep> = Vec::new();
+    steps.extend(cookies.map(|change| ResponseStep::Cookies(Arc::new(change))));
+    steps.extend(location.map(|change| ResponseStep::Location(Arc::new(change))));
+    steps.extend(fields.map(|field| ResponseStep::SetField(set(field))));
+    steps
+}
+
+/// Returns `Strict-Transport-Security` as the annotations have it: `None` if the settings decide,
+/// and no value if there is none.
+pub(super) fn hsts(values: &AnnotationValues) -> Option<Option<HeaderValue>> {
+    let hsts = &values.fields.hsts;
+    if !hsts.is_on? {
+        return Some(None);
+    }
+
+    let mut text = format!("max-age={}", hsts.max_age.unwrap_or(MAX_AGE));
+    if hsts.subdomains {
+        text.push_str("; includeSubDomains");
+    }
+    if hsts.preload {
+        text.push_str("; preload");
+    }
+    Some(HeaderValue::try_from(text).ok())
+}
+
+fn set((from, name, value): (Box<str>, HeaderName, HeaderValue)) -> Arc<SetField> {
+    Arc::new(SetField { from, name, value })
+}
