@@ -2,6 +2,7 @@
 
 mod canary;
 mod head;
+mod passthrough;
 mod ports;
 mod sessions;
 mod steps;
@@ -187,6 +188,12 @@ impl Inspect for Inspector {
             Some((scheme @ ("tcp" | "udp"), target)) => {
                 let live = lock(&self.live);
                 return ports::explain(&self.shared, &live, scheme == "udp", target);
+            }
+            Some(("tls", target)) => {
+                let live = lock(&self.live);
+                let certificate = |host: &str| certificate_of(&live.certificates, host).cloned();
+                let (shared, https) = (&self.shared, &self.https);
+                return passthrough::explain(shared, &live, https, target, from, certificate);
             }
             Some((scheme, _)) => return Err(UrlError::Scheme(scheme.to_owned())),
             None => (false, url),

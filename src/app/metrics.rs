@@ -77,9 +77,11 @@ impl Collector for DataPlane {
         let ports = |counter: &dyn Fn(&PortCounters) -> u64| {
             let tcp = cores.iter().map(|core| counter(&core.tcp)).sum();
             let udp = cores.iter().map(|core| counter(&core.udp)).sum();
+            let tls = cores.iter().map(|core| counter(&core.tls)).sum();
             [
                 (one("transport", "tcp"), tcp),
                 (one("transport", "udp"), udp),
+                (one("transport", "tls"), tls),
             ]
         };
         let begun = ports(&|one| one.begun.value());

@@ -64,7 +64,10 @@ enum Command {
         output: Output,
     },
     /// Explain the routing of a request, rule by rule
-    #[command(after_help = "Example: gatelet explain https://app.example.com/login")]
+    #[command(
+        after_help = "Examples: gatelet explain https://app.example.com/login, tcp://:1883, \
+                      tls://app.example.com:443"
+    )]
     Explain {
         /// URL, or host and path
         url: String,

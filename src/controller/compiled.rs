@@ -9,7 +9,9 @@ use super::{Finding, objects::Name};
 use crate::{
     objects::ObjectRef,
     pki::CertificateTerms,
-    routing::{BackendTls, CanaryTerms, HostPattern, PathMatch, Protocol, Refusal, Route},
+    routing::{
+        BackendTls, CanaryTerms, HostPattern, Passthrough, PathMatch, Protocol, Refusal, Route,
+    },
 };
 
 /// The results of all Ingresses, by name.
@@ -34,6 +36,8 @@ pub(super) struct Compiled {
     pub(super) fallbacks: BTreeMap<HostPattern, Arc<Route>>,
     /// `defaultBackend` without rules: for every request.
     pub(super) catch_all: Option<Arc<Route>>,
+    /// The hosts whose TLS it passes through. Few Ingresses have any.
+    pub(super) passthroughs: BTreeMap<HostPattern, Arc<Passthrough>>,
     pub(super) tls: Vec<TlsEntry>,
     /// The Services that it names, sorted, each once.
     pub(super) services: Vec<Name>,
@@ -129,6 +133,18 @@ impl Compiled {
             _ => false,
         };
         self.with_tls.contains(pattern) || self.with_tls.iter().any(by_wildcard)
+    }
+
+    /// Returns the treatment of TLS on a host, if it passes that through.
+    pub(super) fn passthrough(&self, host: &HostPattern) -> Option<&Arc<Passthrough>> {
+        self.passthroughs.get(host)
+    }
+
+    /// Returns its routes on a host.
+    pub(super) fn routes_of(&self, host: &HostPattern) -> impl Iterator<Item = &Arc<Route>> {
+        let rules = self.rules.iter().filter(move |(of, ..)| of == host);
+        let rules = rules.map(|(_, _, route)| route);
+        rules.chain(self.fallbacks.get(host))
     }
 
     /// Returns all routes to backends and refusals.

@@ -16,7 +16,7 @@ pub(super) struct Dependencies {
 
 impl Dependencies {
     /// Returns the Ingresses that name a Service.
-    pub(super) fn users_of_service(&self, service: &Name) -> impl Iterator<Item = &Name> {
+    pub(super) fn users_of_service(&self, service: &Name) -> impl Iterator<Item = &Name> + Clone {
         self.users_of_service.get(service).into_iter().flatten()
     }
 

@@ -76,17 +76,13 @@ pub(super) fn judge(annotations: &[PeerAnnotation], decision: Decision) -> Verdi
     let is_guarded = annotations.iter().any(|one| one.meaning.closes());
     for annotation in annotations {
         match annotation.meaning {
-            Meaning::Guard(..) | Meaning::Passthrough if decision.ignores() => {
+            Meaning::Guard(..) if decision.ignores() => {
                 verdict.findings.push(ignored(annotation, decision));
             }
-            Meaning::Guard(..) | Meaning::Passthrough => {
+            Meaning::Guard(..) => {
                 verdict.findings.push(closed(annotation));
                 verdict.closes_hosts |= annotation.meaning.is_of_hosts();
-                // Passthrough explains more than the guard beside it.
-                let refusal = refusal(annotation.meaning);
-                if verdict.refusal.is_none() || refusal == Refusal::UnsupportedPassthrough {
-                    verdict.refusal = Some(refusal);
-                }
+                verdict.refusal = Some(Refusal::UnsupportedGuard);
             }
             Meaning::HttpsOnly => verdict.https_only = true,
             // The finding about the guard includes its details.
@@ -144,9 +140,9 @@ pub(super) fn judge_service(
             }
             meaning if !meaning.closes() => continue,
             _ if decision.ignores() => ignored(annotation, decision),
-            meaning => {
+            _ => {
                 if outcome == ServiceOutcome::Served {
-                    outcome = ServiceOutcome::Refused(refusal(meaning));
+                    outcome = ServiceOutcome::Refused(Refusal::UnsupportedGuard);
                 }
                 closed(annotation)
             }
@@ -172,13 +168,6 @@ pub(super) fn closing_ports(service: &ServiceFact, setting: UnsupportedGuards) -
     let known = service.annotations.iter().map(|(name, _value)| &**name);
     let known = known.filter(|name| annotations::is_guard_on_services(name));
     peers.map(|peer| &*peer.name).chain(known).next()
-}
-
-fn refusal(meaning: Meaning) -> Refusal {
-    match meaning {
-        Meaning::Passthrough => Refusal::UnsupportedPassthrough,
-        _ => Refusal::UnsupportedGuard,
-    }
 }
 
 /// Names the protection that a closing annotation asks for.
@@ -251,7 +240,7 @@ pub(super) struct ClosedHost<'a> {
 
 impl ClosedHost<'_> {
     /// Finds the Ingress that closes the rules of another on this host.
-    fn closer(&self, of: &Name) -> Option<&(&Name, Refusal)> {
+    pub(super) fn closer(&self, of: &Name) -> Option<&(&Name, Refusal)> {
         self.by
             .iter()
             .find(|(by, _)| by.0 == of.0 || self.owner == Some(&*by.0))

@@ -13,6 +13,7 @@ use super::{
     dependencies::Dependencies,
     expressions, guards,
     objects::{Name, Objects},
+    passthrough,
     regex::{self, Covered},
     slashes,
 };
@@ -153,6 +154,15 @@ fn assemble(
             one.is_some_and(|one| one.relative_redirects)
         });
     }
+
+    let (passed, passed_findings) = passthrough::of_host(objects, compiled, host, &names, &closed);
+    if passed.is_some() {
+        let routes = rules.iter_mut().map(|(_, route)| route);
+        for route in routes.chain(&mut fallback) {
+            *route = passthrough::only_plain(route);
+        }
+    }
+
     let covered = regex::cover(&mut rules);
     let (mut routes, losers) = HostRoutes::new(host.clone(), rules, fallback);
 
@@ -160,6 +170,10 @@ fn assemble(
     // own rules only.
     let mut owners = names.iter().filter(|name| name.0 == eldest.0);
     routes.set_tls(owners.any(|name| compiled.get(*name).is_some_and(|one| one.has_tls(host))));
+
+    if let Some(passed) = passed {
+        routes.set_passthrough(passed);
+    }
 
     let mut findings = guards::closed_by_others(objects, compiled, &names, &closed);
     findings.extend(unused);
@@ -173,6 +187,7 @@ fn assemble(
         let mut seen = HashSet::new();
         findings.retain(|one| seen.insert((one.about.clone(), one.field.clone())));
     }
+    findings.extend(passed_findings);
     findings.extend(host_taken(objects, host, &names));
     (Some(routes), findings)
 }

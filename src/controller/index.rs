@@ -20,6 +20,7 @@ use super::{
     facts::IsStored,
     hosts, ingress,
     objects::{Changes, Inspect, Name, Objects},
+    passthrough,
     ports::{self, CompiledPorts},
 };
 use crate::{
@@ -372,11 +373,11 @@ impl Index {
         for service in concerned {
             let ports_in_use = || {
                 let users = self.dependencies.users_of_service(service);
-                let routes = users
-                    .filter_map(|user| self.compiled.get(user))
-                    .flat_map(Compiled::routes);
+                let users = users.filter_map(|user| self.compiled.get(user));
+                let routes = users.clone().flat_map(Compiled::routes);
                 let routes = routes.chain(self.table.default_route());
                 let mut in_use = endpoints::ports_in_use(service, routes);
+                in_use.extend(users.flat_map(|user| passthrough::in_use(user, service)));
                 in_use.extend(self.ports.in_use(service));
                 in_use
             };

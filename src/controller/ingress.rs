@@ -3,6 +3,7 @@
 mod expressions;
 mod fields;
 mod further;
+mod passthrough;
 mod tls;
 
 use std::{mem, sync::Arc};
@@ -18,7 +19,7 @@ use super::{
     backends::Backends,
     canary,
     compiled::{Compiled, TlsEntry},
-    facts::IngressFact,
+    facts::{IngressFact, ServiceFact},
     guards::{self, Decision, ServiceOutcome, Verdict},
     limits,
     objects::{Name, Objects},
@@ -281,6 +282,16 @@ struct Target {
     path: Option<PathMatch>,
 }
 
+/// The judgement about the annotations on a Service.
+struct Judged {
+    outcome: ServiceOutcome,
+    /// The decision about who may come in.
+    access: Option<Arc<Access>>,
+    /// The settings about sticky sessions.
+    sticky: StickyAnnotations,
+    findings: Vec<AnnotationFinding>,
+}
+
 impl From<Action> for Target {
     fn from(action: Action) -> Self {
         Self {
@@ -312,6 +323,7 @@ impl Compiler<'_> {
         if let Some(backend) = &fact.spec.default_backend {
             self.default_backend(backend);
         }
+        self.passthroughs();
     }
 
     fn rule(&mut self, r: usize, rule: &IngressRule) {
@@ -345,8 +357,8 @@ impl Compiler<'_> {
             }
         }
 
-        let is_main = self.out.canary.is_none();
-        if is_main && (rule.host.is_empty() || !self.out.with_tls.contains(&pattern)) {
+        let has_tls = self.out.canary.is_none() && self.annotated.passthrough.from.is_none();
+        if has_tls && (rule.host.is_empty() || !self.out.with_tls.contains(&pattern)) {
             self.push_tls(TlsEntry {
                 pattern,
                 listed: false,
@@ -431,8 +443,13 @@ impl Compiler<'_> {
             covered,
         );
         let accesses = self.access.clone().into_iter().chain(of_service);
+        let only_plain = self.annotated.passthrough.from.is_some();
+        let only_plain = only_plain.then_some(RequestStep::OnlyPlain);
         let limit = self.limits.clone().map(RequestStep::Limit);
-        let further = limit.into_iter().chain(accesses.map(RequestStep::Access));
+        let further = only_plain
+            .into_iter()
+            .chain(limit)
+            .chain(accesses.map(RequestStep::Access));
         let further = further.chain(self.inside.iter().cloned()).chain(rewriting);
         let cors = self.cors.clone();
         steps(
@@ -523,7 +540,8 @@ impl Compiler<'_> {
         self.out.services.push(name.clone());
 
         let (protocol, tls) = (self.annotated.protocol, self.annotated.tls.clone());
-        let (objects, port) = (self.objects, &service.port);
+        let plain_port = self.plain_port();
+        let (objects, port) = (self.objects, plain_port.as_ref().unwrap_or(&service.port));
         match resolve(objects, self.backends, &name, port, protocol, tls) {
             Ok(action) => self.guarded(&name, action, &format!("{field}.service")),
             Err(error) => {
@@ -543,37 +561,59 @@ impl Compiler<'_> {
             return Some(action.into());
         }
 
+        let judged = self.judged(service, fact);
+        for finding in judged.findings {
+            self.note(field.to_owned(), finding);
+        }
+        match judged.outcome {
+            ServiceOutcome::NotServed => None,
+            ServiceOutcome::Refused(refusal) => Some(Action::Refuse(refusal).into()),
+            ServiceOutcome::Served => Some(Target {
+                access: judged.access,
+                sticky: judged.sticky,
+                ..Target::from(action)
+            }),
+        }
+    }
+
+    /// Judges the annotations on a Service.
+    fn judged(&mut self, service: &Name, fact: &ServiceFact) -> Judged {
         let decision = Decision::new(
             fact.guards.or(self.annotated.guards),
             self.objects.settings.unsupported_guards,
         );
-        let (outcome, findings) = guards::judge_service(&service.1, &fact.peers, decision);
-        for finding in findings {
-            self.note(field.to_owned(), finding);
-        }
+        let (mut outcome, mut findings) = guards::judge_service(&service.1, &fact.peers, decision);
 
         let mut values = annotations::read(&fact.annotations);
-        let made = self.made(&values);
-        let access = made.access;
+        let mut made = self.made(&values);
+        if let Some(annotation) = values.passthrough.from.take() {
+            made.refusal.get_or_insert(Refusal::UnsupportedPassthrough);
+            values.report(
+                EventType::Warning,
+                Reason::UnsupportedGuard,
+                &annotation,
+                "TLS passthrough is supported on Ingresses alone: the paths return 503".to_owned(),
+            );
+        }
+
         let found = mem::take(&mut values.findings);
-        for finding in found.into_iter().chain(made.findings) {
+        let own = found.into_iter().chain(made.findings);
+        findings.extend(own.map(|finding| {
             let message = format!(
                 "{} of Service {}: {}",
                 finding.annotation, service.1, finding.message
             );
-            self.note(field.to_owned(), AnnotationFinding { message, ..finding });
+            AnnotationFinding { message, ..finding }
+        }));
+        if let (ServiceOutcome::Served, Some(refusal)) = (outcome, made.refusal) {
+            outcome = ServiceOutcome::Refused(refusal);
         }
 
-        match (outcome, made.refusal) {
-            (ServiceOutcome::NotServed, _) => None,
-            (ServiceOutcome::Refused(refusal), _) | (_, Some(refusal)) => {
-                Some(Action::Refuse(refusal).into())
-            }
-            (ServiceOutcome::Served, None) => Some(Target {
-                access,
-                sticky: values.sticky,
-                ..Target::from(action)
-            }),
+        Judged {
+            outcome,
+            access: made.access,
+            sticky: values.sticky,
+            findings,
         }
     }
 
@@ -627,6 +667,7 @@ impl Compiler<'_> {
             self.note(field, finding);
         }
         (self.annotated, self.verdict) = (annotated, verdict);
+        self.prepare_passthrough();
     }
 
     /// Adds the finding about an annotation.

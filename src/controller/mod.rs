@@ -34,6 +34,7 @@ mod ingress;
 mod limits;
 mod objects;
 mod output;
+mod passthrough;
 pub mod peers;
 mod port_annotations;
 mod port_entries;

@@ -13,6 +13,7 @@ mod guards;
 mod hosts_closed;
 mod https;
 mod limits;
+mod passthrough;
 mod paths;
 mod ports;
 mod sticky;

@@ -19,7 +19,7 @@ pub const UPSTREAM_ERRORS: [&str; 3] = ["bad_gateway", "unavailable", "timeout"]
 
 /// The statuses with which requests are refused because of the client; the indices of
 /// [`Counters::refused`].
-pub const REFUSALS: [u16; 9] = [400, 405, 408, 413, 414, 417, 431, 505, 508];
+pub const REFUSALS: [u16; 10] = [400, 405, 408, 413, 414, 417, 421, 431, 505, 508];
 
 /// Upper bounds of the latency buckets, in seconds; one more bucket counts slower requests.
 pub const LATENCY_BUCKETS: [f64; 14] = [
@@ -65,6 +65,8 @@ pub struct Counters {
     pub tcp: PortCounters,
     /// Sessions of UDP ports.
     pub udp: PortCounters,
+    /// Connections whose TLS is passed through.
+    pub tls: PortCounters,
     /// Bytes of request bodies sent on.
     pub bytes_in: Count,
     /// Bytes of response bodies from upstreams passed to clients.

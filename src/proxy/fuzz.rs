@@ -5,6 +5,7 @@ pub use super::{
     downstream::{
         h1::fuzz::{chunks, request_head},
         h2::fuzz::http2_targets,
+        hello::fuzz as client_hello,
     },
     upstream::h1::fuzz::response_head,
 };

@@ -36,7 +36,7 @@ pub enum Refusal {
     InvalidGuard,
     /// It asks for a login, and its users are not known: 503.
     UnknownUsers,
-    /// It asks for TLS passthrough, which is not supported: 503.
+    /// It asks for TLS passthrough where that is not possible: 503.
     UnsupportedPassthrough,
     /// The path is a regular expression, and those are not matched: 503.
     UnsupportedPath,
@@ -69,7 +69,7 @@ impl Refusal {
             }
             Self::UnknownUsers => "the users who may come in on this route are not known",
             Self::UnsupportedPassthrough => {
-                "TLS passthrough, which this route asks for, is not supported"
+                "TLS passthrough, which this route asks for, is not possible"
             }
             Self::UnsupportedPath => {
                 "the path of this route is a regular expression, which is not supported"

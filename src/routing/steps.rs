@@ -20,6 +20,8 @@ pub struct Steps {
 /// A step on a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RequestStep {
+    /// Refuse a request that came over TLS to us: the TLS of its host is for the backend alone.
+    OnlyPlain,
     /// Respond to a plain-HTTP request with a redirect to `https://` of the same host, path and
     /// query.
     HttpsRedirect {

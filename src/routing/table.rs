@@ -7,7 +7,7 @@
 use std::{collections::HashMap, hash::BuildHasher, sync::Arc};
 
 use super::{
-    HostPattern, PathMatch, Route, Rule,
+    HostPattern, Passthrough, PathMatch, Route, Rule,
     host::wildcard_suffix,
     host_hash::HostHash,
     matcher::{Loser, Matcher},
@@ -24,6 +24,7 @@ pub struct HostRoutes {
     matcher: Matcher,
     fallback: Option<Arc<Route>>,
     tls: bool,
+    passthrough: Option<Arc<Passthrough>>,
 }
 
 /// The host patterns that may take a request.
@@ -49,6 +50,8 @@ pub struct RoutingTable {
     wildcard: Shards,
     any: Option<Arc<HostRoutes>>,
     default: Option<Arc<Route>>,
+    /// The number of hosts whose TLS is passed through.
+    passthroughs: usize,
 }
 
 /// The rule that matches a request.
@@ -95,6 +98,7 @@ impl HostRoutes {
             matcher,
             fallback,
             tls: false,
+            passthrough: None,
         };
         (routes, losers)
     }
@@ -112,6 +116,16 @@ impl HostRoutes {
     /// Reports whether the host has TLS.
     pub fn has_tls(&self) -> bool {
         self.tls
+    }
+
+    /// Passes the TLS of the host through.
+    pub fn set_passthrough(&mut self, passthrough: Arc<Passthrough>) {
+        self.passthrough = Some(passthrough);
+    }
+
+    /// Returns the treatment of TLS connections, if they are passed through.
+    pub fn passthrough(&self) -> Option<&Arc<Passthrough>> {
+        self.passthrough.as_ref()
     }
 
     /// The host pattern.
@@ -161,6 +175,7 @@ impl RoutingTable {
             wildcard: empty(),
             any: None,
             default: None,
+            passthroughs: 0,
         }
     }
 
@@ -178,6 +193,18 @@ impl RoutingTable {
     /// Returns the rules of the most specific pattern that takes the host.
     pub fn host(&self, host: Option<&str>) -> Option<&Arc<HostRoutes>> {
         self.patterns(host).next()
+    }
+
+    /// Reports whether the TLS of any host is passed through. Only then are names looked up before
+    /// the handshake.
+    pub fn has_passthrough(&self) -> bool {
+        self.passthroughs > 0
+    }
+
+    /// Returns the treatment of TLS connections with this canonical server name, if they are passed
+    /// through.
+    pub fn passthrough(&self, name: &str) -> Option<&Arc<Passthrough>> {
+        self.host(Some(name))?.passthrough()
     }
 
     /// Returns the rules of the patterns that may take requests for the host, in their order.
@@ -253,28 +280,32 @@ impl RoutingTable {
 
     /// Puts in the rules of a host pattern, in place of those it had.
     pub fn set(&mut self, routes: Arc<HostRoutes>) {
-        match routes.pattern.clone() {
-            HostPattern::Any => self.any = Some(routes),
+        let passes = |routes: &Arc<HostRoutes>| usize::from(routes.passthrough.is_some());
+        self.passthroughs += passes(&routes);
+
+        let before = match routes.pattern.clone() {
+            HostPattern::Any => self.any.replace(routes),
             HostPattern::Exact(host) => {
-                self.edit(false, host.as_str())
-                    .insert(host.as_str().into(), routes);
+                let shard = self.edit(false, host.as_str());
+                shard.insert(host.as_str().into(), routes)
             }
             HostPattern::Wildcard(host) => {
-                self.edit(true, host.as_str())
-                    .insert(host.as_str().into(), routes);
+                let shard = self.edit(true, host.as_str());
+                shard.insert(host.as_str().into(), routes)
             }
-        }
+        };
+        self.passthroughs -= before.as_ref().map_or(0, passes);
     }
 
     /// Takes out the rules of a host pattern.
     pub fn remove(&mut self, pattern: &HostPattern) {
-        match pattern {
-            HostPattern::Any => self.any = None,
-            HostPattern::Exact(host) => drop(self.edit(false, host.as_str()).remove(host.as_str())),
-            HostPattern::Wildcard(host) => {
-                drop(self.edit(true, host.as_str()).remove(host.as_str()));
-            }
-        }
+        let before = match pattern {
+            HostPattern::Any => self.any.take(),
+            HostPattern::Exact(host) => self.edit(false, host.as_str()).remove(host.as_str()),
+            HostPattern::Wildcard(host) => self.edit(true, host.as_str()).remove(host.as_str()),
+        };
+        let passed = before.is_some_and(|routes| routes.passthrough.is_some());
+        self.passthroughs -= usize::from(passed);
     }
 
     /// Sets what takes the requests that no rule takes.

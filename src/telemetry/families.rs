@@ -65,7 +65,10 @@ families! {
     REQUESTS_REFUSED = counter(
         "requests_refused",
         "Requests refused because of the client, before they reached a backend (`docs/http.md`)",
-    ).labelled(&[("code", "status of the response: 400, 405, 408, 413, 414, 417, 431, 505, 508")]);
+    ).labelled(&[(
+        "code",
+        "status of the response: 400, 405, 408, 413, 414, 417, 421, 431, 505, 508",
+    )]);
     REQUEST_BODY = counter("request_body", "Bytes of request bodies sent to backends")
         .in_bytes();
     RESPONSE_BODY = counter("response_body", "Bytes of response bodies from backends")
@@ -188,7 +191,10 @@ families! {
 }
 
 const CERTIFICATE: &str = "certificate (`gatelet certs`)";
-const TRANSPORT: &[(&str, &str)] = &[("transport", "`tcp`, `udp`")];
+const TRANSPORT: &[(&str, &str)] = &[(
+    "transport",
+    "`tcp`, `udp`; `tls` if TLS is passed through by its name",
+)];
 const BY_ISSUER: &[(&str, &str)] = &[("name", CERTIFICATE), ("issuer", "its issuer")];
 const BY_CERT_MANAGER: &[(&str, &str)] = &[
     ("name", "name of the Secret"),

@@ -162,6 +162,12 @@ impl Challenges {
         !self.map.load().tls.is_empty()
     }
 
+    /// Reports whether a connection with this server name and these protocols is a CA's that
+    /// validates it for us by TLS-ALPN-01.
+    pub fn has_tls<'a>(&self, name: &str, protocols: impl Iterator<Item = &'a [u8]>) -> bool {
+        self.await_tls() && protocols.eq([ACME_TLS]) && self.map.load().tls.contains_key(name)
+    }
+
     /// Returns the configuration for a CA that validates TLS-ALPN-01: it offers that protocol and
     /// no other (RFC 8737 section 3). `from` is the client.
     pub fn tls(&self, hello: &ClientHello<'_>, from: IpAddr) -> Option<Arc<ServerConfig>> {

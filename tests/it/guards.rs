@@ -175,7 +175,7 @@ fn check_fails_for_a_guard_that_is_not_supported() {
     let guarded = super::support::backend::manifests("app", HOST, 3000).replace(
         "kind: Ingress\nmetadata: {name: app}",
         "kind: Ingress\nmetadata: {name: app, annotations: \
-            {nginx.ingress.kubernetes.io/ssl-passthrough: 'true'}}",
+            {nginx.ingress.kubernetes.io/auth-tls-secret: 'x/ca'}}",
     );
     let path = folder.write("app.yaml", &guarded);
     let check = || {
@@ -195,7 +195,7 @@ fn check_fails_for_a_guard_that_is_not_supported() {
 
     folder.write(
         "app.yaml",
-        &guarded.replace("'true'", "'true', gatelet.dev/unsupported-guards: ignore"),
+        &guarded.replace("'x/ca'", "'x/ca', gatelet.dev/unsupported-guards: ignore"),
     );
     let output = check();
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));

@@ -50,6 +50,7 @@ mod limits;
 mod live;
 mod malformed;
 mod manifests;
+mod passthrough;
 mod policy;
 mod protobuf;
 mod restarts;

@@ -31,6 +31,11 @@ pub(super) fn reports(route: &Route, asked: Asked<'_>) -> (Vec<StepReport>, Opti
     let steps = route.steps.iter().flat_map(|steps| &steps.request);
     for step in steps {
         let (report, outcome) = match step {
+            RequestStep::OnlyPlain if asked.is_https => {
+                let outcome = "421: TLS of this host ends at its backend".to_owned();
+                (report("TLS passthrough", "", &outcome), Some(outcome))
+            }
+            RequestStep::OnlyPlain => continue,
             RequestStep::HttpsRedirect { status, always } => {
                 if asked.is_https || !(*always || asked.tls) {
                     continue;

@@ -1,7 +1,7 @@
 //! Annotations about HTTPS, the protocol of backends, and guards that are not supported.
 
 use super::{
-    row::{Annotation, NGINX, OLD, OURS, row},
+    row::{Annotation, HAPROXY, HAPROXY_OLD, HAPROXY_TECHNOLOGIES, NGINX, OLD, OURS, row},
     value::{InvalidValue, boolean, guards, none_of, protocol},
 };
 use crate::routing::{Host, Verify};
@@ -73,6 +73,41 @@ pub(super) const ROWS: &[Annotation] = &[
         },
     )
     .differs("It is sent without `proxy-ssl-server-name` too."),
+    row(
+        &[OURS, NGINX, HAPROXY, HAPROXY_TECHNOLOGIES, HAPROXY_OLD, OLD],
+        "ssl-passthrough",
+        "true, false",
+        "true: TLS connections with the names of the hosts go to the backend of the path `/`, \
+         which ends TLS ([layer4.md](layer4.md)). Lists of addresses apply to them; another guard \
+         on the host closes them. Plain HTTP is redirected where `ssl-redirect` says so, and else \
+         sent to the backend over TLS.",
+        |values, name, value| {
+            if boolean(value)? {
+                let of_nginx = name.starts_with(OURS) || name.starts_with(NGINX);
+                values.passthrough.redirects |= !of_nginx;
+                values.passthrough.from = Some(name.into());
+            }
+            Ok(())
+        },
+    )
+    .guard()
+    .differs(
+        "It needs no flag, and wildcard hosts have it too. Under prefixes of HAProxy plain HTTP is \
+         redirected. On a Service it closes the paths.",
+    ),
+    row(
+        &[OURS, HAPROXY, OLD],
+        "ssl-passthrough-http-port",
+        "a port of the Service",
+        "Plain HTTP on hosts with `ssl-passthrough` goes to this port, without TLS.",
+        |values, name, value| {
+            let number = value.parse().ok().filter(|number| *number != 0);
+            let number = number
+                .ok_or_else(|| InvalidValue::Number(value.to_owned(), "a port from 1 to 65535"))?;
+            values.passthrough.plain_port = Some((name.into(), number));
+            Ok(())
+        },
+    ),
     row(
         &["kubernetes.io/"],
         "ingress.allow-http",

@@ -36,6 +36,7 @@ pub(in crate::controller) struct AnnotationValues {
     pub(in crate::controller) further: FurtherValues,
     pub(in crate::controller) fields: FieldValues,
     pub(in crate::controller) cors: CorsValues,
+    pub(in crate::controller) passthrough: PassthroughValues,
     /// The name of the annotation, and its value.
     pub(in crate::controller) host: Option<(Box<str>, HeaderValue)>,
     pub(in crate::controller) policy: Policy,
@@ -122,6 +123,17 @@ pub(in crate::controller) struct StickyAnnotations {
     pub(in crate::controller) ignores_canary: bool,
     /// `upstream-hash-by` with its name.
     pub(in crate::controller) hash: Option<(Box<str>, Variables)>,
+}
+
+/// The settings about TLS that the backend ends.
+#[derive(Debug, Default)]
+pub(in crate::controller) struct PassthroughValues {
+    /// The name of the annotation that asks for it.
+    pub(in crate::controller) from: Option<Box<str>>,
+    /// True if plain HTTP is redirected without a port of its own.
+    pub(in crate::controller) redirects: bool,
+    /// The name of the annotation, and the port of the Service for plain HTTP.
+    pub(in crate::controller) plain_port: Option<(Box<str>, u16)>,
 }
 
 /// The terms for pages of other origins. `None` if there is no annotation.

@@ -28,6 +28,12 @@ impl Compiler<'_> {
         let mut patterns = BTreeSet::new();
 
         for (t, tls) in fact.spec.tls.iter().enumerate() {
+            // The backend has the certificate.
+            if self.annotated.passthrough.from.is_some() {
+                patterns.extend(self.hosts_of_entry(t, tls));
+                continue;
+            }
+
             let secret = tls
                 .secret_name
                 .as_deref()

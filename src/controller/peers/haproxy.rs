@@ -2,9 +2,7 @@
 //! Kubernetes Ingress Controller 3.2 of HAProxy Technologies.
 
 use super::{
-    row::{
-        Peer, Row, canary, detail, guard, guard_when, host_guard, nothing, passthrough, unsupported,
-    },
+    row::{Peer, Row, canary, detail, guard, guard_when, host_guard, nothing, unsupported},
     values::{CLIENT_CERTIFICATES, When},
 };
 
@@ -105,8 +103,6 @@ const INGRESS_ROWS: &[Row] = &[
         &["tcp-service-log-format", "tcp-service-proxy-protocol"],
         "tcp-service-port",
     ),
-    passthrough(&["ssl-passthrough"]),
-    detail(&["ssl-passthrough-http-port"], "ssl-passthrough"),
     canary(&["http-header-match", "http-header-match-regex"], When::ANY),
     // === Redirects and paths ===
     unsupported(
@@ -247,7 +243,6 @@ const TECHNOLOGIES_ROWS: &[Row] = &[
         "a redirect of every request, so that none reaches the backend",
     ),
     detail(&["request-redirect-code"], "request-redirect"),
-    passthrough(&["ssl-passthrough"]),
     canary(&["route-acl"], When::ANY),
     // === Everything else ===
     unsupported(

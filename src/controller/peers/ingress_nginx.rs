@@ -2,7 +2,7 @@
 //! few that are read here are in the table of `annotations`.
 
 use super::{
-    row::{Peer, Row, detail, guard, guard_when, host_guard, nothing, passthrough, unsupported},
+    row::{Peer, Row, detail, guard, guard_when, host_guard, nothing, unsupported},
     values::{CLIENT_CERTIFICATES, When},
 };
 
@@ -88,7 +88,6 @@ const ROWS: &[Row] = &[
         &["configuration-snippet", "server-snippet"],
         "configuration of nginx is not applied",
     ),
-    passthrough(&["ssl-passthrough"]),
     // === Redirects and paths ===
     unsupported(
         &["add-base-url", "base-url-scheme"],

@@ -30,8 +30,6 @@ pub struct Row {
 pub enum Meaning {
     /// Restricts access. The text completes "it asks for".
     Guard(&'static str, Scope),
-    /// The backend terminates TLS.
-    Passthrough,
     /// The object takes a part of the requests for its paths.
     Canary,
     /// Plain HTTP never reaches the backend.
@@ -60,12 +58,12 @@ pub enum Scope {
 impl Meaning {
     /// Returns true if the paths of the object must not be served without it.
     pub(in crate::controller) fn closes(self) -> bool {
-        matches!(self, Self::Guard(..) | Self::Passthrough)
+        matches!(self, Self::Guard(..))
     }
 
     /// Returns true if it reaches beyond the paths of its object.
     pub(in crate::controller) fn is_of_hosts(self) -> bool {
-        matches!(self, Self::Guard(_, Scope::Hosts) | Self::Passthrough)
+        matches!(self, Self::Guard(_, Scope::Hosts))
     }
 
     pub(super) fn resolve(self, siblings: &Siblings<'_>) -> Self {
@@ -127,14 +125,6 @@ pub(super) const fn host_guard(
         names,
         when,
         meaning: Meaning::Guard(what, Scope::Hosts),
-    }
-}
-
-pub(super) const fn passthrough(names: &'static [&'static str]) -> Row {
-    Row {
-        names,
-        when: When::TRUE,
-        meaning: Meaning::Passthrough,
     }
 }
 

@@ -79,6 +79,13 @@ const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
         ],
     ),
     ("renew-before", &["720h"], &[], &["", "33%", "0"]),
+    ("ssl-passthrough", &["true"], &["false"], &["", "yes", "on"]),
+    (
+        "ssl-passthrough-http-port",
+        &["80", "65535"],
+        &[],
+        &["", "0", "65536", "http"],
+    ),
     (
         "renew-before-percentage",
         &["1", "33", "99"],
@@ -642,10 +649,6 @@ fn effect(meaning: Meaning) -> String {
         }
         Meaning::Guard(what, Scope::Mergeable) => {
             format!("**503**, of a master on the whole host: it asks for {what}")
-        }
-        Meaning::Passthrough => {
-            "**503 on the whole host**: it asks for TLS that the backend terminates itself"
-                .to_owned()
         }
         Meaning::Canary => "**not served**: it asks for a part of the requests".to_owned(),
         Meaning::HttpsOnly => "plain HTTP is redirected to HTTPS".to_owned(),

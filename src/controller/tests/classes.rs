@@ -66,7 +66,7 @@ fn guards_of_other_classes_are_counted() {
     for (name, annotation) in [
         ("a", "nginx.ingress.kubernetes.io/auth-url"),
         ("b", "nginx.ingress.kubernetes.io/auth-url"),
-        ("c", "nginx.ingress.kubernetes.io/ssl-passthrough"),
+        ("c", "nginx.ingress.kubernetes.io/auth-tls-secret"),
         ("d", "nginx.ingress.kubernetes.io/enable-cors"),
     ] {
         let mut one = of_class(name, Some("nginx"), None);
@@ -77,7 +77,7 @@ fn guards_of_other_classes_are_counted() {
     let reported = index.compile().other_classes.expect("they are new");
     let guards = [
         ("nginx.ingress.kubernetes.io/auth-url".into(), 2),
-        ("nginx.ingress.kubernetes.io/ssl-passthrough".into(), 1),
+        ("nginx.ingress.kubernetes.io/auth-tls-secret".into(), 1),
     ];
     assert_eq!(
         reported,

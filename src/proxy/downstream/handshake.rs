@@ -1,36 +1,144 @@
-//! The TLS handshake with a client: the common configuration, except for a CA that validates a name
-//! by TLS-ALPN-01, and for addresses with their own certificate.
+//! The beginning of TLS with a client: the common configuration, except for a CA that validates a
+//! name by TLS-ALPN-01, and for addresses with their own certificate. Connections with the names of
+//! some hosts are not for us but for their backends.
 
-use std::{io, net::IpAddr};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
-use tokio::{io::AsyncWriteExt, net::TcpStream};
-use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor, rustls::server::Acceptor, server::TlsStream};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
+use tokio_rustls::{
+    LazyConfigAcceptor, StartHandshake, TlsAcceptor, rustls::server::Acceptor, server::TlsStream,
+};
 
-use crate::tls::{Challenges, Server};
+use super::hello::{self, Hello, Start};
+use crate::{
+    proxy::Shared,
+    routing::{Host, Passthrough},
+    tls::{Challenges, Server},
+};
 
-/// Performs the handshake with `client`, which connected to `local`. Returns `None` if it was a
-/// CA's validation, which ends with the handshake.
-pub(crate) async fn handshake(
+/// The longest time for a ClientHello where the name in it decides who ends TLS.
+const HELLO: Duration = Duration::from_secs(5);
+
+/// The outcome of the beginning.
+pub(crate) enum Begun {
+    /// We have ended TLS.
+    Ours(Box<TlsStream<TcpStream>>),
+    /// It was a CA's validation, which ends with the handshake.
+    Validated,
+    /// The backend of a host ends TLS.
+    Passed(Box<Passed>),
+}
+
+/// A connection whose TLS is passed through.
+pub(crate) struct Passed {
+    pub(crate) stream: TcpStream,
+    /// The bytes that were read from it.
+    pub(crate) read: Vec<u8>,
+    /// The host, in canonical form.
+    pub(crate) host: Host,
+    pub(crate) to: Arc<Passthrough>,
+}
+
+/// Begins TLS with `client`, which connected to `local`.
+pub(crate) async fn begin(
     stream: TcpStream,
+    server: &Server,
+    shared: &Shared,
+    client: IpAddr,
+    local: IpAddr,
+) -> io::Result<Begun> {
+    let challenges = &shared.challenges;
+    if shared.table.load().has_passthrough() {
+        return Box::pin(sort(stream, server, shared, client, local)).await;
+    }
+    if !challenges.await_tls() && !server.resolver().has_addresses() {
+        let accepted = TlsAcceptor::from(server.config().clone()).accept(stream);
+        return accepted.await.map(|stream| Begun::Ours(Box::new(stream)));
+    }
+
+    let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+    end_tls(start, server, challenges, client, local).await
+}
+
+/// Reads the ClientHello, and passes the connection through if it has the name of such a host.
+async fn sort(
+    stream: TcpStream,
+    server: &Server,
+    shared: &Shared,
+    client: IpAddr,
+    local: IpAddr,
+) -> io::Result<Begun> {
+    let (start, read) = timeout(HELLO, hello::read(&stream)).await??;
+
+    if let Start::Hello(hello) = start
+        && let Some((host, to)) = passthrough(shared, &hello)
+    {
+        let passed = Passed {
+            stream,
+            read,
+            host,
+            to,
+        };
+        return Ok(Begun::Passed(Box::new(passed)));
+    }
+
+    let start = resume(stream, &read).await?;
+    drop(read);
+    end_tls(start, server, &shared.challenges, client, local).await
+}
+
+/// Returns the host that a ClientHello is for, if its TLS is passed through.
+fn passthrough(shared: &Shared, hello: &Hello) -> Option<(Host, Arc<Passthrough>)> {
+    let host = Host::parse(hello.server_name.as_deref()?).ok()?;
+    let to = shared.table.load().passthrough(host.as_str()).cloned()?;
+    // A CA validates the name for us, not for the backend.
+    let protocols = hello.protocols.iter().map(|one| &**one);
+    let is_ours = shared.challenges.has_tls(host.as_str(), protocols);
+    (!is_ours).then_some((host, to))
+}
+
+/// Lets rustls take the bytes that were read, and reads the rest of the ClientHello if there is
+/// any.
+async fn resume(mut stream: TcpStream, read: &[u8]) -> io::Result<StartHandshake<TcpStream>> {
+    let mut acceptor = Acceptor::default();
+    let mut rest = read;
+
+    while !rest.is_empty() {
+        acceptor.read_tls(&mut rest)?;
+        match acceptor.accept() {
+            Ok(None) => {}
+            // What was read ends with the ClientHello.
+            Ok(Some(accepted)) if rest.is_empty() => {
+                return Ok(StartHandshake::from_parts(accepted, stream));
+            }
+            Ok(Some(_)) => return Err(io::ErrorKind::InvalidData.into()),
+            Err((error, mut alert)) => {
+                let mut bytes = Vec::new();
+                alert.write_all(&mut bytes)?;
+                stream.write_all(&bytes).await?;
+                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+            }
+        }
+    }
+
+    LazyConfigAcceptor::new(acceptor, stream).await
+}
+
+/// Ends TLS once the ClientHello is known.
+async fn end_tls(
+    start: StartHandshake<TcpStream>,
     server: &Server,
     challenges: &Challenges,
     client: IpAddr,
     local: IpAddr,
-) -> io::Result<Option<TlsStream<TcpStream>>> {
-    if !challenges.await_tls() && !server.resolver().has_addresses() {
-        return TlsAcceptor::from(server.config().clone())
-            .accept(stream)
-            .await
-            .map(Some);
-    }
-
-    let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+) -> io::Result<Begun> {
     let challenge = challenges.tls(&start.client_hello(), client);
     if let Some(config) = challenge {
         start.into_stream(config).await?.shutdown().await?;
-        return Ok(None);
+        return Ok(Begun::Validated);
     }
 
     let config = server.config_for(start.client_hello().server_name(), local);
-    start.into_stream(config).await.map(Some)
+    let stream = start.into_stream(config).await?;
+    Ok(Begun::Ours(Box::new(stream)))
 }

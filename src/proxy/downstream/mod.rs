@@ -3,7 +3,8 @@
 pub(crate) mod client;
 pub(crate) mod h1;
 pub(crate) mod h2;
-mod handshake;
+pub(crate) mod handshake;
+pub(crate) mod hello;
 pub(crate) mod listen;
 pub(crate) mod listeners;
 pub(crate) mod proxy_protocol;

@@ -12,16 +12,18 @@ use super::{
     client::ClientStream,
     h1::{self, DRAIN_IDLE},
     h2::{self, PREFACE},
-    handshake::handshake,
+    handshake::{self, Begun},
     proxy_protocol,
 };
 use crate::{
     limit::Permit,
     proxy::{
         conn::{ConnInfo, TlsInfo},
+        l4,
         upstream::pin::Pins,
         worker::Worker,
     },
+    routing::Port,
     tls::Server,
     util::drain::Drain,
 };
@@ -96,16 +98,16 @@ pub(crate) async fn serve(
             (ClientStream::Plain(stream), first, h2, conn)
         }
         Some(server) => {
-            let handshake = Box::pin(handshake(
-                stream,
-                &server,
-                &worker.shared.challenges,
-                ip,
-                ends.1.ip(),
-            ));
-            let stream = match timeout(settings.handshake_timeout, handshake).await {
-                Ok(Ok(Some(stream))) => stream,
-                Ok(Ok(None)) => return,
+            let begin = handshake::begin(stream, &server, &worker.shared, ip, ends.1.ip());
+            let stream = match timeout(settings.handshake_timeout, Box::pin(begin)).await {
+                Ok(Ok(Begun::Ours(stream))) => stream,
+                Ok(Ok(Begun::Validated)) => return,
+                Ok(Ok(Begun::Passed(passed))) => {
+                    let port = Port::tcp(local.port());
+                    let ends = (SocketAddr::new(ip, ends.0.port()), ends.1);
+                    let serving = l4::tcp::pass_through(*passed, ends, port, permit, worker, drain);
+                    return Box::pin(serving).await;
+                }
                 Ok(Err(_)) | Err(_) => return worker.counters.bad_connections.add(1),
             };
 
@@ -123,7 +125,7 @@ pub(crate) async fn serve(
             });
 
             let conn = ConnInfo { tls, ..conn };
-            (ClientStream::Tls(Box::new(stream)), Vec::new(), h2, conn)
+            (ClientStream::Tls(stream), Vec::new(), h2, conn)
         }
     };
 

@@ -10,7 +10,7 @@ use std::{
 use super::relay::{End, Moved};
 use crate::{
     proxy::{settings::AccessLog, worker::Worker},
-    routing::{Port, PortRoute},
+    routing::{Host, Port, PortRoute},
 };
 
 /// The entry of one connection, written when it is dropped.
@@ -19,6 +19,8 @@ pub(crate) struct Record {
     began: Instant,
     client: IpAddr,
     port: Port,
+    /// The host whose TLS is passed through.
+    host: Option<Host>,
     route: Arc<PortRoute>,
     /// Log this connection only if it fails: sampling did not select it.
     errors_only: bool,
@@ -34,6 +36,7 @@ impl Record {
         worker: &Worker,
         client: IpAddr,
         port: Port,
+        host: Option<Host>,
         route: &Arc<PortRoute>,
     ) -> Option<Box<Self>> {
         let share = match worker.settings.access_log {
@@ -44,6 +47,7 @@ impl Record {
             began: Instant::now(),
             client,
             port,
+            host,
             route: route.clone(),
             errors_only: !worker.sampled(share),
             failed: false,
@@ -78,6 +82,7 @@ impl Drop for Record {
             target: "access",
             client = %self.client,
             port = %self.port,
+            host = self.host.as_ref().map(tracing::field::display),
             received = self.moved.up,
             sent = self.moved.down,
             ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),

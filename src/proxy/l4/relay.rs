@@ -4,7 +4,6 @@
 use std::{
     cell::RefCell,
     pin::Pin,
-    rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -97,11 +96,12 @@ struct Way {
 impl<'a, C: Stream, E: Stream> Relay<'a, C, E> {
     /// Creates a relay that ends when nothing has moved for `idle`.
     pub(crate) fn new(
-        worker: &'a Rc<Worker>,
+        worker: &Worker,
         client: &'a mut C,
         endpoint: &'a mut E,
         idle: Duration,
         drain: Drain,
+        counters: &'a PortCounters,
     ) -> Self {
         Self {
             client,
@@ -112,13 +112,18 @@ impl<'a, C: Stream, E: Stream> Relay<'a, C, E> {
             deadline: Deadline::new(&worker.deadlines),
             drain,
             draining: false,
-            counters: &worker.counters.tcp,
+            counters,
         }
     }
 
-    /// Sends bytes to the endpoint before those of the client. They are not counted.
-    pub(crate) fn begin_with(&mut self, bytes: Vec<u8>) {
+    /// Sends bytes to the endpoint before those of the client: a header of ours, which is not
+    /// counted, and bytes that the client has sent.
+    pub(crate) fn begin_with(&mut self, header: Vec<u8>, sent: &[u8]) {
+        let mut bytes = header;
+        bytes.extend_from_slice(sent);
         (self.up.held, self.up.taken) = (bytes, 0);
+        self.up.bytes = sent.len() as u64;
+        self.counters.received.add(self.up.bytes);
     }
 
     /// Runs to the end.

@@ -1,6 +1,6 @@
 //! TCP: a connection to a port is passed to an endpoint of its backend.
 
-use std::{net::SocketAddr, rc::Rc, time::Duration};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use socket2::SockRef;
 use tokio::{net::TcpStream, time::timeout};
@@ -9,9 +9,10 @@ use super::{proxy_header, record::Record, relay::Relay};
 use crate::{
     limit::Permit,
     proxy::{
-        downstream::proxy_protocol,
+        counters::PortCounters,
+        downstream::{handshake::Passed, proxy_protocol},
         request::{
-            error::{Error, Retry},
+            error::{Error, Kind, Retry},
             terms::Terms,
         },
         upstream::{
@@ -57,34 +58,116 @@ pub(crate) async fn serve(
         worker.counters.connections_refused.add(1);
         return abort(&client);
     }
-    let _open = Open::new(&worker);
-    let mut record = Record::new(&worker, ip, port, &route);
+    let record = Record::new(&worker, ip, port, None, &route);
+    let session = Session {
+        client,
+        read: Vec::new(),
+        ends,
+        route,
+        record,
+        counters: &worker.counters.tcp,
+    };
+    session.run(&worker, drain).await;
+}
 
-    // Boxed: connecting is short, and a connection reserves space for this future all its life.
-    let (mut endpoint, lease) = match Box::pin(connect(&worker, &route)).await {
-        Ok(connected) => connected,
-        Err(error) => {
-            worker.counters.tcp.failures.add(1);
-            if let Some(record) = &mut record {
-                (record.failed, record.reason) = (true, error.kind.reason());
-            }
-            tracing::debug!(%port, %error, "connection to a port failed");
+/// Serves a connection whose TLS is passed through, from its ClientHello to its end. `permit`
+/// counts its client already.
+pub(crate) async fn pass_through(
+    passed: Passed,
+    ends: (SocketAddr, SocketAddr),
+    port: Port,
+    permit: Permit,
+    worker: Rc<Worker>,
+    drain: Drain,
+) {
+    let _permit = permit;
+    let Passed {
+        stream: client,
+        read,
+        host,
+        to,
+    } = passed;
+
+    let counters = &worker.counters.tls;
+    let route = match &to.target {
+        Ok(route) => route.clone(),
+        Err(refusal) => {
+            counters.failures.add(1);
+            tracing::debug!(%host, reason = refusal.reason(), "TLS connection closed");
             return abort(&client);
         }
     };
-    if let Some(record) = &mut record {
-        record.endpoint = Some(lease.upstream().key.addr);
+
+    let mut record = Record::new(&worker, ends.0.ip(), port, Some(host), &route);
+    if !to.lets_in(ends.0.ip()) {
+        worker.counters.connections_refused.add(1);
+        if let Some(record) = &mut record {
+            (record.failed, record.reason) = (true, Kind::Forbidden.reason());
+        }
+        return abort(&client);
     }
 
-    let idle = route.policy.timeouts.idle;
-    let idle = idle.unwrap_or(worker.settings.tcp_idle_timeout);
-    let mut relay = Relay::new(&worker, &mut client, &mut endpoint, idle, drain);
-    if let Some(version) = route.sends_proxy {
-        relay.begin_with(proxy_header::header(version, ends.0, ends.1));
-    }
-    let (end, moved) = relay.run().await;
-    if let Some(record) = &mut record {
-        (record.reason, record.moved) = (end.reason(), moved);
+    let session = Session {
+        client,
+        read,
+        ends,
+        route,
+        record,
+        counters,
+    };
+    session.run(&worker, drain).await;
+}
+
+/// A connection of a client that goes to an endpoint.
+struct Session<'a> {
+    client: TcpStream,
+    /// The bytes that were read from it.
+    read: Vec<u8>,
+    /// The addresses of the client, and of its destination.
+    ends: (SocketAddr, SocketAddr),
+    route: Arc<PortRoute>,
+    record: Option<Box<Record>>,
+    counters: &'a PortCounters,
+}
+
+impl Session<'_> {
+    /// Connects to an endpoint, and copies bytes until both sides have ended.
+    async fn run(mut self, worker: &Rc<Worker>, drain: Drain) {
+        let _open = Open::new(self.counters);
+        // Boxed: connecting is short, and a connection reserves space for this future all its life.
+        let (mut endpoint, lease) = match Box::pin(connect(worker, &self.route)).await {
+            Ok(connected) => connected,
+            Err(error) => {
+                self.counters.failures.add(1);
+                if let Some(record) = &mut self.record {
+                    (record.failed, record.reason) = (true, error.kind.reason());
+                }
+                tracing::debug!(client = %self.ends.0, %error, "connection to a port failed");
+                return abort(&self.client);
+            }
+        };
+        if let Some(record) = &mut self.record {
+            record.endpoint = Some(lease.upstream().key.addr);
+        }
+
+        let idle = self.route.policy.timeouts.idle;
+        let idle = idle.unwrap_or(worker.settings.tcp_idle_timeout);
+
+        let (client, counters) = (&mut self.client, self.counters);
+        let mut relay = Relay::new(worker, client, &mut endpoint, idle, drain, counters);
+
+        let version = self.route.sends_proxy;
+        let header = version.map(|one| proxy_header::header(one, self.ends.0, self.ends.1));
+        let read = std::mem::take(&mut self.read);
+        if header.is_some() || !read.is_empty() {
+            relay.begin_with(header.unwrap_or_default(), &read);
+        }
+        drop(read);
+
+        let (end, moved) = relay.run().await;
+        if let Some(record) = &mut self.record {
+            (record.reason, record.moved) = (end.reason(), moved);
+        }
     }
 }
 
@@ -147,17 +230,17 @@ fn abort(client: &TcpStream) {
 }
 
 /// Counts an open connection.
-struct Open<'a>(&'a Worker);
+struct Open<'a>(&'a PortCounters);
 
 impl<'a> Open<'a> {
-    fn new(worker: &'a Worker) -> Self {
-        worker.counters.tcp.begun.add(1);
-        Self(worker)
+    fn new(counters: &'a PortCounters) -> Self {
+        counters.begun.add(1);
+        Self(counters)
     }
 }
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        self.0.counters.tcp.ended.add(1);
+        self.0.ended.add(1);
     }
 }

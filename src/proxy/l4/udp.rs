@@ -199,7 +199,7 @@ impl Server {
         let worker = &self.worker;
         OPEN.set(OPEN.get() + 1);
         worker.counters.udp.begun.add(1);
-        let mut record = Record::new(worker, key.0.ip().to_canonical(), self.port, &route);
+        let mut record = Record::new(worker, key.0.ip().to_canonical(), self.port, None, &route);
         if let Some(record) = &mut record {
             record.reason = "closed";
         }

@@ -56,6 +56,8 @@ pub(crate) enum Kind {
     ExpectationFailed,
     /// 429 or 503, as the settings say: the client asks for too much.
     TooMany(StatusCode, &'static str),
+    /// 421: the TLS of the host is for its backend alone.
+    Misdirected,
     /// 431: the head (or the trailers) is over the limits.
     HeadersTooLarge,
     /// 500: the route is configured in a way that no request can follow.
@@ -99,6 +101,7 @@ impl Kind {
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::TooMany(status, _) => status,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Misconfigured(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::BadGateway(_) => StatusCode::BAD_GATEWAY,
@@ -126,6 +129,7 @@ impl Kind {
             Self::BodyTooLarge => "the request body is too large",
             Self::UriTooLong => "the request target is too long",
             Self::ExpectationFailed => "unknown expectation",
+            Self::Misdirected => "TLS of this host ends at its backend: connect with its name",
             Self::HeadersTooLarge => "the request head is too large",
             Self::VersionNotSupported => "only HTTP/1.0, HTTP/1.1 and HTTP/2 are supported",
             Self::LoopDetected => "the request comes back to this proxy again and again",

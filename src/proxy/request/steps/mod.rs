@@ -95,6 +95,12 @@ pub(super) async fn take(
 ) -> Result<Option<Response>, Error> {
     for step in &steps.request {
         let response = match step {
+            // A client that shares a connection among hosts makes a new one for this host
+            // (RFC 9110 section 15.5.20).
+            RequestStep::OnlyPlain if request.conn.tls.is_some() => {
+                return Err(Error::client(Kind::Misdirected));
+            }
+            RequestStep::OnlyPlain => None,
             RequestStep::HttpsRedirect { status, always } => {
                 https::redirect(request, *status, *always)?
             }
