@@ -98,6 +98,7 @@ pub(crate) fn index() -> Index {
         own_ports: Default::default(),
         tcp_services: None,
         udp_services: None,
+        open_ports: vec![gatelet::util::port_range::PortRange::ALL],
         unsupported_guards: UnsupportedGuards::default(),
     };
     let mut index = Index::new(settings, Box::new(|_chain, _key, _pattern| Ok(())));

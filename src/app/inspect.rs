@@ -187,7 +187,7 @@ impl Inspect for Inspector {
             Some(("https", rest)) => (true, rest),
             Some((scheme @ ("tcp" | "udp"), target)) => {
                 let live = lock(&self.live);
-                return ports::explain(&self.shared, &live, scheme == "udp", target);
+                return ports::explain(&self.shared, &live, scheme == "udp", target, from);
             }
             Some(("tls", target)) => {
                 let live = lock(&self.live);

@@ -67,6 +67,7 @@ impl Collector for DataPlane {
         families::UPGRADES.write_counter(encoder, alone(sum(&|core| &core.upgrades)))?;
         let rejected = [
             ("limit", sum(&|core| &core.connections_refused)),
+            ("address", sum(&|core| &core.connections_forbidden)),
             ("handshake", sum(&|core| &core.bad_connections)),
             ("flood", sum(&|core| &core.floods)),
         ];

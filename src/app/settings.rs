@@ -69,6 +69,7 @@ pub(super) fn controller(
         own_ports,
         tcp_services: config.tcp_services.as_deref().and_then(object_name),
         udp_services: config.udp_services.as_deref().and_then(object_name),
+        open_ports: config.open_ports.clone(),
         unsupported_guards: config.unsupported_guards,
     }
 }

@@ -35,7 +35,7 @@ pub use listen::{Listen, ListenError};
 use crate::{
     controller::UnsupportedGuards,
     proxy, store, telemetry, tls,
-    util::{setting::InvalidSetting, units::span},
+    util::{port_range::PortRange, setting::InvalidSetting, units::span},
 };
 
 /// The source of the objects.
@@ -89,6 +89,8 @@ pub struct Config {
     pub tcp_services: Option<String>,
     /// The same for UDP ports.
     pub udp_services: Option<String>,
+    /// The ports that objects may open; empty for none.
+    pub open_ports: Vec<PortRange>,
     /// Redirect to HTTPS for hosts under `spec.tls`.
     pub ssl_redirect: bool,
     /// `Strict-Transport-Security` for hosts under `spec.tls`.
@@ -143,6 +145,7 @@ impl Default for Config {
             default_backend: None,
             tcp_services: None,
             udp_services: None,
+            open_ports: vec![PortRange::ALL],
             ssl_redirect: true,
             hsts: None,
             unsupported_guards: UnsupportedGuards::Refuse,

@@ -116,8 +116,16 @@ pub(super) fn is_known_on_services(name: &str) -> bool {
 
 /// Returns true if this module reads an annotation on Services that restricts who may come in.
 pub(super) fn is_guard_on_services(name: &str) -> bool {
-    let on_services = ON_SERVICES.iter().any(|prefix| name.starts_with(prefix));
+    let is_ours = |rest: &str| access::ROWS.iter().any(|row| row.is(rest));
+    let on_services = ON_SERVICES.iter().any(|prefix| name.starts_with(prefix))
+        || name.strip_prefix(row::OURS).is_some_and(is_ours);
     on_services && find(name).is_some_and(|(.., row)| row.is_guard)
+}
+
+/// Returns true if the annotation is a list of addresses that may come in, or may not.
+pub(super) fn is_list_of_addresses(name: &str) -> bool {
+    let own = name.rsplit_once('/').map_or(name, |(_domain, own)| own);
+    access::LISTS.contains(&own)
 }
 
 /// Returns the decision of a Service about unsupported guards. An invalid value refuses.

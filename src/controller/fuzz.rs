@@ -26,6 +26,7 @@ pub fn compile(data: &[u8]) {
         own_ports: Default::default(),
         tcp_services: None,
         udp_services: None,
+        open_ports: vec![crate::util::port_range::PortRange::ALL],
         unsupported_guards: UnsupportedGuards::default(),
     };
     let mut index = Index::new(settings, Box::new(|_chain, _key, _pattern| Ok(())));

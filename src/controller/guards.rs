@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use super::{
     Finding, Reason, UnsupportedGuards,
-    annotations::{self, AnnotationFinding},
+    annotations::AnnotationFinding,
     compiled::CompiledIngresses,
-    facts::ServiceFact,
     objects::{Name, Objects},
     peers::{Meaning, PeerAnnotation},
 };
@@ -156,18 +155,6 @@ pub(super) fn judge_service(
     }
 
     (outcome, findings)
-}
-
-/// Returns the name of an annotation of a Service that closes its ports of layer 4: no guard is
-/// supported there.
-pub(super) fn closing_ports(service: &ServiceFact, setting: UnsupportedGuards) -> Option<&str> {
-    if Decision::new(service.guards, setting).ignores() {
-        return None;
-    }
-    let peers = service.peers.iter().filter(|peer| peer.meaning.closes());
-    let known = service.annotations.iter().map(|(name, _value)| &**name);
-    let known = known.filter(|name| annotations::is_guard_on_services(name));
-    peers.map(|peer| &*peer.name).chain(known).next()
 }
 
 /// Names the protection that a closing annotation asks for.

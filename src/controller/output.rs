@@ -13,6 +13,7 @@ use crate::{
     objects::{Key, ObjectRef, StatusPatch},
     pki::CertificateTerms,
     routing::{Backend, EndpointSet, HostPattern, PortTable, RoutingTable},
+    util::port_range::PortRange,
 };
 
 /// Settings of the whole controller.
@@ -53,6 +54,8 @@ pub struct Settings {
     pub tcp_services: Option<(Arc<str>, Arc<str>)>,
     /// The same for UDP ports.
     pub udp_services: Option<(Arc<str>, Arc<str>)>,
+    /// The ports that objects may open; empty for none.
+    pub open_ports: Vec<PortRange>,
     /// Applies to guards that are not supported, unless the object decides.
     pub unsupported_guards: UnsupportedGuards,
 }

@@ -6,15 +6,18 @@ use std::{
 };
 
 use super::{
-    Finding, Reason,
+    Finding, Reason, access, annotations,
     backends::Backends,
+    facts::ServiceFact,
     guards,
     objects::{Name, Objects},
     port_entries::{EntryError, MapEntry, Target, port},
 };
 use crate::{
     objects::{EventType, Key, Kind, ObjectRef},
-    routing::{BackendTls, Origin, Policy, Port, PortRoute, PortTable, ProxyVersion, Transport},
+    routing::{
+        Access, BackendTls, Origin, Policy, Port, PortRoute, PortTable, ProxyVersion, Transport,
+    },
 };
 
 /// The most ports. Each takes a socket on each core.
@@ -183,6 +186,17 @@ impl Compiler<'_> {
     fn route(&mut self, claim: &Claim<'_>) -> Result<PortRoute, (Reason, String)> {
         let Port { transport, number } = claim.port;
         let target = self.resolve(claim)?;
+        let access = self.access(claim)?;
+        if !self
+            .objects
+            .settings
+            .open_ports
+            .iter()
+            .any(|range| range.contains(number))
+        {
+            let message = format!("open_ports in the settings does not allow port {number}");
+            return Err((Reason::PortUnavailable, message));
+        }
         if transport == Transport::Tcp
             && let Some(holder) = self.objects.settings.own_ports.get(&number)
         {
@@ -212,6 +226,7 @@ impl Compiler<'_> {
             },
             accepts_proxy: claim.accepts_proxy,
             sends_proxy: claim.sends_proxy,
+            access,
             backend: self.backends.get(
                 &claim.service,
                 target,
@@ -229,15 +244,6 @@ impl Compiler<'_> {
             let message = format!("Service {namespace}/{name} does not exist");
             return Err((Reason::UnknownService, message));
         };
-        if let Some(guard) = guards::closing_ports(fact, self.objects.settings.unsupported_guards) {
-            let number = claim.port.number;
-            let message = format!(
-                "{guard} of Service {name} restricts who may come in, which ports of layer 4 do \
-                 not support: port {number} is not opened"
-            );
-            return Err((Reason::UnsupportedGuard, message));
-        }
-
         let Port { transport, number } = claim.port;
         let ports = fact.ports_of(transport);
         let found = match &claim.target {
@@ -254,6 +260,48 @@ impl Compiler<'_> {
         })
     }
 
+    /// Returns the decision of the Service about who may come in, or why it closes the port.
+    fn access(&mut self, claim: &Claim<'_>) -> Result<Option<Arc<Access>>, (Reason, String)> {
+        let objects = self.objects;
+        let (number, (namespace, name)) = (claim.port.number, &claim.service);
+        let Some(fact) = objects.services.get(&claim.service) else {
+            return Ok(None);
+        };
+
+        let decision = guards::Decision::new(fact.guards, objects.settings.unsupported_guards);
+        let closed = |guard: &str| {
+            let message = format!(
+                "{guard} of Service {name} restricts who may come in, which ports of layer 4 do \
+                 not support: port {number} is not opened"
+            );
+            (Reason::UnsupportedGuard, message)
+        };
+        let mut peers = fact.peers.iter().filter(|peer| peer.meaning.closes());
+        if let Some(peer) = peers.next()
+            && !decision.ignores()
+        {
+            return Err(closed(&peer.name));
+        }
+
+        let values = annotations::read(&fact.annotations);
+        if values.is_closed {
+            let finding = values.findings.first();
+            let why = finding.map(|one| format!("{}: {}", one.annotation, one.message));
+            let message = format!("{}: port {number} is not opened", why.unwrap_or_default());
+            return Err((Reason::InvalidAnnotation, message));
+        }
+        if let Some(guard) = unsupported(fact)
+            && !decision.ignores()
+        {
+            return Err(closed(guard));
+        }
+
+        let mut lists = values.access;
+        lists.logins.clear();
+        lists.satisfy_any = false;
+        Ok(access::make(objects, self.backends, namespace, &lists).access)
+    }
+
     fn warn(&mut self, about: &ObjectRef, reason: Reason, field: &str, message: String) {
         let finding = Finding {
             about: about.clone(),
@@ -264,6 +312,14 @@ impl Compiler<'_> {
         };
         self.compiled.findings.push(finding);
     }
+}
+
+/// Returns the name of a guard on a Service that ports do not support: anything but a list.
+fn unsupported(fact: &ServiceFact) -> Option<&str> {
+    let mut names = fact.annotations.iter().map(|(name, _value)| &**name);
+    names.find(|name| {
+        annotations::is_guard_on_services(name) && !annotations::is_list_of_addresses(name)
+    })
 }
 
 fn reference(service: &Name, uid: &str) -> ObjectRef {

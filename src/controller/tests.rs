@@ -48,6 +48,7 @@ fn settings() -> Settings {
         own_ports: [(443, "the HTTPS listener")].into(),
         tcp_services: Some(("default".into(), "tcp-services".into())),
         udp_services: Some(("default".into(), "udp-services".into())),
+        open_ports: vec![crate::util::port_range::PortRange::ALL],
         unsupported_guards: UnsupportedGuards::default(),
     }
 }

@@ -57,6 +57,8 @@ pub struct Counters {
     pub client_gone: Count,
     /// Client connections closed at once because the total or the per-client limit was reached.
     pub connections_refused: Count,
+    /// Connections and datagrams refused because their client may not come in.
+    pub connections_forbidden: Count,
     /// Client connections closed for a failed TLS handshake or PROXY protocol header.
     pub bad_connections: Count,
     /// HTTP/2 connections closed because of a flood of frames.

@@ -1,8 +1,8 @@
 //! Layer 4: ports whose connections are passed to a backend without a look at their bytes.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
-use super::{Backend, Origin, Policy, Protocol};
+use super::{Access, Backend, Entry, Origin, Policy, Protocol};
 
 /// The protocol below the bytes of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,10 +42,20 @@ pub struct PortRoute {
     pub accepts_proxy: bool,
     /// The version of the header that endpoints get; `None` for no header.
     pub sends_proxy: Option<ProxyVersion>,
+    /// The decision about who may come in, which is about addresses alone; `None` for everybody.
+    pub access: Option<Arc<Access>>,
     /// The destination of its connections.
     pub backend: Arc<Backend>,
     /// The terms in place of the settings of the data plane.
     pub policy: Policy,
+}
+
+impl PortRoute {
+    /// Returns true if a client with this address may come in.
+    pub fn lets_in(&self, address: IpAddr) -> bool {
+        let entry = self.access.as_ref().map(|one| one.entry(Some(address)));
+        entry.is_none_or(|entry| matches!(entry, Entry::Open))
+    }
 }
 
 /// The ports that are open, with their routes. Immutable: an edit makes a new one.

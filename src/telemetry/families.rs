@@ -79,7 +79,8 @@ families! {
         "Client connections closed by gatelet because of the client",
     ).labelled(&[(
         "reason",
-        "`limit` (`max_connections` or `max_connections_per_client`), `handshake` (no good TLS \
+        "`limit` (`max_connections` or `max_connections_per_client`), `address` \
+         (layer 4: the client may not come in), `handshake` (no good TLS \
          handshake or PROXY protocol header), `flood` (of HTTP/2 frames)",
     )]);
     PORT_CONNECTIONS = counter(

@@ -12,6 +12,7 @@ pub mod memory;
 pub mod password;
 pub mod percent;
 pub mod port;
+pub mod port_range;
 pub mod priority;
 pub mod setting;
 pub mod sockets;

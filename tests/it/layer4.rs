@@ -285,3 +285,47 @@ data: {{\"{mapped}\": \"default/dns:udp\"}}
         "{metrics}"
     );
 }
+
+#[test]
+fn lists_of_addresses_and_the_operator_bound_ports() {
+    let port = free_port();
+    let gatelet = Gatelet::configured(&format!("open_ports = [\"{port}\"]\n"));
+    let other = free_port();
+    let listen = format!(
+        "gatelet.dev/tcp-listen: \"{port}:80,{other}:80\", \
+         gatelet.dev/denylist-source-range: 192.0.2.0/24"
+    );
+    gatelet.apply(&service("echo", &listen, echo()));
+    eventually("the port is open", || {
+        (echoed(port, "hello")? == "hello").then_some(())
+    });
+    assert!(echoed(other, "hello").is_none());
+    let findings = gatelet.status()["findings"].to_string();
+    let message = format!("open_ports in the settings does not allow port {other}");
+    assert!(findings.contains(&message), "{findings}");
+    let url = format!("tcp://:{port}");
+    let explained = said(&gatelet.command(&["explain", "--from", "192.0.2.1", &url]));
+    assert!(
+        explained.contains("this client may not come in"),
+        "{explained}"
+    );
+    let explained = said(&gatelet.command(&["explain", "--from", "127.0.0.1", &url]));
+    assert!(
+        explained.contains("passed to default/echo:80"),
+        "{explained}"
+    );
+
+    // While it is served, the list changes, and ceases to be one.
+    for list in ["127.0.0.0/8", "127.0.0.0/8,x"] {
+        let list = format!("gatelet.dev/denylist-source-range={list}");
+        gatelet.kubectl(&["annotate", "--overwrite", "service/echo", &list]);
+        eventually("connections are reset", || {
+            (echoed(port, "hello").as_deref() != Some("hello")).then_some(())
+        });
+    }
+    eventually("the finding is an Event", || {
+        let events = gatelet.kubectl(&["describe", "service", "echo"]);
+        let is_named = events.contains("gatelet.dev/denylist-source-range: ");
+        (is_named && events.contains("is not opened")).then_some(())
+    });
+}

@@ -1,5 +1,7 @@
 //! The view of the ports of layer 4 for `status` and `explain`.
 
+use std::net::IpAddr;
+
 use crate::{
     admin::{ExplainReport, PortReport, UrlError},
     app::control::{endpoint_health::Health, publish::Live},
@@ -30,6 +32,7 @@ pub(super) fn explain(
     live: &Live,
     is_udp: bool,
     target: &str,
+    from: Option<IpAddr>,
 ) -> Result<ExplainReport, UrlError> {
     let (_host, number) = target.rsplit_once(':').unwrap_or(("", target));
     let number = number.trim_end_matches('/').parse();
@@ -51,13 +54,16 @@ pub(super) fn explain(
 
     let (object, backend) = (object(&route), &route.backend);
     report.endpoints = Health::new(shared).of(backend);
+    let is_refused = from.is_some_and(|from| !route.lets_in(from));
     report.outcome = match (&*state(live, port), report.endpoints.len()) {
+        ("open", _) if is_refused => "closed: this client may not come in".to_owned(),
         ("open", 0) if is_udp => format!("lost: {} has no endpoints", backend.id()),
         ("open", 0) => format!("connections are reset: {} has no endpoints", backend.id()),
         ("open", _) => format!(
-            "passed to {} ({}), for {object}",
+            "passed to {} ({}{}), for {object}",
             backend.id(),
-            backend.protocol()
+            backend.protocol(),
+            limits(&route)
         ),
         (closed, _) => closed.to_owned(),
     };
@@ -65,6 +71,13 @@ pub(super) fn explain(
     let concerned = findings.filter(|finding| finding.object == object);
     report.findings = concerned.cloned().collect();
     Ok(report)
+}
+
+/// Names the annotations about who may come in.
+fn limits(route: &PortRoute) -> String {
+    let from = route.access.as_ref().map(|access| &access.from);
+    let limits = from.map(|from| format!(", by the address of the client: {from}"));
+    limits.unwrap_or_default()
 }
 
 fn state(live: &Live, port: Port) -> String {

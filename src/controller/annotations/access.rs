@@ -19,6 +19,17 @@ const THE_SAME: &str = "The same.";
 const EXACT: &str = "A list with anything else in it closes the paths.";
 const PATTERN_FILES: &str = "Pattern files close the paths.";
 
+/// The names of the lists of addresses.
+pub(super) const LISTS: &[&str] = &[
+    "allowlist-source-range",
+    "whitelist-source-range",
+    "denylist-source-range",
+    "allow-list",
+    "whitelist",
+    "deny-list",
+    "blacklist",
+];
+
 /// The rows.
 pub(super) const ROWS: &[Annotation] = &[
     row(

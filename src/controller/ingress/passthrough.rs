@@ -172,6 +172,7 @@ impl<'a> Compiler<'a> {
             },
             accepts_proxy: false,
             sends_proxy: None,
+            access: None,
             backend: to,
             policy: Policy::default(),
         };

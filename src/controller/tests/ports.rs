@@ -1,6 +1,7 @@
 //! Ports of layer 4 that Services ask for.
 
 use super::*;
+use crate::routing::PortRoute;
 use crate::routing::{Port, PortTable};
 
 fn asking(name: &str, value: &str) -> Value {
@@ -348,17 +349,58 @@ fn a_config_map_opens_udp_ports_too() {
 }
 
 #[test]
-fn a_service_with_a_guard_gets_no_port() {
-    for guard in [
-        ("haproxy.org/allow-list", "10.0.0.0/8"),
-        (
-            "haproxy-ingress.github.io/denylist-source-range",
-            "10.0.0.0/8",
-        ),
+fn lists_of_addresses_apply_to_ports() {
+    let allowed = |route: &PortRoute| {
+        let addresses = ["10.0.0.1", "192.0.2.1", "::1"];
+        let lets_in = |text: &&&str| route.lets_in(text.parse().expect("an address"));
+        addresses.iter().filter(lets_in).count()
+    };
+    for (annotation, value, expected) in [
+        ("gatelet.dev/allowlist-source-range", "10.0.0.0/8", 1),
+        ("gatelet.dev/denylist-source-range", "10.0.0.0/8", 2),
+        ("haproxy.org/allow-list", "10.0.0.0/8,::/0", 2),
+        ("haproxy-ingress.github.io/denylist-source-range", "::1", 2),
+        ("haproxy.org/allow-list", "", 3),
     ] {
-        let (name, value) = guard;
+        let mut web = asking("web", "8022:80");
+        web["metadata"]["annotations"][annotation] = value.into();
+        let mut index = index();
+        index.apply(apply(web.clone()));
+        // The ConfigMap leads to the same Service.
+        index.apply(apply(map(json!({"9000": "default/web:80"}))));
+        let output = index.compile();
+        assert_eq!(found(&output), [], "{annotation}");
+        let table = output.ports.expect("a table");
+        for port in [8022, 9000] {
+            let route = table.find(Port::tcp(port)).expect("the port");
+            assert_eq!(allowed(route), expected, "{annotation}");
+        }
+
+        // Not even who ignores guards opens what cannot be read.
+        web["metadata"]["annotations"][annotation] = "10.0.0.0/8, x".into();
+        web["metadata"]["annotations"]["gatelet.dev/unsupported-guards"] = "ignore".into();
+        index.apply(apply(web));
+        let output = index.compile();
+        assert_eq!(opened(&output), [""; 0], "{annotation}");
+        assert!(
+            found(&output)[0].1.contains(annotation),
+            "{:?}",
+            found(&output)
+        );
+    }
+}
+
+#[test]
+fn a_service_with_another_guard_gets_no_port() {
+    for (name, value) in [
+        ("haproxy.org/auth-type", "basic-auth"),
+        ("gatelet.dev/auth-secret", "users"),
+        ("haproxy-ingress.github.io/ssl-passthrough", "true"),
+        ("haproxy-ingress.github.io/waf", "modsecurity"),
+    ] {
         let mut guarded = asking("web", "8022:80");
         guarded["metadata"]["annotations"][name] = value.into();
+        guarded["metadata"]["annotations"]["gatelet.dev/denylist-source-range"] = "::1".into();
         let mut index = index();
         index.apply(apply(guarded.clone()));
         let output = index.compile();
@@ -370,6 +412,41 @@ fn a_service_with_a_guard_gets_no_port() {
 
         guarded["metadata"]["annotations"]["gatelet.dev/unsupported-guards"] = "ignore".into();
         index.apply(apply(guarded));
-        assert_eq!(opened(&index.compile()), ["tcp/8022 -> default/web:80"]);
+        let output = index.compile();
+        assert_eq!(opened(&output), ["tcp/8022 -> default/web:80"]);
+        let table = output.ports.expect("a table");
+        let route = table.find(Port::tcp(8022)).expect("the port");
+        assert!(!route.lets_in("::1".parse().expect("an address")), "{name}");
+    }
+}
+
+#[test]
+fn the_operator_bounds_the_ports_of_objects() {
+    let ranges = |texts: &[&str]| {
+        texts
+            .iter()
+            .map(|one| one.parse().expect("a range"))
+            .collect()
+    };
+    for (open_ports, expected) in [
+        (ranges(&["1-65535"]), 3),
+        (ranges(&["80", "1000-1999"]), 2),
+        (ranges(&[]), 0),
+    ] {
+        let settings = Settings {
+            open_ports,
+            ..settings()
+        };
+        let mut index = Index::new(settings, Box::new(|_, _, _| Ok(())));
+        index.apply(apply(asking("web", "80, 1883:80, 8022:80")));
+        let output = index.compile();
+        assert_eq!(opened(&output).len(), expected);
+        let found = found(&output);
+        assert_eq!(found.len(), 3 - expected, "{found:?}");
+        let message = "open_ports in the settings does not allow port ";
+        let is_said = |(reason, text): &(_, String)| {
+            *reason == "PortUnavailable" && text.starts_with(message)
+        };
+        assert!(found.iter().all(is_said), "{found:?}");
     }
 }

@@ -58,7 +58,11 @@ pub(crate) async fn serve(
         worker.counters.connections_refused.add(1);
         return abort(&client);
     }
-    let record = Record::new(&worker, ip, port, None, &route);
+    let mut record = Record::new(&worker, ip, port, None, &route);
+    if !route.lets_in(ip) {
+        return refuse(&client, &worker, record.as_deref_mut());
+    }
+
     let session = Session {
         client,
         read: Vec::new(),
@@ -100,11 +104,7 @@ pub(crate) async fn pass_through(
 
     let mut record = Record::new(&worker, ends.0.ip(), port, Some(host), &route);
     if !to.lets_in(ends.0.ip()) {
-        worker.counters.connections_refused.add(1);
-        if let Some(record) = &mut record {
-            (record.failed, record.reason) = (true, Kind::Forbidden.reason());
-        }
-        return abort(&client);
+        return refuse(&client, &worker, record.as_deref_mut());
     }
 
     let session = Session {
@@ -222,6 +222,15 @@ async fn connect(worker: &Rc<Worker>, route: &PortRoute) -> Result<(TcpStream, L
         attempt += 1;
         worker.counters.retries.add(1);
     }
+}
+
+/// Closes the connection of a client that may not come in.
+fn refuse(client: &TcpStream, worker: &Worker, record: Option<&mut Record>) {
+    worker.counters.connections_forbidden.add(1);
+    if let Some(record) = record {
+        (record.failed, record.reason) = (true, Kind::Forbidden.reason());
+    }
+    abort(client);
 }
 
 /// Lets the client see that its connection failed: by a reset, as if nothing listened.

@@ -13,7 +13,7 @@ use socket2::{Domain, Socket, Type};
 use crate::{
     proxy::{Running, Settings, Shared, StartError, start},
     routing::{
-        Backend, BackendId, BackendSettings, Endpoint, EndpointSet, Origin, Policy, Port,
+        Access, Backend, BackendId, BackendSettings, Endpoint, EndpointSet, Origin, Policy, Port,
         PortRoute, PortTable, ProxyVersion,
     },
     util::drain,
@@ -133,6 +133,7 @@ fn plain_route(port: Port, endpoints: &[SocketAddr]) -> PortRoute {
         kind: "Service",
         accepts_proxy: false,
         sends_proxy: None,
+        access: None,
         origin: Origin {
             namespace: "n".into(),
             name: "s".into(),
@@ -568,4 +569,54 @@ fn a_udp_port_that_closes_is_refused() {
             .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
     });
     assert_eq!(front.udp_sessions(), (1, 1));
+}
+
+#[test]
+fn clients_that_may_not_come_in_are_reset() {
+    let mut front = Front::new(Settings::default());
+    let address = front.open(&[echo()]);
+    let port = front.routes.last().expect("a port").0;
+    let access = |denied: &str| {
+        let denied = [denied.parse().expect("a network")];
+        Some(Arc::new(Access {
+            denied: denied.into_iter().collect(),
+            ..Access::default()
+        }))
+    };
+    for (denied, expected) in [("127.0.0.0/8", 0), ("10.0.0.0/8", 5)] {
+        let mut route = plain_route(port, &[echo()]);
+        route.access = access(denied);
+        front.routes = vec![(port, Arc::new(route))];
+        front.publish();
+        let mut stream = connect(address);
+        let _ = stream.write_all(b"hello");
+        let _ = stream.shutdown(Shutdown::Write);
+        let mut echoed = Vec::new();
+        let _ = stream.read_to_end(&mut echoed);
+        assert_eq!(echoed.len(), expected, "{denied}");
+    }
+    let forbidden = |cores: &[Arc<crate::proxy::counters::Counters>]| -> u64 {
+        cores
+            .iter()
+            .map(|core| core.connections_forbidden.value())
+            .sum()
+    };
+    assert_eq!(forbidden(&front.shared.counters()), 1);
+
+    // Datagrams of clients that may not come in have no session.
+    let udp = front.open_udp(&[echo()]);
+    let port = Port::udp(udp.port());
+    let mut route = plain_route(port, &[echo()]);
+    route.access = access("127.0.0.0/8");
+    front.routes.retain(|(one, _)| *one != port);
+    front.routes.push((port, Arc::new(route)));
+    front.publish();
+    let client = UdpSocket::bind((LOCALHOST, 0)).expect("a socket");
+    let waited = Instant::now();
+    while forbidden(&front.shared.counters()) < 2 {
+        client.send_to(b"hello", udp).expect("sent");
+        thread::yield_now();
+        assert!(waited.elapsed() < Duration::from_secs(60));
+    }
+    assert_eq!(front.udp_sessions(), (0, 0));
 }

@@ -187,9 +187,11 @@ impl Server {
 
         // The port may have been closed since.
         let route = self.worker.shared.ports.load().find(self.port).cloned();
-        if let Some(route) = route
-            && self.make_room()
-        {
+        let Some(route) = route else { return };
+        if !route.lets_in(key.0.ip().to_canonical()) {
+            return self.worker.counters.connections_forbidden.add(1);
+        }
+        if self.make_room() {
             self.begin(route, key).pass(data);
         }
     }
