@@ -65,7 +65,7 @@ fn contents(folder: &Path) -> BTreeMap<PathBuf, (u32, u64, Vec<u8>)> {
 }
 
 /// Makes a stand-in for another version of the binary: a script that runs the program.
-fn another_binary(folder: &Folder) -> String {
+pub fn another_binary(folder: &Folder) -> String {
     let text = format!("#!/bin/sh\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_gatelet"));
     let path = folder.write("other", &text);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
@@ -210,6 +210,17 @@ fn an_impossible_installation_is_refused_before_any_change() {
         "--root: /nowhere is not a folder",
     );
     refused(&attempt(&["--root", "/"]), 2, "--root / is this machine");
+    refused(
+        &attempt(&["--mini-cluster", "--uninstall"]),
+        2,
+        "--mini-cluster goes with an installation",
+    );
+    refused(&attempt(&["--k3s"]), 2, "--k3s goes without --root");
+    refused(
+        &attempt(&["http://127.0.0.1/gatelet"]),
+        1,
+        "only https:// is downloaded",
+    );
     let sum = aside.write("other.sha256", "0000  other\n");
     refused(&attempt(&[&other]), 1, "has not the checksum in");
     assert!(contents(root.path()).is_empty());
@@ -230,9 +241,11 @@ fn an_impossible_installation_is_refused_before_any_change() {
 }
 
 /// Runs a script with the real `useradd` where /etc, /usr/local and /var/lib are copies that only
-/// this process sees. Returns its output; `None` without the rights for that.
-fn as_root(aside: &Folder, script: &str) -> Option<String> {
+/// this process sees, and has processes and a network of its own. Returns its output; `None`
+/// without the rights for that.
+pub fn as_root(aside: &Folder, script: &str) -> Option<String> {
     const ROOT: &str = r#"
+        ip link set lo up
         mkdir "$ASIDE/etc" && cp -a /etc/. "$ASIDE/etc" && mount --bind "$ASIDE/etc" /etc
         for folder in /usr/local /var/lib; do mount -t tmpfs -o mode=0755 none "$folder"; done
         mkdir -p /run/systemd && mount -t tmpfs none /run/systemd
@@ -247,12 +260,17 @@ fn as_root(aside: &Folder, script: &str) -> Option<String> {
         eprintln!("LEFT OUT: mounts need root");
         return None;
     }
+
     let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "sh", "-ec"]);
+    command.args(["--mount", "--propagation", "private", "--net"]);
+    command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
     command
+        .args(["sh", "-ec"])
         .arg(format!("{ROOT}{script}"))
         .env("ASIDE", aside.path())
         .env("INSTALL", here().join("install.sh"))
+        .env("PEERS", here().join("target/peers"))
+        .env("GATELET", env!("CARGO_BIN_EXE_gatelet"))
         .env("BINARY", another_binary(aside));
     Some(run(&mut command))
 }
@@ -367,10 +385,11 @@ fn systemd_accepts_the_unit_and_finds_it_confined() {
 }
 
 #[test]
-fn the_script_is_plain_shell() {
+fn the_scripts_are_plain_shell() {
     run(Command::new("shellcheck")
         .args(["-s", "sh"])
-        .arg(here().join("install.sh")));
+        .arg(here().join("install.sh"))
+        .arg(here().join("openrc/gatelet")));
 }
 
 #[test]

@@ -43,6 +43,7 @@ mod hangs;
 mod held_sockets;
 mod helm;
 mod install;
+mod install_places;
 mod k3s;
 mod kubectl;
 mod layer4;
