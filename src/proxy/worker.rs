@@ -31,6 +31,7 @@ use super::{
     upstream::{
         condition::{Condition, Conditions, ConnectFailure, EndpointKey},
         dns::DnsCache,
+        endpoints::KnownEndpoints,
         pool::{Upstream, UpstreamKey},
         session::SessionSecret,
     },
@@ -38,7 +39,7 @@ use super::{
 use crate::{
     balance::EjectPolicy,
     limit::Clients,
-    routing::{Backend, BackendSettings, PortTable, RoutingTable, Verify},
+    routing::{BackendSettings, PortTable, RoutingTable, Verify},
     tls::Challenges,
     util::sync::lock,
 };
@@ -89,9 +90,7 @@ pub(crate) struct Worker {
     pub(super) logins: RefCell<Logins>,
     /// By the settings of the backend, then by address and name.
     upstreams: RefCell<BTreeMap<Arc<BackendSettings>, Upstreams>>,
-    /// Turns of round robin per backend, by its address in memory. A stale entry costs only its
-    /// space.
-    turns: RefCell<HashMap<usize, usize>>,
+    pub(super) endpoints: KnownEndpoints,
     random: Cell<u64>,
     /// The second for which `Date` was formatted last, and its value.
     date: Cell<(u64, [u8; DATE])>,
@@ -186,7 +185,7 @@ impl Worker {
             deadlines: Rc::default(),
             logins: RefCell::default(),
             upstreams: RefCell::default(),
-            turns: RefCell::default(),
+            endpoints: KnownEndpoints::default(),
             random: Cell::new(seed()),
             date: Cell::new((u64::MAX, [0; DATE])),
             tls: Default::default(),
@@ -237,19 +236,6 @@ impl Worker {
                 .insert(place, made.clone()),
         };
         made
-    }
-
-    /// Returns the next turn of a backend.
-    pub(super) fn turn(&self, backend: &Arc<Backend>) -> usize {
-        let mut turns = self.turns.borrow_mut();
-        // Far more than live backends: drops entries of removed backends, at the price of one
-        // uneven turn.
-        if turns.len() > 65_536 {
-            turns.clear();
-        }
-        let turn = turns.entry(Arc::as_ptr(backend).addr()).or_insert(0);
-        *turn = turn.wrapping_add(1);
-        *turn
     }
 
     pub(super) fn policy(&self) -> EjectPolicy {
@@ -353,9 +339,17 @@ impl Worker {
     }
 
     fn sweep(&self) {
+        self.endpoints.sweep();
         let now = Instant::now();
         self.upstreams.borrow_mut().retain(|_, of_backend| {
-            of_backend.retain(|_, upstream| upstream.sweep(now, &self.settings));
+            of_backend.retain(|_, upstream| {
+                let is_kept = upstream.sweep(now, &self.settings);
+                if !is_kept {
+                    // There must not be two pools for one endpoint.
+                    self.endpoints.clear();
+                }
+                is_kept
+            });
             !of_backend.is_empty()
         });
     }

@@ -3,6 +3,7 @@
 pub(crate) mod condition;
 mod deferred_write_error;
 pub(crate) mod dns;
+pub(crate) mod endpoints;
 mod exchange;
 pub(crate) mod forward;
 pub(crate) mod h1;

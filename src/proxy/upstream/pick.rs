@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use super::{pool::Upstream, session::Session};
+use super::{endpoints::Endpoints, pool::Upstream, session::Session};
 use crate::{
     balance,
     proxy::{
@@ -58,39 +58,41 @@ impl Picker<'_> {
     /// # Errors
     /// The backend has no endpoint, or none that takes another request.
     pub(crate) async fn pick(&self, tried: &mut Tried, again: bool) -> Result<Choice, Error> {
-        let (host, port) = match &**self.backend.endpoints() {
+        let set = self.backend.endpoints();
+        let known = self.worker.endpoints.of(self.worker, self.backend, &set);
+        let (host, port) = match &**set {
             EndpointSet::Addresses(list) if !list.is_empty() => {
-                return self.pick_address(list, tried, again);
+                return self.pick_address(list, &known, tried, again);
             }
             EndpointSet::Empty | EndpointSet::Addresses(_) => {
                 return Err(unavailable("the service has no endpoints"));
             }
             EndpointSet::Name { host, port } => (host.clone(), *port),
         };
+        drop(set);
         // Boxed: names are rare, and every request in flight would reserve space for this future.
-        Box::pin(self.pick_by_name(&host, port)).await
+        Box::pin(self.pick_by_name(&host, port, known.turn())).await
     }
 
     fn pick_address(
         &self,
         list: &[Endpoint],
+        known: &Endpoints,
         tried: &mut Tried,
         again: bool,
     ) -> Result<Choice, Error> {
-        let at = |index: usize| {
-            let settings = &self.backend.settings;
-            self.worker.upstream(settings, list[index].addr, None)
+        let at = |index: usize| known.upstream(index);
+        let free = |index: usize| list[index].weight > 0 && has_room(at(index));
+        let chosen = |index: usize| Choice {
+            upstream: at(index).clone(),
+            only: list.len() == 1,
         };
-        let free = |index: usize| list[index].weight > 0 && has_room(&at(index));
         if let Some(session) = self.session {
-            return self.pick_in_session(session, list, tried, again);
+            let index = self.pick_in_session(session, list, known, tried, again)?;
+            return Ok(chosen(index));
         }
         if let [_only] = list {
-            let upstream = free(0).then(|| at(0)).ok_or_else(no_room)?;
-            return Ok(Choice {
-                upstream,
-                only: true,
-            });
+            return free(0).then(|| chosen(0)).ok_or_else(no_room);
         }
 
         let now = Instant::now();
@@ -98,8 +100,7 @@ impl Picker<'_> {
         let untried = |index: usize| free(index) && !seen.has(index);
         let healthy = |index: usize| untried(index) && !at(index).seems_down(now);
 
-        let turn = self.worker.turn(self.backend);
-        let turn = turn.wrapping_sub(usize::from(again));
+        let turn = known.turn().wrapping_sub(usize::from(again));
         let is_even = list.iter().all(|endpoint| endpoint.weight == 1);
         let index = match self.balance {
             _ if !is_even => {
@@ -128,25 +129,21 @@ impl Picker<'_> {
         if !again {
             tried.add(index);
         }
-        Ok(Choice {
-            upstream: at(index),
-            only: false,
-        })
+        Ok(chosen(index))
     }
 
     fn pick_in_session(
         &self,
         session: &Session<'_>,
         list: &[Endpoint],
+        known: &Endpoints,
         tried: &mut Tried,
         again: bool,
-    ) -> Result<Choice, Error> {
-        let at = |index: usize| {
-            let settings = &self.backend.settings;
-            self.worker.upstream(settings, list[index].addr, None)
-        };
+    ) -> Result<usize, Error> {
+        let at = |index: usize| known.upstream(index);
+
         let (now, seen) = (Instant::now(), *tried);
-        let free = |index: usize| list[index].weight > 0 && has_room(&at(index));
+        let free = |index: usize| list[index].weight > 0 && has_room(at(index));
         let untried = |index: usize| free(index) && !seen.has(index);
         let healthy = |index: usize| untried(index) && !at(index).seems_down(now);
         let random = || self.worker.random();
@@ -160,13 +157,10 @@ impl Picker<'_> {
 
         session.went_to(index);
         tried.add(index);
-        Ok(Choice {
-            upstream: at(index),
-            only: list.len() == 1,
-        })
+        Ok(index)
     }
 
-    async fn pick_by_name(&self, host: &str, port: u16) -> Result<Choice, Error> {
+    async fn pick_by_name(&self, host: &str, port: u16, turn: usize) -> Result<Choice, Error> {
         let (worker, settings) = (self.worker, &self.backend.settings);
         let found = worker.resolve(host).await;
         let found = found.ok_or_else(|| unavailable("the backend's name has no address"))?;
@@ -177,7 +171,7 @@ impl Picker<'_> {
             return Err(unavailable("the backend's name has no allowed address"));
         }
 
-        let turn = worker.turn(self.backend) % addresses.len();
+        let turn = turn % addresses.len();
         let name = host.parse::<IpAddr>().is_err().then(|| Rc::from(host));
         let upstream = worker.upstream(settings, SocketAddr::new(addresses[turn], port), name);
         if !has_room(&upstream) {

@@ -72,7 +72,7 @@ struct Connection {
 
 /// The next event on an idle connection.
 enum Next {
-    Request(Box<RequestHead>),
+    Request(RequestHead),
     /// A head that is refused.
     Refused(Kind),
     /// The client has disconnected, or was idle for too long.
@@ -145,7 +145,7 @@ impl Connection {
                 if let Some(scanned) = scanned {
                     self.deadline.moved();
                     return Poll::Ready(match scanned {
-                        Ok(head) => Next::Request(Box::new(head)),
+                        Ok(head) => Next::Request(head),
                         Err(kind) => Next::Refused(kind),
                     });
                 }
@@ -194,7 +194,7 @@ impl Connection {
     }
 
     /// Handles a request and writes its response.
-    async fn exchange(&mut self, head: Box<RequestHead>) -> After {
+    async fn exchange(&mut self, head: RequestHead) -> After {
         self.used = true;
         let expects = head.fields.contains(FieldName::Expect);
         self.transport.begin(head.version, head.length, expects);

@@ -190,17 +190,20 @@ fn one_request_at_a_time_waits_for_a_silent_endpoint() {
         table(addresses(&[silent, live]), Protocol::Http1, Vec::new()),
     );
 
-    // Both are tried in turn: one of these has waited and gone on to the other endpoint.
+    // Both are tried in turn, from any: one of these has waited and gone on to the other endpoint,
+    // or both have.
     for _ in 0..2 {
         assert_eq!(status(&get(&proxy)), "200");
     }
     let failures = || proxy.shared.counters()[0].connect_failures.value();
-    assert_eq!(failures(), 1);
+    let before = failures();
+    assert!((1..=2).contains(&before), "{before}");
 
     thread::scope(|scope| {
         for _ in 0..40 {
             scope.spawn(|| assert_eq!(status(&get(&proxy)), "200"));
         }
     });
-    assert!(failures() <= 4, "{} requests waited", failures());
+    let waited = failures() - before;
+    assert!(waited <= 3, "{waited} requests waited");
 }
