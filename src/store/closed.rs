@@ -5,7 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{StoreError, area::Areas, mirror, recovery::lock_directory, seal::SealKeys};
+use super::{
+    StoreError,
+    area::Areas,
+    format::{self, Newer},
+    mirror,
+    recovery::{lock_directory, newer},
+    seal::SealKeys,
+};
 
 /// The reason why a state directory cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +23,14 @@ pub enum ClosedError {
     /// A running process uses it.
     #[error("the state directory {} is in use", .0.display())]
     InUse(PathBuf),
+    /// A newer gatelet has written it.
+    #[error("{}", newer(.dir, *.format))]
+    Newer {
+        /// The directory.
+        dir: PathBuf,
+        /// Its format.
+        format: u32,
+    },
     /// Some records cannot be read.
     #[error(
         "records of the state in {} are torn or damaged; start gatelet once, which repairs it",
@@ -54,6 +69,10 @@ pub fn read_closed(
     };
     let locked = lock_directory(dir).map_err(failed)?;
     let _lock = locked.ok_or_else(|| ClosedError::InUse(dir.to_owned()))?;
+    format::check(dir).map_err(|Newer(format)| ClosedError::Newer {
+        dir: dir.to_owned(),
+        format,
+    })?;
 
     let bytes = fs::read(&path).map_err(failed)?;
     let (records, is_whole) = mirror::read(&bytes);

@@ -3,6 +3,7 @@
 
 mod area;
 mod closed;
+mod format;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod memory;

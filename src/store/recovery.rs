@@ -12,6 +12,7 @@ use std::{
 use super::{
     Batch, Memory, Store, StoreError,
     area::Areas,
+    format::{self, FORMAT, Newer},
     mirror::Mirror,
     seal::{KEY_SETTING, OLD_SETTING, SealKeys, Sealed},
     sled::Sled,
@@ -69,6 +70,24 @@ pub enum OpenError {
         .0.display()
     )]
     Sealed(PathBuf),
+    /// A newer gatelet has written it.
+    #[error("{}", newer(.dir, *.format))]
+    Newer {
+        /// The directory.
+        dir: PathBuf,
+        /// Its format.
+        format: u32,
+    },
+}
+
+/// Returns the text about a directory that a newer gatelet has written.
+pub(super) fn newer(dir: &Path, format: u32) -> String {
+    format!(
+        "the state directory {} was written by a newer gatelet (format {format}; this one knows \
+         {FORMAT}): install that version again, or restore a backup that an older one has written; \
+         nothing was changed",
+        dir.display()
+    )
 }
 
 /// The database and its mirror.
@@ -125,6 +144,10 @@ fn open_raw(
         Ok((store, health)) => Ok((Arc::new(store), health)),
         Err(Failure::InUse) => Err(OpenError::InUse(dir.to_owned())),
         Err(Failure::Sealed) => Err(OpenError::Sealed(dir.to_owned())),
+        Err(Failure::Newer(Newer(format))) => Err(OpenError::Newer {
+            dir: dir.to_owned(),
+            format,
+        }),
         Err(Failure::Store(error)) => {
             // A disk that is full or has become read-only still holds the records.
             let kept = Mirror::read(&dir.join("mirror"));
@@ -148,6 +171,7 @@ fn open_raw(
 enum Failure {
     InUse,
     Sealed,
+    Newer(Newer),
     Store(StoreError),
 }
 
@@ -161,6 +185,9 @@ fn on_disk(dir: &Path, areas: Areas, keys: &SealKeys) -> Result<(Mirrored, Healt
     let io = |error: std::io::Error| Failure::Store(super::from_io(&error));
     super::private_dir(dir).map_err(io)?;
     let lock = lock_directory(dir).map_err(io)?.ok_or(Failure::InUse)?;
+
+    format::check(dir).map_err(Failure::Newer)?;
+    format::note(dir);
 
     let path = dir.join("store");
     let is_half_sealed = finish_reseal(dir).map_err(io)?;
