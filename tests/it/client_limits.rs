@@ -1,5 +1,5 @@
-//! Limits of the requests of a client: the same are refused as by a real nginx, and nothing that a
-//! client sends makes it another one.
+//! Limits of the requests of a client: so many pass, and nothing that a client sends makes it
+//! another one.
 
 use std::process::Command;
 
