@@ -1,6 +1,6 @@
-//! Coarse deadlines: one ticker per core for everything that waits, instead of a timer per wait.
-//! They are precise to [`TICK`], which is enough for timeouts of seconds, and cost nothing while
-//! nothing waits.
+//! Coarse deadlines: one task per core for everything that waits, instead of a timer per wait. They
+//! are precise to [`TICK`], which is enough for timeouts of seconds. The task sleeps until the
+//! first of them passes, so that connections on which nothing happens do not wake the core.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-/// The interval of the ticker, and so the longest delay of a deadline.
+/// The longest delay of a deadline, and the shortest time between two looks at all of them.
 const TICK: Duration = Duration::from_millis(100);
 
 /// The longest time until a deadline: more than any process runs.
@@ -21,8 +21,9 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
     slots: RefCell<Slots>,
-    armed: Cell<usize>,
-    first: Notify,
+    /// The time of the next look at all; `None` while nothing waits.
+    next: Cell<Option<Instant>>,
+    sooner: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -54,25 +55,42 @@ impl Deadlines {
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    /// Wakes the tasks whose deadline has passed. Runs as long as the worker; sleeps while nothing
-    /// waits.
+    /// Wakes the tasks whose deadline has passed. Runs as long as the worker.
     pub(super) async fn run(&self) {
         loop {
-            while self.armed.get() == 0 {
-                self.first.notified().await;
-            }
-            tokio::time::sleep(TICK).await;
-
             let now = Instant::now();
-            let mut due = Vec::new();
-            for entry in &mut self.slots.borrow_mut().entries {
-                if let Some((_, waker)) = entry.take_if(|(at, _)| *at <= now) {
-                    due.push(waker);
-                }
-            }
+            self.wake_due(now);
 
-            self.armed.set(self.armed.get() - due.len());
-            due.into_iter().for_each(Waker::wake);
+            let sooner = self.sooner.notified();
+            match self.next.get() {
+                Some(next) => drop(tokio::time::timeout_at(next.into(), sooner).await),
+                None => sooner.await,
+            }
+            tokio::time::sleep_until((now + TICK).into()).await;
+        }
+    }
+
+    /// Wakes the tasks whose deadline has passed, and notes when the next one does.
+    fn wake_due(&self, now: Instant) {
+        let mut due = Vec::new();
+        let mut next: Option<Instant> = None;
+        for entry in &mut self.slots.borrow_mut().entries {
+            match entry {
+                Some((at, _)) if *at <= now => due.extend(entry.take().map(|(_, waker)| waker)),
+                Some((at, _)) => next = Some(next.map_or(*at, |next| next.min(*at))),
+                None => {}
+            }
+        }
+
+        self.next.set(next);
+        due.into_iter().for_each(Waker::wake);
+    }
+
+    /// Notes a deadline that may pass before all others.
+    fn arm(&self, at: Instant) {
+        if self.next.get().is_none_or(|next| at + TICK < next) {
+            self.next.set(Some(at));
+            self.sooner.notify_one();
         }
     }
 }
@@ -123,21 +141,15 @@ impl Deadline {
                 *when = at;
                 waker.clone_from(cx.waker());
             }
-            empty @ None => {
-                *empty = Some((at, cx.waker().clone()));
-                if self.of.armed.replace(self.of.armed.get() + 1) == 0 {
-                    self.of.first.notify_one();
-                }
-            }
+            empty @ None => *empty = Some((at, cx.waker().clone())),
         }
+        self.of.arm(at);
         false
     }
 
     fn disarm(&self) {
-        let Some(slot) = self.slot else { return };
-        let waiting = self.of.slots.borrow_mut().entries[slot].take();
-        if waiting.is_some() {
-            self.of.armed.set(self.of.armed.get() - 1);
+        if let Some(slot) = self.slot {
+            self.of.slots.borrow_mut().entries[slot] = None;
         }
     }
 }

@@ -3,6 +3,11 @@ use std::{future::poll_fn, task::Poll};
 use super::*;
 use crate::proxy::executor::local;
 
+/// Returns the number of deadlines that are waited for.
+fn armed(all: &Deadlines) -> usize {
+    all.slots.borrow().entries.iter().flatten().count()
+}
+
 #[test]
 fn who_waits_is_woken_and_leaves_its_slot_to_the_next() {
     local(async {
@@ -24,12 +29,38 @@ fn who_waits_is_woken_and_leaves_its_slot_to_the_next() {
             .await;
             assert!(start.elapsed() >= idle);
         }
+        assert_eq!(armed(&all), 0);
         let slots = all.slots.borrow();
-        assert_eq!(
-            (all.armed.get(), slots.entries.len(), slots.free.len()),
-            (0, 1, 1)
-        );
+        assert_eq!((slots.entries.len(), slots.free.len()), (1, 1));
     });
+}
+
+#[test]
+fn the_core_sleeps_until_the_first_deadline() {
+    local(poll_fn(|cx| {
+        let all = Rc::new(Deadlines::default());
+        let [hour, minute] = [3600, 60].map(Duration::from_secs);
+        let (mut first, mut second) = (Deadline::new(&all), Deadline::new(&all));
+        let start = Instant::now();
+        let sleeps = || all.next.get().map(|next| next - start);
+
+        assert!(!first.is_over(cx, hour, None));
+        assert!(sleeps() >= Some(hour));
+        assert!(!second.is_over(cx, minute, None));
+        assert!(sleeps() >= Some(minute) && sleeps() < Some(hour));
+
+        // A later one does not change it, and one that is gone only after a look.
+        first.moved();
+        assert!(!first.is_over(cx, hour, None));
+        second.moved();
+        assert!(sleeps() < Some(hour));
+        all.wake_due(Instant::now());
+        assert!(sleeps() >= Some(hour));
+        first.moved();
+        all.wake_due(Instant::now());
+        assert_eq!(sleeps(), None);
+        Poll::Ready(())
+    }));
 }
 
 #[test]
@@ -39,9 +70,9 @@ fn what_moves_begins_to_wait_anew_but_the_latest_time_stays() {
         let all = Rc::new(Deadlines::default());
         let mut deadline = Deadline::new(&all);
         assert!(!deadline.is_over(cx, hour, None));
-        assert_eq!(all.armed.get(), 1);
+        assert_eq!(armed(&all), 1);
         deadline.moved();
-        assert_eq!(all.armed.get(), 0);
+        assert_eq!(armed(&all), 0);
         assert!(deadline.is_over(cx, hour, Some(Instant::now())));
         assert!(!deadline.is_over(cx, hour, None));
         deadline.moved();
