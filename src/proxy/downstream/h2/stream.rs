@@ -145,8 +145,9 @@ impl Stream {
     /// Reads the rest of a request body that nobody wants, if it is short. The stream is reset if
     /// its end was not read, and some clients drop the response then (curl).
     async fn discard(&self, worker: &Worker) {
-        // A client that was not told to continue may leave out the body.
-        if self.expects.get() {
+        // A client that was not told to continue may leave out the body. Of most requests there is
+        // nothing left, and their stream is not asked for more.
+        if self.expects.get() || !self.has_body() {
             return;
         }
 
