@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::util::random::below;
+
 /// The limits at which an endpoint that refuses connections is ejected.
 #[derive(Clone, Copy, Debug)]
 pub struct EjectPolicy {
@@ -83,8 +85,7 @@ pub fn least_request(
 /// are 0.
 pub fn weighted(random: u64, weights: impl Iterator<Item = u16> + Clone) -> Option<usize> {
     let total: u64 = weights.clone().map(u64::from).sum();
-    // The high half of the product is an even number below the total.
-    let mut at = ((u128::from(random) * u128::from(total)) >> 64) as u64;
+    let mut at = below(random, total);
 
     for (index, weight) in weights.enumerate() {
         let weight = u64::from(weight);

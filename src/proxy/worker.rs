@@ -41,7 +41,7 @@ use crate::{
     limit::Clients,
     routing::{BackendSettings, PortTable, RoutingTable, Verify},
     tls::Challenges,
-    util::sync::lock,
+    util::{random, sync::lock},
 };
 
 /// The interval at which idle upstream connections are checked.
@@ -292,11 +292,9 @@ impl Worker {
 
     /// Returns random bits, good enough to spread load and to identify requests, not for secrets.
     pub(super) fn random(&self) -> u64 {
-        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.random.set(state);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        let state = self.random.get();
+        self.random.set(state.wrapping_add(random::STEP));
+        random::mix(state)
     }
 
     /// Returns a new `X-Request-ID`: 128 random bits in hexadecimal, the format of ingress-nginx.

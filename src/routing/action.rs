@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 
 use super::{Backend, Canary, Head, Host};
+use crate::util::random::below;
 
 /// The treatment of a request that matched.
 #[derive(Clone, Debug)]
@@ -95,15 +96,17 @@ impl Action {
 
 /// Backends, each with its part of the requests.
 #[derive(Clone, Debug)]
-pub struct Split(Parts);
+pub struct Split {
+    parts: Parts,
+    /// It takes its part first.
+    canary: Option<Box<Canary>>,
+}
 
 #[derive(Clone, Debug)]
 enum Parts {
     /// All requests go to one backend, as most routes have it.
     All(Arc<Backend>),
     Weighted(Box<[Part]>),
-    /// A part of the requests goes to the canary, and the others as before.
-    Canary(Box<(Self, Canary)>),
 }
 
 #[derive(Clone, Debug)]
@@ -116,7 +119,10 @@ struct Part {
 impl Split {
     /// Sends all requests to one backend.
     pub fn to(backend: Arc<Backend>) -> Self {
-        Self(Parts::All(backend))
+        Self {
+            parts: Parts::All(backend),
+            canary: None,
+        }
     }
 
     /// Divides the requests by weights. A part without a valid backend is refused; one with weight
@@ -128,21 +134,24 @@ impl Split {
             end += u64::from(weight);
             Part { end, target }
         });
-        Self(Parts::Weighted(parts.collect()))
+        Self {
+            parts: Parts::Weighted(parts.collect()),
+            canary: None,
+        }
     }
 
     /// Gives a part of the requests to a canary, in place of one that it has.
     #[must_use]
     pub fn with_canary(&self, canary: Canary) -> Self {
-        Self(Parts::Canary(Box::new((self.main().clone(), canary))))
+        Self {
+            parts: self.parts.clone(),
+            canary: Some(Box::new(canary)),
+        }
     }
 
     /// Returns its canary.
     pub fn canary(&self) -> Option<&Canary> {
-        match &self.0 {
-            Parts::Canary(both) => Some(&both.1),
-            Parts::All(_) | Parts::Weighted(_) => None,
-        }
+        self.canary.as_deref()
     }
 
     /// Chooses the backend for a request, by its head and by 64 random bits for each choice.
@@ -154,21 +163,19 @@ impl Split {
         head: &impl Head,
         random: impl Fn() -> u64,
     ) -> Result<&Arc<Backend>, Refusal> {
-        let parts = match &self.0 {
+        if let Some(canary) = &self.canary
+            && canary.takes(head, &random)
+        {
+            return Ok(&canary.backend);
+        }
+
+        let parts = match &self.parts {
             Parts::All(backend) => return Ok(backend),
             Parts::Weighted(parts) => parts,
-            Parts::Canary(both) => match (&both.0, &both.1) {
-                (_, canary) if canary.takes(head, &random) => return Ok(&canary.backend),
-                (Parts::All(backend), _) => return Ok(backend),
-                (Parts::Weighted(parts), _) => parts,
-                // It replaces another one, and is never inside of one.
-                (Parts::Canary(_), _) => return Err(Refusal::NoBackend),
-            },
         };
 
         let total = parts.last().map_or(0, |last| last.end);
-        // The high half of the product is an even number below the total.
-        let at = ((u128::from(random()) * u128::from(total)) >> 64) as u64;
+        let at = below(random(), total);
         let index = parts.partition_point(|part| part.end <= at);
         let part = parts.get(index).ok_or(Refusal::NoBackend)?;
         part.target.as_ref().map_err(|refusal| *refusal)
@@ -182,26 +189,20 @@ impl Split {
 
     /// Returns the valid backends without the canary's.
     pub fn main_backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
-        let (all, parts) = match self.main() {
+        let (all, parts) = match &self.parts {
             Parts::All(backend) => (Some(backend), &[][..]),
             Parts::Weighted(parts) => (None, &parts[..]),
-            Parts::Canary(_) => (None, &[][..]),
         };
         let weighted = parts.iter().filter_map(|part| part.target.as_ref().ok());
         all.into_iter().chain(weighted)
     }
 
-    fn main(&self) -> &Parts {
-        match &self.0 {
-            Parts::Canary(both) => &both.0,
-            main => main,
-        }
-    }
-
     /// Reports whether the other one sends all requests to the same backend.
     pub fn is_same(&self, other: &Self) -> bool {
-        match (&self.0, &other.0) {
-            (Parts::All(one), Parts::All(other)) => Arc::ptr_eq(one, other),
+        match (&self.parts, &other.parts) {
+            (Parts::All(one), Parts::All(two)) => {
+                Arc::ptr_eq(one, two) && self.canary.is_none() && other.canary.is_none()
+            }
             _ => false,
         }
     }
@@ -262,6 +263,20 @@ impl RequestUrl<'_> {
     pub fn origin(&self) -> String {
         origin(self.https, self.host, self.port)
     }
+
+    /// Appends the path and the query, as the client sent them, to a text.
+    pub fn push_target(&self, out: &mut String) {
+        out.push_str(self.path);
+        push_query(self.query, out);
+    }
+}
+
+/// Appends a query with its `?`, if there is one.
+fn push_query(query: Option<&str>, out: &mut String) {
+    if let Some(query) = query {
+        out.push('?');
+        out.push_str(query);
+    }
 }
 
 /// Returns the text of an origin (RFC 6454 section 6.2).
@@ -305,10 +320,7 @@ impl Redirect {
             None => location.push_str(from.path),
             Some(change) => change.append(from.path, &mut location),
         }
-        if let Some(query) = from.query {
-            location.push('?');
-            location.push_str(query);
-        }
+        push_query(from.query, &mut location);
         location
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{HeaderName, header::COOKIE};
 
 use super::{Backend, EndpointSet, Head, LoadBalancing, Origin, Pattern, Stickiness};
+use crate::util::random::below;
 
 /// The backend for a part of the requests of a rule.
 #[derive(Clone, Debug)]
@@ -107,9 +108,7 @@ impl CanaryTerms {
         if self.weight == 0 || self.weight >= self.total {
             return self.weight > 0;
         }
-        // The high half of the product is an even number below the total.
-        let at = (u128::from(random()) * u128::from(self.total)) >> 64;
-        at < u128::from(self.weight)
+        below(random(), self.total.into()) < self.weight.into()
     }
 }
 

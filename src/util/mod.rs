@@ -14,6 +14,7 @@ pub mod percent;
 pub mod port;
 pub mod port_range;
 pub mod priority;
+pub mod random;
 pub mod setting;
 pub mod sockets;
 pub mod stamp;

@@ -13,7 +13,7 @@ use ring::{
 
 use crate::{
     routing::{BackendId, Endpoint, EndpointId, StickyCookie},
-    util::hash::fnv1a,
+    util::{hash::fnv1a, random::mix},
 };
 
 /// The digits of a key or a mark.
@@ -294,13 +294,6 @@ fn best(list: &[Endpoint], key: u64, usable: impl Fn(usize) -> bool) -> Option<u
     let score = |id: EndpointId| mix(key ^ mix(id.number()));
     let usable = (0..list.len()).filter(|index| usable(*index));
     usable.max_by_key(|index| score(list[*index].id))
-}
-
-fn mix(number: u64) -> u64 {
-    let mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]
