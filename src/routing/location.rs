@@ -68,14 +68,10 @@ impl Location {
     /// # Errors
     /// If it is no URL, or has a variable that is not known.
     pub fn parse(text: &str) -> Result<Self, LocationError> {
-        let lower = text.to_ascii_lowercase();
-        if !["http://", "https://", "$scheme://"]
-            .iter()
-            .any(|start| lower.starts_with(start))
-        {
+        if !is_url(text) {
             return Err(LocationError::Scheme);
         }
-        Self::of(text)
+        Self::parse_any(text)
     }
 
     /// Parses a path on the host of the request.
@@ -86,7 +82,7 @@ impl Location {
         if !text.starts_with('/') || text.starts_with("//") {
             return Err(LocationError::Scheme);
         }
-        Self::of(text)
+        Self::parse_any(text)
     }
 
     /// Parses any text in which the variables may stand.
@@ -94,7 +90,7 @@ impl Location {
     /// # Errors
     /// As [`Self::parse`], but for the scheme.
     pub fn parse_any(text: &str) -> Result<Self, LocationError> {
-        Self::of(text)
+        Self::parts(text, false)
     }
 
     /// Parses any text in which groups may stand, `$1` to `$9`, beside the variables.
@@ -103,10 +99,6 @@ impl Location {
     /// As [`Self::parse`], but for the scheme.
     pub(super) fn parse_with_groups(text: &str) -> Result<Self, LocationError> {
         Self::parts(text, true)
-    }
-
-    fn of(text: &str) -> Result<Self, LocationError> {
-        Self::parts(text, false)
     }
 
     fn parts(text: &str, with_groups: bool) -> Result<Self, LocationError> {
@@ -173,13 +165,7 @@ impl Location {
                 Part::Text(text) => out.push_str(text),
                 Part::Scheme => out.push_str(if request.https { "https" } else { "http" }),
                 Part::Host => out.push_str(request.host),
-                Part::Target => {
-                    out.push_str(request.path);
-                    if let Some(query) = request.query {
-                        out.push('?');
-                        out.push_str(query);
-                    }
-                }
+                Part::Target => request.push_target(&mut out),
                 Part::Query => out.push_str(request.query.unwrap_or_default()),
                 Part::Group(number) => out.push_str(groups.get(usize::from(*number))),
             }
@@ -190,6 +176,13 @@ impl Location {
 
         Some(out)
     }
+}
+
+/// Returns true if a target is a whole URL. It may begin with a variable for the scheme.
+pub(super) fn is_url(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let mut starts = ["http://", "https://", "$scheme://"].into_iter();
+    starts.any(|start| lower.starts_with(start))
 }
 
 /// Reads a group at the start of a text, and returns what stands behind it.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{
     Expression, Location, LocationError, RequestUrl,
     expression::{Groups, Subject},
+    location::is_url,
     path,
 };
 
@@ -64,12 +65,10 @@ impl RewriteTarget {
     /// # Errors
     /// If it has a character that no URL has, or a variable that is not known.
     pub fn parse(text: &str) -> Result<Self, LocationError> {
-        let lower = text.to_ascii_lowercase();
-        let is_url = ["http://", "https://", "$scheme://"]
-            .iter()
-            .any(|start| lower.starts_with(start));
-        let location = Location::parse_with_groups(text)?;
-        Ok(Self { location, is_url })
+        Ok(Self {
+            location: Location::parse_with_groups(text)?,
+            is_url: is_url(text),
+        })
     }
 
     /// Returns true if it is a whole URL, so that clients are redirected.

@@ -3,6 +3,7 @@
 use http::HeaderName;
 
 use super::{Head, RequestUrl, canary::cookie_value};
+use crate::util::percent;
 
 /// The most bytes of a text.
 const MAX_TEXT: usize = 2048;
@@ -131,9 +132,7 @@ impl Variables {
                     out.extend_from_slice(value.unwrap_or_default());
                 }
                 Part::EscapedTarget => {
-                    let mut target = Vec::new();
-                    put_target(url, &mut target);
-                    out.extend_from_slice(escape(&target).as_bytes());
+                    out.extend_from_slice(percent::encode(&target(url)).as_bytes());
                 }
                 Part::Field(name) => {
                     let values: Vec<&[u8]> = request.head.values(name).collect();
@@ -146,7 +145,7 @@ impl Variables {
                     let scheme = if url.https { "https" } else { "http" };
                     out.extend_from_slice(scheme.as_bytes());
                 }
-                Part::Target => put_target(url, &mut out),
+                Part::Target => out.extend_from_slice(target(url).as_bytes()),
             }
         }
 
@@ -171,12 +170,10 @@ fn part(name: &str) -> Option<Part> {
     cookie.or_else(|| rest("arg_").map(|name| Part::Argument(name.into())))
 }
 
-fn put_target(url: RequestUrl<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(url.path.as_bytes());
-    if let Some(query) = url.query {
-        out.push(b'?');
-        out.extend_from_slice(query.as_bytes());
-    }
+fn target(url: RequestUrl<'_>) -> String {
+    let mut target = String::new();
+    url.push_target(&mut target);
+    target
 }
 
 /// Returns the first parameter of a name, as it stands in the query.
@@ -184,22 +181,6 @@ fn argument<'q>(query: Option<&'q str>, name: &str) -> &'q [u8] {
     let pairs = query.into_iter().flat_map(|query| query.split('&'));
     let mut values = pairs.filter_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     values.next().unwrap_or_default().as_bytes()
-}
-
-/// Escapes what is not unreserved (RFC 3986 section 2.3).
-pub fn escape(text: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    let mut out = String::with_capacity(text.len());
-    for byte in text {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
-            out.push(char::from(*byte));
-        } else {
-            out.push('%');
-            out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-            out.push(char::from(DIGITS[usize::from(byte & 15)]));
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use super::{error::Error, fields::Fields, handle::refused, outside::Scheme, steps::Passing};
+use super::{error::Error, fields::Fields, handle::refused, steps::Passing};
 use crate::{
     proxy::upstream::session::{Session, Ticket},
     routing::{
-        Backend, Canary, EndpointSet, LoadBalancing, RequestParts, RequestUrl, Route, Split,
-        Stickiness, StickyCookie, StickyHash, canary::cookie_value,
+        Backend, Canary, EndpointSet, LoadBalancing, RequestParts, Route, Split, Stickiness,
+        StickyCookie, StickyHash, canary::cookie_value,
     },
 };
 
@@ -96,20 +96,11 @@ fn ticket(request: &Passing<'_>, terms: &StickyCookie) -> Option<Ticket> {
 
 /// Returns the text by which a request is spread.
 fn text(request: &Passing<'_>, hash: &StickyHash) -> Vec<u8> {
-    let (target, outside) = (request.target, request.outside);
-    let authority = target.authority.as_ref();
     let client = request.client();
     let client = client.unwrap_or_else(|| request.conn.client.ip());
     hash.text.of(RequestParts {
         head: request.head,
-        url: RequestUrl {
-            https: outside.scheme == Scheme::Https,
-            host: authority.map_or("", |authority| &authority.host),
-            port: outside.port,
-            https_port: outside.https_port,
-            path: target.path,
-            query: target.query,
-        },
+        url: request.any_url(),
         path: request.path,
         address: &client.to_canonical().to_string(),
     })

@@ -69,22 +69,29 @@ impl Passing<'_> {
     /// # Errors
     /// 400 if the request has no host.
     pub(super) fn url(&self) -> Result<RequestUrl<'_>, Error> {
+        let no_host = || Error::client(Kind::BadRequest("no Host"));
+        self.target.authority.as_ref().ok_or_else(no_host)?;
+        Ok(self.any_url())
+    }
+
+    /// Returns the URL of the request as its client sees it. The host is empty if the request has
+    /// none.
+    pub(super) fn any_url(&self) -> RequestUrl<'_> {
         url(self.target, self.outside)
     }
 }
 
-/// Returns the URL of a request as its client sees it.
-fn url<'a>(target: &'a Target<'_>, outside: Outside) -> Result<RequestUrl<'a>, Error> {
-    let no_host = || Error::client(Kind::BadRequest("no Host"));
-    let authority = target.authority.as_ref().ok_or_else(no_host)?;
-    Ok(RequestUrl {
+/// Returns the URL of a request as its client sees it. The host is empty if the request has none.
+fn url<'a>(target: &'a Target<'_>, outside: Outside) -> RequestUrl<'a> {
+    let authority = target.authority.as_ref();
+    RequestUrl {
         https: outside.scheme == Scheme::Https,
-        host: &authority.host,
+        host: authority.map_or("", |authority| &authority.host),
         port: outside.port,
         https_port: outside.https_port,
         path: target.path,
         query: target.query,
-    })
+    }
 }
 
 /// Takes the steps. Returns the response of the first that has one.
@@ -145,7 +152,8 @@ pub(super) fn finish(
             }
             ResponseStep::Location(change) => {
                 // Without a host there is no origin to lead to.
-                if let Ok(url) = url(target, outside) {
+                if target.authority.is_some() {
+                    let url = url(target, outside);
                     response::location(change, url, &mut response.head.fields);
                 }
             }

@@ -8,7 +8,7 @@ use crate::{
         error::{Error, Kind},
         handle::Response,
     },
-    routing::{self, RequestUrl, Rewrite, RewriteError, path},
+    routing::{self, Rewrite, RewriteError, path},
 };
 
 /// Rewrites the path. The steps before this one have seen the path that the client asked for.
@@ -19,20 +19,11 @@ pub(super) fn rewrite(
     request: &mut Passing<'_>,
     rewrite: &Rewrite,
 ) -> Result<Option<Response>, Error> {
-    let url = match request.url() {
-        Ok(url) => url,
-        Err(error) if rewrite.to.is_url() => return Err(error),
-        // HTTP/1.0 needs no host, and a path has none.
-        Err(_) => RequestUrl {
-            https: request.secure,
-            host: "",
-            port: request.outside.port,
-            https_port: request.outside.https_port,
-            path: request.target.path,
-            query: request.target.query,
-        },
+    // HTTP/1.0 needs no host, and a path has none.
+    let url = match rewrite.to.is_url() {
+        true => request.url()?,
+        false => request.any_url(),
     };
-
     let rewritten = rewrite.apply(&path::matched(request.path), url);
     match rewritten.map_err(bad)? {
         routing::Rewritten::Path { path, query } => {
