@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::{
     objects::Texts,
-    routing::{Closed, PathMatch, Route, path},
+    routing::{Closed, PathMatch, Route, expression::alternatives, path},
 };
 
 /// Alternatives are expanded to at most this many prefixes.
@@ -61,7 +61,7 @@ pub(super) fn could_match(text: &str) -> Vec<PathMatch> {
         .filter(|rest| rest.starts_with('/'))
         .unwrap_or(text);
 
-    for alternative in split(expression) {
+    for alternative in alternatives(expression) {
         let expanded = match alternative
             .trim_start_matches("(?i)")
             .trim_start_matches('^')
@@ -270,32 +270,6 @@ fn literal(expression: &str) -> Option<String> {
         text.push_str(atom.first()?);
     }
     Some(text)
-}
-
-/// Splits an expression at its top-level alternatives.
-fn split(text: &str) -> Vec<&str> {
-    let mut parts = Vec::new();
-    let (mut depth, mut start, mut escaped, mut class) = (0_usize, 0, false, false);
-
-    for (at, byte) in text.bytes().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b']' => class = false,
-            _ if class => {}
-            b'[' => class = true,
-            b'(' => depth += 1,
-            b')' => depth = depth.saturating_sub(1),
-            b'|' if depth == 0 => {
-                parts.push(&text[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-
-    parts.push(&text[start..]);
-    parts
 }
 
 #[cfg(test)]

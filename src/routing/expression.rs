@@ -225,7 +225,7 @@ fn decoded_source(text: &str) -> String {
 /// Returns bytes that every match begins with, and true if they are the whole expression.
 fn literal(source: &str) -> (Vec<u8>, bool) {
     let mut bytes: Vec<u8> = Vec::new();
-    if has_alternatives(source) {
+    if alternatives(source).len() > 1 {
         return (bytes, false);
     }
 
@@ -270,10 +270,12 @@ fn escaped(rest: &str) -> Option<(Vec<u8>, usize)> {
         .filter(|_| !matches!(first, b'<' | b'>'))
 }
 
-/// Returns true if an expression has alternatives that are in no group.
-fn has_alternatives(source: &str) -> bool {
-    let (mut depth, mut escaped, mut class) = (0_usize, false, false);
-    source.bytes().any(|byte| {
+/// Splits an expression at its alternatives that are in no group.
+pub fn alternatives(source: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let (mut depth, mut start, mut escaped, mut class) = (0_usize, 0, false, false);
+
+    for (at, byte) in source.bytes().enumerate() {
         match byte {
             _ if escaped => escaped = false,
             b'\\' => escaped = true,
@@ -282,11 +284,16 @@ fn has_alternatives(source: &str) -> bool {
             b'[' => class = true,
             b'(' => depth += 1,
             b')' => depth = depth.saturating_sub(1),
-            b'|' if depth == 0 => return true,
+            b'|' if depth == 0 => {
+                parts.push(&source[start..at]);
+                start = at + 1;
+            }
             _ => {}
         }
-        false
-    })
+    }
+
+    parts.push(&source[start..]);
+    parts
 }
 
 impl PartialEq for Expression {
