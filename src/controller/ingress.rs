@@ -464,12 +464,7 @@ impl Compiler<'_> {
     }
 
     fn path(&mut self, rule: &IngressPath, field: &str) -> Option<PathMatch> {
-        let text: &str = if rule.path.is_empty() {
-            "/"
-        } else {
-            &rule.path
-        };
-
+        let text = rule.text();
         let normal = match path::normalize(text) {
             Ok(normal) => path::matched(&normal).into_owned(),
             Err(error) => {

@@ -40,7 +40,7 @@ pub(super) fn of_host(
 
     let mut passthrough = passthrough.clone();
     if let Some((_, refusal)) = closed.closer(winner) {
-        passthrough = refused(*refusal);
+        passthrough = Arc::new(Passthrough::closed(*refusal));
     }
     let bypassed = asking.filter_map(|name| {
         let routes = compiled.get(name)?.routes_of(host);
@@ -51,7 +51,7 @@ pub(super) fn of_host(
         && let Some((name, route)) = bypassed.into_iter().next()
     {
         findings.extend(guarded(objects, host, winner, name, route));
-        passthrough = refused(Refusal::UnsupportedGuard);
+        passthrough = Arc::new(Passthrough::closed(Refusal::UnsupportedGuard));
     }
 
     let others = names.iter().filter(|name| **name != winner);
@@ -89,13 +89,6 @@ pub(super) fn in_use(compiled: &Compiled, service: &Name) -> Vec<u16> {
     let ids = routes.map(|route| route.backend.id());
     let of_service = ids.filter(|id| (&id.namespace, &id.service) == (&service.0, &service.1));
     of_service.map(|id| id.port).collect()
-}
-
-fn refused(refusal: Refusal) -> Arc<Passthrough> {
-    Arc::new(Passthrough {
-        target: Err(refusal),
-        accesses: Box::default(),
-    })
 }
 
 /// Returns true if the route has a guard that connections which are passed through do not meet.

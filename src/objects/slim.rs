@@ -81,6 +81,16 @@ pub struct IngressPath {
     pub backend: IngressBackend,
 }
 
+impl IngressPath {
+    /// Returns the path, `/` for an empty one.
+    pub fn text(&self) -> &str {
+        match &*self.path {
+            "" => "/",
+            path => path,
+        }
+    }
+}
+
 /// A backend of an Ingress.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

@@ -90,6 +90,11 @@ impl Access {
             (_, None) => Entry::Open,
         }
     }
+
+    /// Returns true if a client with this address may come in without more.
+    pub fn lets_in(&self, address: IpAddr) -> bool {
+        matches!(self.entry(Some(address)), Entry::Open)
+    }
 }
 
 impl Users {

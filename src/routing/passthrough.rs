@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::{Access, Entry, PortRoute, Refusal};
+use super::{Access, PortRoute, Refusal};
 
 /// The treatment of TLS connections to a host whose backend ends TLS itself.
 #[derive(Debug)]
@@ -15,9 +15,16 @@ pub struct Passthrough {
 }
 
 impl Passthrough {
+    /// Closes all connections.
+    pub fn closed(refusal: Refusal) -> Self {
+        Self {
+            target: Err(refusal),
+            accesses: Box::default(),
+        }
+    }
+
     /// Returns true if a client with this address may come in.
     pub fn lets_in(&self, address: IpAddr) -> bool {
-        let mut entries = self.accesses.iter().map(|one| one.entry(Some(address)));
-        entries.all(|entry| matches!(entry, Entry::Open))
+        self.accesses.iter().all(|access| access.lets_in(address))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
-use super::{Access, Backend, Entry, Origin, Policy, Protocol};
+use super::{Access, Backend, Origin, Policy, Protocol};
 
 /// The protocol below the bytes of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,8 +53,8 @@ pub struct PortRoute {
 impl PortRoute {
     /// Returns true if a client with this address may come in.
     pub fn lets_in(&self, address: IpAddr) -> bool {
-        let entry = self.access.as_ref().map(|one| one.entry(Some(address)));
-        entry.is_none_or(|entry| matches!(entry, Entry::Open))
+        let access = self.access.as_ref();
+        access.is_none_or(|access| access.lets_in(address))
     }
 }
 

@@ -15,12 +15,7 @@ use crate::{
 impl Compiler<'_> {
     /// Returns true if this path is a regular expression, and with it all paths of its host.
     pub(super) fn is_expression(&self, path: &IngressPath) -> bool {
-        let text = if path.path.is_empty() {
-            "/"
-        } else {
-            &path.path
-        };
-        self.annotated.rewrite.regex || self.rewrites(text)
+        self.annotated.rewrite.regex || self.rewrites(path.text())
     }
 
     /// Returns true if the backend gets another path for this one. As with ingress-nginx, a target
@@ -32,11 +27,7 @@ impl Compiler<'_> {
 
     /// Compiles a path that is a regular expression.
     pub(super) fn expression(&mut self, path: &IngressPath, field: String, host: &HostPattern) {
-        let text: &str = if path.path.is_empty() {
-            "/"
-        } else {
-            &path.path
-        };
+        let text = path.text();
         if !text.starts_with('/') {
             let message = format!("{text:?} does not begin with a slash");
             self.warn(Reason::InvalidPath, format!("{field}.path"), message);

@@ -89,10 +89,7 @@ impl<'a> Compiler<'a> {
                          connections are closed"
                     );
                     self.note_annotation(EventType::Warning, &from, message);
-                    Passthrough {
-                        target: Err(Refusal::UnsupportedPassthrough),
-                        accesses: Box::default(),
-                    }
+                    Passthrough::closed(Refusal::UnsupportedPassthrough)
                 }
             };
             self.out.passthroughs.insert(host, Arc::new(passthrough));
@@ -110,7 +107,7 @@ impl<'a> Compiler<'a> {
             paths.map(move |(p, path)| (r, p, path))
         });
 
-        let root = paths.find(|(.., path)| matches!(&*path.path, "" | "/"));
+        let root = paths.find(|(.., path)| path.text() == "/");
         let root = root.map(|(r, p, path)| {
             let field = format!("spec.rules[{r}].http.paths[{p}]");
             (field, &path.backend)
@@ -123,15 +120,11 @@ impl<'a> Compiler<'a> {
 
     /// Returns the treatment of TLS that goes to a backend. Problems with it have findings already.
     fn passed(&mut self, field: &str, backend: &IngressBackend) -> Passthrough {
-        let refused = |refusal| Passthrough {
-            target: Err(refusal),
-            accesses: Box::default(),
-        };
         if let Some(refusal) = self.verdict.refusal {
-            return refused(refusal);
+            return Passthrough::closed(refusal);
         }
         let Some(service) = &backend.service else {
-            return refused(Refusal::UnsupportedBackend);
+            return Passthrough::closed(Refusal::UnsupportedBackend);
         };
 
         let name = (self.name.0.clone(), Arc::from(&*service.name));
@@ -139,10 +132,10 @@ impl<'a> Compiler<'a> {
         let resolved = resolve(self.objects, self.backends, &name, &service.port, tcp, tls);
         let action = match resolved {
             Ok(action) => action,
-            Err(error) => return refused(error.refusal()),
+            Err(error) => return Passthrough::closed(error.refusal()),
         };
         let Some(to) = action.backends().next().cloned() else {
-            return refused(Refusal::InvalidBackend);
+            return Passthrough::closed(Refusal::InvalidBackend);
         };
 
         let objects = self.objects;
@@ -152,15 +145,15 @@ impl<'a> Compiler<'a> {
         let of_service = match judged {
             None => None,
             Some((ServiceOutcome::Served, access)) => access,
-            Some((ServiceOutcome::Refused(refusal), ..)) => return refused(refusal),
+            Some((ServiceOutcome::Refused(refusal), ..)) => return Passthrough::closed(refusal),
             Some((ServiceOutcome::NotServed, ..)) => {
-                return refused(Refusal::UnsupportedPassthrough);
+                return Passthrough::closed(Refusal::UnsupportedPassthrough);
             }
         };
         let accesses = self.access.clone().into_iter().chain(of_service);
         let accesses: Box<[Arc<Access>]> = accesses.collect();
         if accesses.iter().any(|access| access.login.is_some()) {
-            return refused(Refusal::UnsupportedGuard);
+            return Passthrough::closed(Refusal::UnsupportedGuard);
         }
 
         let route = PortRoute {
