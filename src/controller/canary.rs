@@ -86,18 +86,16 @@ impl Mains<'_> {
             let own = canary.rules.iter().filter(|(pattern, ..)| pattern == host);
             for (_, path, route) in own {
                 let found = self.rules.iter_mut().find(|(main, _)| are_same(main, path));
-                let what = format!("{} {} on host {host}", path.path_type(), path.as_str());
                 let main = found.map(|(_, main)| main);
+                let what = format!("{} {} on host {host}", path.path_type(), path.as_str());
                 let unused = join(self.compiled, self.backends, main, name, canary, route);
-                findings
-                    .extend(unused.and_then(|why| report(self.objects, name, route, &what, &why)));
+                findings.extend(report(self.objects, name, route, &what, unused));
             }
             if let Some(route) = canary.fallbacks.get(host) {
                 let main = self.fallback.as_mut();
-                let unused = join(self.compiled, self.backends, main, name, canary, route);
                 let what = format!("default backend on host {host}");
-                findings
-                    .extend(unused.and_then(|why| report(self.objects, name, route, &what, &why)));
+                let unused = join(self.compiled, self.backends, main, name, canary, route);
+                findings.extend(report(self.objects, name, route, &what, unused));
             }
         }
         findings
@@ -127,8 +125,7 @@ pub(super) fn share_default(
         };
         if let Some(route) = &canary.catch_all {
             let unused = join(compiled, backends, main.as_mut(), name, canary, route);
-            let what = "default backend";
-            findings.extend(unused.and_then(|why| report(objects, name, route, what, &why)));
+            findings.extend(report(objects, name, route, "default backend", unused));
         }
     }
     findings
@@ -269,8 +266,14 @@ fn is_same_guard(one: &Access, other: &Access) -> bool {
     unnamed(one) == unnamed(other)
 }
 
-/// Reports a rule of a canary that takes no requests.
-fn report(objects: &Objects, name: &Name, route: &Route, what: &str, why: &str) -> Option<Finding> {
-    let message = format!("the canary takes no requests of {what}: {why}");
+/// Reports a rule of a canary, if it takes no requests for a reason.
+fn report(
+    objects: &Objects,
+    name: &Name,
+    route: &Route,
+    what: &str,
+    unused: Option<String>,
+) -> Option<Finding> {
+    let message = format!("the canary takes no requests of {what}: {}", unused?);
     objects.finding(name, Reason::UnusedCanary, &route.origin.field, message)
 }

@@ -4,7 +4,7 @@ use http::HeaderName;
 
 use super::{
     row::{Annotation, NGINX, OLD, OURS, row},
-    value::{InvalidValue, boolean},
+    value::{InvalidValue, boolean, not, number},
     values::AnnotationValues,
 };
 use crate::routing::{CanaryValues, Pattern};
@@ -41,7 +41,7 @@ pub(super) const ROWS: &[Annotation] = &[
          value the cookie decides.",
         |values, name, value| {
             if !value.is_empty() {
-                let wrong = |_error| InvalidValue::Number(value.to_owned(), "the name of a field");
+                let wrong = |_error| not(value, "the name of a field");
                 values.canary.header = Some(value.parse::<HeaderName>().map_err(wrong)?);
                 note(values, name);
             }
@@ -95,8 +95,7 @@ pub(super) const ROWS: &[Annotation] = &[
         |values, name, value| {
             let is_token = |byte: u8| byte.is_ascii_graphic() && !b"=;,\"".contains(&byte);
             if !value.bytes().all(is_token) {
-                let wrong = "the name of a cookie";
-                return Err(InvalidValue::Number(value.to_owned(), wrong));
+                return Err(not(value, "the name of a cookie"));
             }
             if !value.is_empty() {
                 values.canary.cookie = Some(value.into());
@@ -112,7 +111,7 @@ pub(super) const ROWS: &[Annotation] = &[
         "The requests of each `canary-weight-total` that go to the canary, by chance; 0 without \
          it.",
         |values, name, value| {
-            values.canary.weight = number(value)?;
+            values.canary.weight = number(value, NUMBER)?;
             note(values, name);
             Ok(())
         },
@@ -123,7 +122,7 @@ pub(super) const ROWS: &[Annotation] = &[
         NUMBER,
         "100 without it; less counts as 100.",
         |values, name, value| {
-            values.canary.total = number(value)?;
+            values.canary.total = number(value, NUMBER)?;
             note(values, name);
             Ok(())
         },
@@ -133,9 +132,4 @@ pub(super) const ROWS: &[Annotation] = &[
 /// Remembers an annotation that needs `canary`.
 fn note(values: &mut AnnotationValues, name: &str) {
     values.canary.details.push(name.into());
-}
-
-fn number(value: &str) -> Result<u32, InvalidValue> {
-    let wrong = |_error| InvalidValue::Number(value.to_owned(), NUMBER);
-    value.parse().map_err(wrong)
 }

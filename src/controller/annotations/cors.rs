@@ -4,7 +4,7 @@ use http::HeaderValue;
 
 use super::{
     row::{Annotation, NGINX, OLD, OURS, row},
-    value::{InvalidValue, boolean},
+    value::{InvalidValue, boolean, not, number},
 };
 use crate::routing::Origins;
 
@@ -86,9 +86,7 @@ pub(super) const ROWS: &[Annotation] = &[
         "seconds",
         "The time for which a browser remembers; 1728000 by default.",
         |values, _, value| {
-            let seconds: u32 = value
-                .parse()
-                .map_err(|_error| InvalidValue::Number(value.to_owned(), "seconds"))?;
+            let seconds = number(value, "seconds")?;
             values.cors.max_age = Some(seconds);
             Ok(())
         },
@@ -102,7 +100,7 @@ fn names(value: &str) -> Result<HeaderValue, InvalidValue> {
         !word.is_empty() && word.bytes().all(is_fit)
     };
     let words: Vec<&str> = value.split(',').map(str::trim).collect();
-    let wrong = || InvalidValue::Number(value.to_owned(), "a list of names");
+    let wrong = || not(value, "a list of names");
     if !words.iter().all(|word| is_name(word)) {
         return Err(wrong());
     }

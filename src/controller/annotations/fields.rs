@@ -4,10 +4,10 @@ use http::{HeaderName, HeaderValue};
 
 use super::{
     row::{Annotation, HAPROXY, HAPROXY_OLD, HAPROXY_TECHNOLOGIES, NGINX, OLD, OURS, row},
-    value::{InvalidValue, boolean},
+    value::{InvalidValue, authority, boolean, number},
     values::AnnotationValues,
 };
-use crate::routing::{Authority, Location, LocationChange};
+use crate::routing::{Location, LocationChange};
 
 const PREFIXES: &[&str] = &[OURS, NGINX, OLD];
 const OF_TECHNOLOGIES: &[&str] = &[OURS, HAPROXY_TECHNOLOGIES, HAPROXY_OLD];
@@ -72,10 +72,7 @@ pub(super) const ROWS: &[Annotation] = &[
         "a host",
         "`Host` for the backend, as `upstream-vhost`.",
         |values, name, value| {
-            let wrong = || InvalidValue::Authority(value.to_owned());
-            Authority::parse(value.as_bytes()).map_err(|_error| wrong())?;
-            let host = HeaderValue::from_str(value).map_err(|_error| wrong())?;
-            values.host = Some((name.into(), host));
+            values.host = Some((name.into(), authority(value)?));
             Ok(())
         },
     ),
@@ -151,9 +148,7 @@ pub(super) const ROWS: &[Annotation] = &[
         "seconds",
         "Its `max-age`; 15768000 without it.",
         |values, _, value| {
-            let age = value.parse::<u32>();
-            let age = age.map_err(|_error| InvalidValue::Number(value.to_owned(), "seconds"))?;
-            values.fields.hsts.max_age = Some(age);
+            values.fields.hsts.max_age = Some(number(value, "seconds")?);
             Ok(())
         },
     ),

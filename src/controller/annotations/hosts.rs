@@ -2,7 +2,7 @@
 
 use super::{
     row::{Annotation, HAPROXY, NGINX, OLD, OURS, row},
-    value::{InvalidValue, boolean, list},
+    value::{InvalidValue, boolean, list, not},
 };
 use crate::routing::HostPattern;
 
@@ -33,7 +33,7 @@ pub(super) const ROWS: &[Annotation] = &[
                 return Ok(());
             }
             if hosts.len() > MAX_HOSTS {
-                return Err(InvalidValue::Number(value.to_owned(), "64 hosts at most"));
+                return Err(not(value, "64 hosts at most"));
             }
             values.further.aliases = Some((name.into(), hosts));
             Ok(())

@@ -2,7 +2,7 @@
 
 use super::{
     row::{Annotation, HAPROXY, HAPROXY_OLD, HAPROXY_TECHNOLOGIES, NGINX, OLD, OURS, row},
-    value::{InvalidValue, boolean, guards, none_of, protocol},
+    value::{InvalidValue, boolean, guards, none_of, not, protocol},
 };
 use crate::routing::{Host, Verify};
 
@@ -102,8 +102,7 @@ pub(super) const ROWS: &[Annotation] = &[
         "Plain HTTP on hosts with `ssl-passthrough` goes to this port, without TLS.",
         |values, name, value| {
             let number = value.parse().ok().filter(|number| *number != 0);
-            let number = number
-                .ok_or_else(|| InvalidValue::Number(value.to_owned(), "a port from 1 to 65535"))?;
+            let number = number.ok_or_else(|| not(value, "a port from 1 to 65535"))?;
             values.passthrough.plain_port = Some((name.into(), number));
             Ok(())
         },

@@ -2,7 +2,7 @@
 
 use super::{
     row::{Annotation, NGINX, OLD, OURS, row},
-    value::{InvalidValue, networks},
+    value::{InvalidValue, networks, not, number},
     values::AnnotationValues,
 };
 
@@ -21,7 +21,7 @@ pub(super) const ROWS: &[Annotation] = &[
          what the setting `proxy.limit_status` says. `limit-burst-multiplier` times as many, and \
          one, may come at once.",
         |values, name, value| {
-            values.limits.per_second = number(value)?;
+            values.limits.per_second = limit(value)?;
             note(values, name);
             Ok(())
         },
@@ -36,7 +36,7 @@ pub(super) const ROWS: &[Annotation] = &[
         NUMBER,
         "The same in a minute.",
         |values, name, value| {
-            values.limits.per_minute = number(value)?;
+            values.limits.per_minute = limit(value)?;
             note(values, name);
             Ok(())
         },
@@ -48,8 +48,8 @@ pub(super) const ROWS: &[Annotation] = &[
         "a number from 1",
         "5 without it.",
         |values, _, value| {
-            let multiplier = number(value)?;
-            let wrong = || InvalidValue::Number(value.to_owned(), "a number from 1");
+            let multiplier = limit(value)?;
+            let wrong = || not(value, "a number from 1");
             values.limits.burst = Some(multiplier.ok_or_else(wrong)?);
             Ok(())
         },
@@ -61,7 +61,7 @@ pub(super) const ROWS: &[Annotation] = &[
         "Requests of a client in flight at the same time, WebSockets included; further ones get \
          the same status.",
         |values, name, value| {
-            values.limits.in_flight = number(value)?;
+            values.limits.in_flight = limit(value)?;
             note(values, name);
             Ok(())
         },
@@ -81,7 +81,7 @@ pub(super) const ROWS: &[Annotation] = &[
         KILOBYTES,
         "The size of a response that is sent in a second.",
         |values, _, value| {
-            values.limits.rate = number(value)?;
+            values.limits.rate = limit(value)?;
             Ok(())
         },
     )
@@ -92,7 +92,7 @@ pub(super) const ROWS: &[Annotation] = &[
         KILOBYTES,
         "The size of a response that is sent before that.",
         |values, _, value| {
-            values.limits.rate_after = number(value)?;
+            values.limits.rate_after = limit(value)?;
             Ok(())
         },
     ),
@@ -107,9 +107,8 @@ fn note(values: &mut AnnotationValues, name: &str) {
     values.limits.from.push(name.into());
 }
 
-/// Parses a number; `None` for 0.
-fn number(value: &str) -> Result<Option<u32>, InvalidValue> {
-    let wrong = |_error| InvalidValue::Number(value.to_owned(), "a number from 0");
-    let number: u32 = value.parse().map_err(wrong)?;
+/// Parses a limit; `None` for 0.
+fn limit(value: &str) -> Result<Option<u32>, InvalidValue> {
+    let number = number(value, "a number from 0")?;
     Ok((number > 0).then_some(number))
 }

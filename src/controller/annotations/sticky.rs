@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     row::{Annotation, HAPROXY, HAPROXY_OLD, HAPROXY_TECHNOLOGIES, NGINX, OLD, OURS, TRAEFIK, row},
-    value::{InvalidValue, boolean, none_of},
+    value::{InvalidValue, boolean, none_of, not},
     values::AnnotationValues,
 };
 use crate::routing::{Host, LoadBalancing, Variables};
@@ -319,7 +319,7 @@ fn balance(values: &mut AnnotationValues, _: &str, value: &str) -> Result<(), In
 fn cookie_name(value: &str) -> Result<Box<str>, InvalidValue> {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if value.is_empty() || value.len() > 128 || !value.bytes().all(is_token) {
-        return Err(InvalidValue::Number(value.to_owned(), NAME));
+        return Err(not(value, NAME));
     }
     Ok(value.into())
 }
@@ -327,7 +327,7 @@ fn cookie_name(value: &str) -> Result<Box<str>, InvalidValue> {
 fn path(value: &str) -> Result<Box<str>, InvalidValue> {
     let is_fine = |byte: u8| byte.is_ascii_graphic() && byte != b';';
     if !value.starts_with('/') || value.len() > 1024 || !value.bytes().all(is_fine) {
-        return Err(InvalidValue::Number(value.to_owned(), "a path"));
+        return Err(not(value, "a path"));
     }
     Ok(value.into())
 }
@@ -340,7 +340,7 @@ fn domain(value: &str) -> Result<Box<str>, InvalidValue> {
 
 fn seconds(value: &str) -> Result<u64, InvalidValue> {
     let seconds = value.parse().ok().filter(|seconds| *seconds <= MAX_SECONDS);
-    seconds.ok_or_else(|| InvalidValue::Number(value.to_owned(), "seconds of at most 400 days"))
+    seconds.ok_or_else(|| not(value, "seconds of at most 400 days"))
 }
 
 fn same_site(value: &str) -> Result<&'static str, InvalidValue> {

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 
 use super::{
     row::{Annotation, HAPROXY, NGINX, OLD, OURS, row},
-    value::{InvalidValue, none_of},
+    value::{InvalidValue, authority, none_of, not},
     values::AnnotationValues,
 };
-use crate::routing::{Authority, Location};
+use crate::routing::Location;
 
 /// The most attempts that an annotation can ask for.
 const MAX_ATTEMPTS: u32 = 16;
@@ -102,7 +102,7 @@ pub(super) const LIMITS: &[Annotation] = &[
                 .parse()
                 .ok()
                 .filter(|tries| *tries <= MAX_ATTEMPTS)
-                .ok_or_else(|| InvalidValue::Number(value.to_owned(), "0 to 16"))?;
+                .ok_or_else(|| not(value, "0 to 16"))?;
             values.policy.attempts = Some(if tries == 0 { MAX_ATTEMPTS } else { tries });
             Ok(())
         },
@@ -183,10 +183,7 @@ pub(super) const TARGETS: &[Annotation] = &[
         "`Host` for the backend, in place of the one that the client sent, which \
          `X-Forwarded-Host` shows.",
         |values, name, value| {
-            let wrong = || InvalidValue::Authority(value.to_owned());
-            Authority::parse(value.as_bytes()).map_err(|_error| wrong())?;
-            let host = HeaderValue::from_str(value).map_err(|_error| wrong())?;
-            values.host = Some((name.into(), host));
+            values.host = Some((name.into(), authority(value)?));
             Ok(())
         },
     )
@@ -220,13 +217,13 @@ fn seconds(value: &str) -> Result<Duration, InvalidValue> {
         .parse()
         .ok()
         .filter(|seconds| (1..=MAX_SECONDS).contains(seconds));
-    let seconds = seconds.ok_or_else(|| InvalidValue::Number(value.to_owned(), "seconds"))?;
+    let seconds = seconds.ok_or_else(|| not(value, "seconds"))?;
     Ok(Duration::from_secs(seconds.into()))
 }
 
 /// Parses a size of nginx; 0 stands for no limit.
 fn size(value: &str) -> Result<u64, InvalidValue> {
-    let wrong = || InvalidValue::Number(value.to_owned(), "a size (8m, 512k, 1g)");
+    let wrong = || not(value, "a size (8m, 512k, 1g)");
     let digits = value.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit: u64 = match &*value[digits.len()..].to_ascii_lowercase() {
         "" | "b" => 1,
@@ -255,5 +252,5 @@ fn code(value: &str, last: u16) -> Result<StatusCode, InvalidValue> {
         .ok()
         .filter(|code| (300..=last).contains(code));
     let code = code.and_then(|code| StatusCode::from_u16(code).ok());
-    code.ok_or_else(|| InvalidValue::Number(value.to_owned(), "the status of a redirect"))
+    code.ok_or_else(|| not(value, "the status of a redirect"))
 }

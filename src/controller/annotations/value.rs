@@ -2,12 +2,14 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use http::HeaderValue;
 use ipnet::IpNet;
 
 use crate::{
     controller::UnsupportedGuards,
     routing::{
-        HostError, HostPattern, LocationError, OriginError, PatternError, Protocol, VariablesError,
+        Authority, HostError, HostPattern, LocationError, OriginError, PatternError, Protocol,
+        VariablesError,
     },
 };
 
@@ -48,7 +50,7 @@ pub(super) enum InvalidValue {
     #[error("it has control characters")]
     Control,
     #[error("{0:?} is not {1}")]
-    Number(String, &'static str),
+    Not(String, &'static str),
     #[error("{0:?} is not a host")]
     Authority(String),
     #[error("{0:?} is not a path other than /")]
@@ -165,6 +167,23 @@ pub(super) fn none_of(value: &str, known: &'static str) -> InvalidValue {
         value: value.to_owned(),
         known,
     }
+}
+
+/// Returns the error of a value that is not what it should be.
+pub(super) fn not(value: &str, what: &'static str) -> InvalidValue {
+    InvalidValue::Not(value.to_owned(), what)
+}
+
+/// Parses a number; `what` says which ones there are.
+pub(super) fn number(value: &str, what: &'static str) -> Result<u32, InvalidValue> {
+    value.parse().map_err(|_error| not(value, what))
+}
+
+/// Parses `Host` for backends.
+pub(super) fn authority(value: &str) -> Result<HeaderValue, InvalidValue> {
+    let wrong = || InvalidValue::Authority(value.to_owned());
+    Authority::parse(value.as_bytes()).map_err(|_error| wrong())?;
+    HeaderValue::from_str(value).map_err(|_error| wrong())
 }
 
 /// Parses a list of addresses and networks, separated by commas and white space.
