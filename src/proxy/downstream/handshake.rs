@@ -107,7 +107,7 @@ async fn resume(mut stream: TcpStream, read: &[u8]) -> io::Result<StartHandshake
         acceptor.read_tls(&mut rest)?;
         match acceptor.accept() {
             Ok(None) => {}
-            // What was read ends with the ClientHello.
+            // The bytes that were read end with the ClientHello.
             Ok(Some(accepted)) if rest.is_empty() => {
                 return Ok(StartHandshake::from_parts(accepted, stream));
             }

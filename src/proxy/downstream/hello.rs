@@ -111,7 +111,7 @@ impl Reader {
     /// # Errors
     /// The ClientHello is too long.
     pub(super) fn start(&mut self) -> Result<Option<Start>, TooLong> {
-        // What is no TLS at all must not have to send as much as the head of a record.
+        // A client without TLS may send less than the head of a record, and wait for a response.
         if self.bytes.first().is_some_and(|kind| *kind != HANDSHAKE) {
             return Ok(Some(Start::Other));
         }
@@ -247,28 +247,34 @@ impl<'a> Bytes<'a> {
     }
 }
 
+/// Returns the start of a connection with these bytes, which arrive in pieces of this size, and the
+/// number of those that were read.
+#[cfg(any(test, fuzzing))]
+fn start_of(bytes: &[u8], size: usize) -> (Result<Option<Start>, TooLong>, usize) {
+    let mut reader = Reader::default();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(reader.wanted().min(size).min(rest.len()));
+        reader.push(piece);
+        rest = after;
+        match reader.start() {
+            Ok(None) => {}
+            start => return (start, bytes.len() - rest.len()),
+        }
+        assert!(reader.wanted() > 0);
+    }
+    assert_eq!(reader.bytes, bytes);
+    (Ok(None), bytes.len())
+}
+
 /// Compares the starts of a connection whose bytes arrive whole and one by one, and the name with
 /// the one that rustls finds: a host whose TLS is passed through must not be another one to rustls.
 #[cfg(fuzzing)]
 pub fn fuzz(data: &[u8]) {
     use tokio_rustls::rustls::server::Acceptor;
 
-    let start = |size: usize| {
-        let mut reader = Reader::default();
-        let mut rest = data;
-        while !rest.is_empty() {
-            let (piece, after) = rest.split_at(reader.wanted().min(size).min(rest.len()));
-            reader.push(piece);
-            rest = after;
-            match reader.start() {
-                Ok(None) => {}
-                start => return (start, data.len() - rest.len()),
-            }
-        }
-        (Ok(None), data.len())
-    };
-    let (found, length) = start(usize::MAX);
-    assert_eq!(start(1).0, found);
+    let (found, length) = start_of(data, usize::MAX);
+    assert_eq!(start_of(data, 1).0, found);
 
     let mut acceptor = Acceptor::default();
     let mut read = &data[..length];
@@ -277,7 +283,8 @@ pub fn fuzz(data: &[u8]) {
             Ok(None) => {}
             Err(_) => return,
             Ok(Some(accepted)) => {
-                // What rustls alone takes is ended here, where such a host returns 421.
+                // rustls takes some messages that are malformed to us. Their TLS ends at gatelet,
+                // which returns 421 for such a host.
                 let Ok(Some(Start::Hello(hello))) = found else {
                     return;
                 };

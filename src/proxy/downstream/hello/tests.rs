@@ -1,30 +1,10 @@
 use super::*;
 
-/// Returns the start of a connection with these bytes, which arrive in pieces of this size, and the
-/// number of those that were read.
-fn start(bytes: &[u8], size: usize) -> (Option<Result<Start, TooLong>>, usize) {
-    let mut reader = Reader::default();
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let (piece, after) = rest.split_at(reader.wanted().min(size).min(rest.len()));
-        reader.push(piece);
-        rest = after;
-        match reader.start() {
-            Ok(None) => {}
-            Ok(Some(start)) => return (Some(Ok(start)), bytes.len() - rest.len()),
-            Err(error) => return (Some(Err(error)), bytes.len() - rest.len()),
-        }
-        assert!(reader.wanted() > 0);
-    }
-    assert_eq!(reader.bytes, bytes);
-    (None, bytes.len())
-}
-
 /// Returns the start, whatever the pieces.
 fn started(bytes: &[u8]) -> Option<Result<Start, TooLong>> {
-    let whole = start(bytes, usize::MAX).0;
+    let whole = start_of(bytes, usize::MAX).0.transpose();
     for size in [1, 3, 5, 1000] {
-        assert_eq!(start(bytes, size).0, whole, "{size}");
+        assert_eq!(start_of(bytes, size).0.transpose(), whole, "{size}");
     }
     whole
 }
@@ -85,8 +65,9 @@ fn a_name_is_found_in_every_division_into_records() {
 
         // Not one byte of what follows is read.
         let more = [&bytes[..], b"more"].concat();
-        assert_eq!(start(&more, usize::MAX).1, bytes.len(), "{size}");
-        assert_eq!(start(&bytes[..bytes.len() - 1], 7).0, None, "{size}");
+        assert_eq!(start_of(&more, usize::MAX).1, bytes.len(), "{size}");
+        let cut = start_of(&bytes[..bytes.len() - 1], 7).0.transpose();
+        assert_eq!(cut, None, "{size}");
     }
 }
 
