@@ -90,7 +90,7 @@ fn an_invalid_limit_neither_limits_nor_closes() {
         );
         assert!(limits(&[(name, value)]).is_none(), "{name}: {value}");
     }
-    // The others stay, and nobody is exempt by a list that is not valid.
+    // The others stay, and an invalid list exempts no client.
     let rest = limits(&[("limit-rps", "1"), ("limit-allowlist", "everybody")]);
     assert!(rest.expect("limits").exempt.is_empty());
 }

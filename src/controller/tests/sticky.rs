@@ -134,7 +134,7 @@ fn an_edit_of_the_service_changes_its_sessions() {
     index.apply(apply(service("web")));
     index.compile();
     assert!(policy(&index).stickiness.is_none());
-    // It restricts nobody, so ports of layer 4 stay open.
+    // It restricts no client, so ports of layer 4 stay open.
     let ported = annotated(
         service("web"),
         &[(name, "true"), ("gatelet.dev/tcp-listen", "80")],
