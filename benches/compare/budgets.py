@@ -28,6 +28,8 @@ class Board:
 
 class Origin(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Otherwise the body waits for the acknowledgement of the head.
+    disable_nagle_algorithm = True
 
     def do_GET(self):
         self.send_response(200)
@@ -119,10 +121,11 @@ def writes(board, mini):
     time.sleep(20)
     board.put("idle_writes", (mini.written() - before) / 1024)
     before = mini.written()
-    for i in range(100):
+    # As many as it takes until the database has got some of them, too.
+    for i in range(1000):
         body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"c{i}"}, "data": {"text": "x" * 2000}}
         mini.client.post("/api/v1/namespaces/default/configmaps", body)
-    board.put("api_write", (mini.written() - before) / 1024 / 100)
+    board.put("api_write", (mini.written() - before) / 1024 / 1000)
 
 
 def edits(board, mini):

@@ -2,6 +2,7 @@
 """Counts the user instructions that gatelet spends on a request, by callgrind. The figures hardly depend on the machine."""
 import argparse, http.server, os, re, socket, ssl, subprocess, sys, threading, time
 from pathlib import Path
+import api
 from budgets import Board, Origin, Origins
 from compare import Certs, HEADERS, get
 from peers import Gatelet, ORIGIN
@@ -15,7 +16,13 @@ class Callgrind(Gatelet):
         return ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={self.dir}/callgrind.out"] + super().command()
 
 
-def requests(port, tls, count):
+# An allow-list, a rewrite and CORS.
+STEPS = {"nginx.ingress.kubernetes.io/" + name: value for name, value in {
+    "whitelist-source-range": "10.0.0.0/8, 127.0.0.0/8, 192.168.0.0/16", "rewrite-target": "/other",
+    "enable-cors": "true", "cors-allow-origin": "https://shop.example.com"}.items()}
+
+
+def requests(port, tls, count, host="bench.example", more=()):
     """Sends requests over one connection, one after another."""
     with socket.create_connection(("127.0.0.1", port)) as s:
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -23,7 +30,7 @@ def requests(port, tls, count):
             context = ssl.create_default_context()
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             s = context.wrap_socket(s, server_hostname="bench.example")
-        request = "".join(f"{line}\r\n" for line in ["GET / HTTP/1.1", "Host: bench.example"] + HEADERS + [""]).encode()
+        request = "".join(f"{line}\r\n" for line in ["GET / HTTP/1.1", f"Host: {host}", *more, *HEADERS, ""]).encode()
         for _ in range(count):
             s.sendall(request)
             response = b""
@@ -75,8 +82,16 @@ def main():
         peer.loaded()
         while not get(peer.http, "bench.example").startswith("HTTP/1.1 200"): time.sleep(0.1)
 
+        steps = api.ingress("steps", "steps.example", "origin", None)
+        steps["metadata"]["annotations"].update(STEPS)
+        peer.client.post("/apis/networking.k8s.io/v1/namespaces/default/ingresses", steps)
+        while not get(peer.http, "steps.example").startswith("HTTP/1.1 200"): time.sleep(0.1)
+
         board = Board(instructions=True)
-        board.put("h1_instructions", measure(peer, process, "h1", lambda n: requests(peer.http, False, n)))
+        plain = measure(peer, process, "h1", lambda n: requests(peer.http, False, n))
+        board.put("h1_instructions", plain)
+        with_steps = measure(peer, process, "steps", lambda n: requests(peer.http, False, n, "steps.example", ["Origin: https://shop.example.com"]))
+        board.put("steps_instructions", with_steps - plain)
         board.put("tls_instructions", measure(peer, process, "tls", lambda n: requests(peer.https, True, n)))
         board.put("h2_instructions", measure(peer, process, "h2", lambda n: http2(peer.https, n)))
         sys.exit(0 if board.good else 1)
