@@ -42,6 +42,33 @@ fn main() {
     let (output, heap) = support::count(|| index.compile());
     row("host in the routing table, with its backend", heap);
     drop(output);
+
+    let bare = compiled(support::ingress);
+    let annotated = compiled(support::ingress_of_nginx);
+    let more = Heap {
+        kept: annotated.kept - bare.kept,
+        ..annotated
+    };
+    row("ten annotations on an Ingress, all told", more);
+}
+
+/// Counts what Ingresses and their hosts keep.
+fn compiled(make: fn(usize) -> Arc<RawObject>) -> Heap {
+    let mut index = support::index();
+    for number in 0..OBJECTS {
+        for make in [support::service, support::slice] {
+            index.apply(Event::Apply(make(number)));
+        }
+    }
+
+    let (output, heap) = support::count(|| {
+        for number in 0..OBJECTS {
+            index.apply(Event::Apply(make(number)));
+        }
+        index.compile()
+    });
+    assert!(output.findings.is_some_and(|findings| findings.is_empty()));
+    heap
 }
 
 /// Prints the bytes that one object keeps on average.

@@ -46,6 +46,7 @@ fn route(number: usize) -> Arc<Route> {
         namespace: "default".into(),
         name: "app".into(),
         field: number.to_string().into(),
+        requests: None,
     };
     Arc::new(Route::refused(origin, Refusal::UnknownService))
 }

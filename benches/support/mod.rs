@@ -98,6 +98,7 @@ pub(crate) fn index() -> Index {
         own_ports: Default::default(),
         tcp_services: None,
         udp_services: None,
+        nginx_configmap: None,
         open_ports: vec![gatelet::util::port_range::PortRange::ALL],
         unsupported_guards: UnsupportedGuards::default(),
     };
@@ -122,12 +123,39 @@ pub(crate) fn events(count: usize) -> Vec<Event> {
 
 /// Returns the Ingress of a host.
 pub(crate) fn ingress(number: usize) -> Arc<RawObject> {
+    annotated(number, &json!({}))
+}
+
+/// Returns the same with ten annotations, as Ingresses of nginx have them.
+pub(crate) fn ingress_of_nginx(number: usize) -> Arc<RawObject> {
+    let annotation = |name: &str, value: &str| {
+        let name = format!("nginx.ingress.kubernetes.io/{name}");
+        (name, Value::from(value))
+    };
+    let annotations = [
+        annotation("backend-protocol", "HTTP"),
+        annotation("cors-allow-origin", "https://shop.example.com"),
+        annotation("enable-cors", "true"),
+        annotation("limit-rps", "50"),
+        annotation("proxy-body-size", "50m"),
+        annotation("proxy-read-timeout", "300"),
+        annotation("proxy-send-timeout", "300"),
+        annotation("rewrite-target", "/"),
+        annotation("ssl-redirect", "false"),
+        annotation("whitelist-source-range", "10.0.0.0/8, 192.168.0.0/16"),
+    ];
+    annotated(number, &Value::Object(annotations.into_iter().collect()))
+}
+
+fn annotated(number: usize, annotations: &Value) -> Arc<RawObject> {
     let backend = json!({ "service": { "name": name(number), "port": { "number": 80 } } });
     let path = |path| json!({ "path": path, "pathType": "Prefix", "backend": backend });
+    let mut metadata = metadata(number, &json!({}));
+    metadata["annotations"] = annotations.clone();
     let body = json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
-        "metadata": metadata(number, &json!({})),
+        "metadata": metadata,
         "spec": {
             "ingressClassName": "gatelet",
             "rules": [{

@@ -16,14 +16,8 @@ pub trait Inspect: Send + Sync + 'static {
     fn note(&self) -> String;
     /// Returns the state of everything.
     fn status(&self) -> StatusReport;
-    /// Explains what happens to a request for a URL.
-    /// `from` is the address of the client, `headers` are fields of the request (`Name: value`).
-    fn explain(
-        &self,
-        url: &str,
-        from: Option<&str>,
-        headers: &[String],
-    ) -> Result<ExplainReport, UrlError>;
+    /// Explains what happens to a request.
+    fn explain(&self, request: &ExplainRequest) -> Result<ExplainReport, UrlError>;
     /// Returns everything about certificates.
     fn certs(&self) -> CertsReport;
     /// Performs an operation. Returns one sentence about its result.
@@ -31,6 +25,19 @@ pub trait Inspect: Send + Sync + 'static {
         &self,
         operation: Operation,
     ) -> Pin<Box<dyn Future<Output = Result<String, OperationError>> + Send>>;
+}
+
+/// A request to explain.
+#[derive(Clone, Debug, Default)]
+pub struct ExplainRequest {
+    /// Its URL, or host and path.
+    pub url: String,
+    /// The address of the client.
+    pub from: Option<String>,
+    /// Its method; GET without one.
+    pub method: Option<String>,
+    /// Its fields (`Name: value`).
+    pub headers: Vec<String>,
 }
 
 /// The reason why a process does not serve.
@@ -86,6 +93,9 @@ pub enum UrlError {
     /// A field is invalid.
     #[error("{0:?} is not a field (Name: value)")]
     Header(String),
+    /// The method is invalid.
+    #[error("{0:?} is not a method")]
+    Method(String),
     /// The path is invalid.
     #[error(transparent)]
     Path(#[from] PathError),

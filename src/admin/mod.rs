@@ -5,7 +5,7 @@ mod inspect;
 mod report;
 mod server;
 
-pub use inspect::{Inspect, Operation, OperationError, Unhealthy, UrlError};
+pub use inspect::{ExplainRequest, Inspect, Operation, OperationError, Unhealthy, UrlError};
 pub use report::{
     BackendReport, CandidateReport, CertificateReport, CertsReport, EndpointReport, ExplainReport,
     FindingReport, GuardReport, HostReport, IssuanceReport, LeaderReport, OtherClassReport,

@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::inspect::{Inspect, Operation, Unhealthy};
+use super::inspect::{ExplainRequest, Inspect, Operation, Unhealthy};
 use crate::{
     telemetry::Metrics,
     util::{
@@ -151,14 +151,18 @@ impl Server {
             "/v1/certs" => json(&self.inspect.certs()),
             "/v1/explain" => {
                 let query = request.uri().query().unwrap_or_default();
-                let from = parameter(query, "from");
-                let headers: Vec<String> = parameters(query, "header").collect();
-                match parameter(query, "url") {
-                    None => text(StatusCode::BAD_REQUEST, "the parameter url is missing\n"),
-                    Some(url) => match self.inspect.explain(&url, from.as_deref(), &headers) {
-                        Ok(report) => json(&report),
-                        Err(error) => text(StatusCode::BAD_REQUEST, &format!("{error}\n")),
-                    },
+                let Some(url) = parameter(query, "url") else {
+                    return text(StatusCode::BAD_REQUEST, "the parameter url is missing\n");
+                };
+                let request = ExplainRequest {
+                    url,
+                    from: parameter(query, "from"),
+                    method: parameter(query, "method"),
+                    headers: parameters(query, "header").collect(),
+                };
+                match self.inspect.explain(&request) {
+                    Ok(report) => json(&report),
+                    Err(error) => text(StatusCode::BAD_REQUEST, &format!("{error}\n")),
                 }
             }
             _ => text(StatusCode::NOT_FOUND, "not found\n"),

@@ -34,7 +34,12 @@ pub(crate) fn apply(kind: Kind, object: &mut Value) {
         Kind::Event => event(object),
         Kind::Role | Kind::ClusterRole => role(object),
         Kind::RoleBinding | Kind::ClusterRoleBinding => binding(object),
-        Kind::Namespace | Kind::ConfigMap | Kind::Node | Kind::Lease | Kind::ServiceAccount => {}
+        Kind::Namespace
+        | Kind::ConfigMap
+        | Kind::Middleware
+        | Kind::Node
+        | Kind::Lease
+        | Kind::ServiceAccount => {}
     }
 }
 

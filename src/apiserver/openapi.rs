@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 const INDEX: &str = include_str!("data/index.json");
 
-const DOCUMENTS: [(&str, &[u8]); 8] = [
+const DOCUMENTS: [(&str, &[u8]); 9] = [
     ("api/v1", include_bytes!("data/api_v1.json.gz")),
     (
         "apis/authentication.k8s.io/v1",
@@ -37,6 +37,10 @@ const DOCUMENTS: [(&str, &[u8]); 8] = [
     (
         "apis/rbac.authorization.k8s.io/v1",
         include_bytes!("data/apis_rbac.authorization.k8s.io_v1.json.gz"),
+    ),
+    (
+        "apis/traefik.io/v1alpha1",
+        include_bytes!("data/apis_traefik.io_v1alpha1.json.gz"),
     ),
 ];
 

@@ -147,7 +147,7 @@ const EVENT_FIELDS: &[(&str, &str)] = &[
 ];
 
 /// Every resource, in the order of discovery. Events are served twice from one store.
-pub(crate) static RESOURCES: [Resource; 17] = [
+pub(crate) static RESOURCES: [Resource; 18] = [
     Resource {
         kind: Kind::ConfigMap,
         plural: "configmaps",
@@ -334,6 +334,16 @@ pub(crate) static RESOURCES: [Resource; 17] = [
         create_on_update: true,
         columns: columns::ROLE,
         cells: columns::role,
+        ..BASE
+    },
+    Resource {
+        kind: Kind::Middleware,
+        group: "traefik.io",
+        version: "v1alpha1",
+        plural: "middlewares",
+        singular: "middleware",
+        generation: true,
+        versioned_update: true,
         ..BASE
     },
 ];

@@ -46,6 +46,7 @@ pub(crate) fn update(kind: Kind, new: &Value, old: &Value) -> Vec<FieldError> {
         | Kind::Node
         | Kind::Event
         | Kind::Lease
+        | Kind::Middleware
         | Kind::ServiceAccount
         | Kind::ClusterRole
         | Kind::Role => {}
@@ -102,7 +103,7 @@ fn content(kind: Kind, object: &Value, problems: &mut Problems) {
         Kind::ClusterRole => rbac::cluster_role(object, problems),
         Kind::RoleBinding => rbac::binding(object, &["Role", "ClusterRole"], problems),
         Kind::ClusterRoleBinding => rbac::binding(object, &["ClusterRole"], problems),
-        Kind::Namespace | Kind::Node | Kind::Event | Kind::ServiceAccount => {}
+        Kind::Namespace | Kind::Node | Kind::Event | Kind::Middleware | Kind::ServiceAccount => {}
     }
 }
 

@@ -1,6 +1,7 @@
 //! The view of the live process for `status`, `explain` and `certs`.
 
 mod canary;
+mod client_certificates;
 mod head;
 mod passthrough;
 mod ports;
@@ -27,8 +28,8 @@ use crate::{
     acme::{self, engine::report::Report, issuer::Issuer},
     admin::{
         BackendReport, CandidateReport, CertificateReport, CertsReport, ExplainReport,
-        FindingReport, HostReport, Inspect, IssuanceReport, LeaderReport, Operation,
-        OperationError, Severity, StatusReport, Unhealthy, UnreadReport, UrlError,
+        ExplainRequest, FindingReport, HostReport, Inspect, IssuanceReport, LeaderReport,
+        Operation, OperationError, Severity, StatusReport, Unhealthy, UnreadReport, UrlError,
     },
     k8s::Unread,
     manifests,
@@ -171,17 +172,13 @@ impl Inspect for Inspector {
         }
     }
 
-    fn explain(
-        &self,
-        url: &str,
-        from: Option<&str>,
-        headers: &[String],
-    ) -> Result<ExplainReport, UrlError> {
+    fn explain(&self, request: &ExplainRequest) -> Result<ExplainReport, UrlError> {
         let address = |text: &str| {
             let address = text.parse::<IpAddr>();
             address.map_err(|_bad| UrlError::Address(text.to_owned()))
         };
-        let from = from.map(address).transpose()?;
+        let from = request.from.as_deref().map(address).transpose()?;
+        let url = &*request.url;
         let (is_https, rest) = match url.split_once("://") {
             Some(("http", rest)) => (false, rest),
             Some(("https", rest)) => (true, rest),
@@ -199,8 +196,8 @@ impl Inspect for Inspector {
             None => (false, url),
         };
 
-        let (authority, target) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-        let authority = Authority::parse(authority.as_bytes())?;
+        let (written, target) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+        let authority = Authority::parse(written.as_bytes())?;
         let target = target.split('#').next().unwrap_or(target);
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
@@ -209,7 +206,7 @@ impl Inspect for Inspector {
         let path = path::normalize(path)?;
 
         let table = self.shared.table.load();
-        let head = AskedHead::new(query, headers)?;
+        let head = AskedHead::new(query, request)?;
         let candidates = table.explain(Some(&authority.host), &path::matched(&path), &head);
         let mut report = ExplainReport {
             host: authority.host.to_string(),
@@ -232,18 +229,28 @@ impl Inspect for Inspector {
             .cloned()
             .collect();
 
-        let has_tls = table
-            .host(Some(&authority.host))
-            .is_some_and(|routes| routes.has_tls());
+        let host = table.host(Some(&authority.host));
+        let has_tls = host.is_some_and(|routes| routes.has_tls());
+        let terms = host.and_then(|routes| routes.client_certificates());
+        let asking = terms.map(|terms| client_certificates::step(terms, is_https));
         let asked = Asked {
+            head: &head,
             path: &path,
             query,
             host: &authority.host,
+            authority: written,
             is_https,
             tls: has_tls,
             from,
         };
-        let (steps, early) = steps::reports(route, asked);
+        let (steps, early) = match asking {
+            Some((step, Some(outcome))) => (vec![step], Some(outcome)),
+            Some((step, None)) => {
+                let (steps, early) = steps::reports(route, asked);
+                ([vec![step], steps].concat(), early)
+            }
+            None => steps::reports(route, asked),
+        };
         report.steps = steps;
         if let Some(outcome) = early {
             report.outcome = outcome;

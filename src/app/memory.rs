@@ -2,7 +2,7 @@
 //! is needed again soon. Two things leave much of it behind: a burst of changed objects (the first
 //! list of a cluster, or a directory that is applied), and connections that have ended.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 
@@ -10,9 +10,10 @@ use crate::{
     proxy::{
         Shared,
         counters::{Count, Counters},
+        memory::Pressure,
     },
     store::Store,
-    util::memory,
+    util::memory::{self, Resident},
 };
 
 /// Number of changed objects from which memory is trimmed afterwards.
@@ -22,12 +23,14 @@ const BURST_QUIET: Duration = Duration::from_secs(2);
 
 /// Time between two looks at the resident memory.
 const INTERVAL: Duration = Duration::from_secs(15);
-/// Growth in bytes from which trimming is attempted.
-const MIN_GROWTH: u64 = 8 * 1024 * 1024;
+/// Growth in bytes from which trimming is attempted, without the pages of files.
+const MIN_GROWTH: u64 = 6 * 1024 * 1024;
 /// Gain in bytes from which an attempt counts as successful.
 const MIN_GAIN: u64 = 1024 * 1024;
 /// Number of requests per interval above which freed memory is soon needed again.
 const MAX_REQUESTS: u64 = 150;
+/// Shortest time between two attempts under memory pressure.
+const PRESSED: Duration = Duration::from_millis(200);
 /// Longest pause after attempts that gained nothing, in intervals: one hour. The memory may be in
 /// use.
 const MAX_PAUSE: u32 = 240;
@@ -67,8 +70,11 @@ impl MemoryTrimmer {
     /// Runs until the process ends.
     pub(crate) async fn run(mut self) {
         let mut burst = Burst::default();
+        let resident = Resident::open();
+        let resident = || resident.as_ref().and_then(Resident::bytes);
         let mut growth = resident().map(Growth::new);
         let mut next_look = Instant::now() + INTERVAL;
+        let mut pressure = self.shared.memory.changes();
 
         loop {
             tokio::select! {
@@ -82,6 +88,7 @@ impl MemoryTrimmer {
                     burst.due = None;
                     self.trim_memory().await;
                 }
+                Ok(()) = pressure.changed() => self.relieve().await,
                 // Without /proc only bursts are trimmed.
                 () = tokio::time::sleep_until(next_look), if growth.is_some() => {
                     next_look = Instant::now() + INTERVAL;
@@ -95,6 +102,22 @@ impl MemoryTrimmer {
                     }
                 }
                 else => return,
+            }
+        }
+    }
+
+    /// Trims until there is no pressure, or no more to gain.
+    async fn relieve(&self) {
+        let memory = &self.shared.memory;
+        let mut pause = PRESSED;
+        while memory.pressure(std::time::Instant::now()) != Pressure::Low {
+            let before = memory.resident();
+            self.trim_memory().await;
+            tokio::time::sleep(pause).await;
+
+            memory.pressure(std::time::Instant::now());
+            if before.saturating_sub(memory.resident()) < MIN_GAIN {
+                pause = (pause * 2).min(INTERVAL);
             }
         }
     }
@@ -183,16 +206,6 @@ impl Growth {
     }
 }
 
-/// Returns the resident memory of this process in bytes; `None` outside Linux.
-fn resident() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,10 +260,5 @@ mod tests {
         assert!(hour(&mut growth, 0) <= 1);
         hour(&mut growth, MIN_GAIN);
         assert_eq!(hour(&mut growth, MIN_GAIN), MAX_PAUSE);
-    }
-
-    #[test]
-    fn the_resident_memory_of_this_process_is_known() {
-        assert!(resident().unwrap() > 100_000);
     }
 }

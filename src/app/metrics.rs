@@ -8,6 +8,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 
 use crate::{
+    controller::CountedIngresses,
     k8s::Unread,
     objects::Kind,
     proxy::{
@@ -60,6 +61,16 @@ impl Collector for DataPlane {
             (one("code", &code.to_string()), value)
         });
         families::REQUESTS_REFUSED.write_counter(encoder, refused)?;
+        let copies = [
+            ("sent", sum(&|core| &core.copies_sent)),
+            ("dropped", sum(&|core| &core.copies_dropped)),
+            ("failed", sum(&|core| &core.copies_failed)),
+        ];
+        let copies = copies.map(|(outcome, value)| (one("outcome", outcome), value));
+        families::COPIES.write_counter(encoder, copies)?;
+        let budget = i64::try_from(self.0.memory.budget()).unwrap_or(i64::MAX);
+        families::MEMORY_BUDGET.write_gauge(encoder, alone(budget))?;
+        families::MEMORY_SHED.write_counter(encoder, alone(self.0.memory.shed()))?;
         families::REQUEST_BODY.write_counter(encoder, alone(sum(&|core| &core.bytes_in)))?;
         families::RESPONSE_BODY.write_counter(encoder, alone(sum(&|core| &core.bytes_out)))?;
 
@@ -115,6 +126,41 @@ impl Collector for DataPlane {
 
         let stalled = i64::try_from(self.0.stalled().len()).unwrap_or(i64::MAX);
         families::CORES_STALLED.write_gauge(encoder, alone(stalled))
+    }
+}
+
+/// Collects the requests of each Ingress.
+#[derive(Debug)]
+pub(crate) struct Ingresses(pub(crate) Arc<CountedIngresses>);
+
+impl Collector for Ingresses {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let all = self.0.all();
+        let labels = |namespace: &str, name: &str| {
+            vec![
+                ("namespace", namespace.to_owned()),
+                ("ingress", name.to_owned()),
+            ]
+        };
+
+        let requests = all.iter().flat_map(|((namespace, name), counts)| {
+            CODES
+                .into_iter()
+                .zip(counts.by_class())
+                .map(move |(code, count)| {
+                    let mut labels = labels(namespace, name);
+                    labels.push(("code", code.to_owned()));
+                    (labels, count)
+                })
+        });
+        // Most Ingresses have responses of two or three classes.
+        let requests = requests.filter(|(_, count)| *count > 0);
+        families::INGRESS_REQUESTS.write_counter(&mut encoder, requests)?;
+
+        let times = all.iter().map(|((namespace, name), counts)| {
+            (labels(namespace, name), counts.time().as_secs_f64())
+        });
+        families::INGRESS_REQUEST_DURATION.write_seconds(&mut encoder, times)
     }
 }
 

@@ -18,7 +18,8 @@ pub use backup::{BackupError, RestoreError, backup, objects_of_backup, restore};
 pub use certificates::{IssuersError, check_issuers};
 pub use commands::{
     CheckFinding, CheckReason, CheckReport, Device, Entrance, ExposeError, ExposeTls, Exposure,
-    KindReport, NewUser, NewUserError, ReadError, Written, check, device, expose, new_user,
+    KindReport, NewUser, NewUserError, ObjectAnnotations, Outcome, ReadError, Written, check,
+    device, expose, new_user,
 };
 pub use files::{kubeconfig_path, root_path};
 pub use start::{RunError, run};

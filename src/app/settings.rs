@@ -10,9 +10,10 @@ use super::certificates::issuers::Issuers;
 use crate::{
     config::{Config, Listen},
     controller,
-    objects::NamedConfigMaps,
+    objects::{Event, Kind, NamedConfigMaps},
     proxy::{Settings, settings::AccessLog},
     telemetry,
+    util::memory,
 };
 
 /// Descriptors that are kept for the store, the API, and connections to CAs and DNS servers.
@@ -33,6 +34,16 @@ pub(super) fn proxy(config: &Config, descriptors: u64) -> Settings {
         },
         ..config.proxy.clone()
     }
+}
+
+/// Returns the memory budget in bytes; 0 for none, which is so only where the system tells nothing.
+/// The rest of a control group's limit is for what the kernel keeps for the process, such as the
+/// buffers of sockets.
+pub(super) fn memory_budget(config: &Config) -> u64 {
+    let of_group = memory::group_limit().map(|limit| limit / 4 * 3);
+    let of_device = memory::total().map(|total| total / 2);
+    let usual = || of_group.into_iter().chain(of_device).min();
+    config.memory.or_else(usual).unwrap_or(0)
 }
 
 /// Returns the settings of the compiler, with the addresses for the status of Ingresses.
@@ -69,19 +80,28 @@ pub(super) fn controller(
         own_ports,
         tcp_services: config.tcp_services.as_deref().and_then(object_name),
         udp_services: config.udp_services.as_deref().and_then(object_name),
+        nginx_configmap: config.nginx_configmap.as_deref().and_then(object_name),
         open_ports: config.open_ports.clone(),
         unsupported_guards: config.unsupported_guards,
     }
 }
 
-/// Returns the ConfigMaps that the settings name.
-pub(super) fn config_maps(config: &Config) -> NamedConfigMaps {
-    let maps = [&config.tcp_services, &config.udp_services];
-    NamedConfigMaps::new(
-        maps.into_iter()
-            .flatten()
-            .filter_map(|name| object_name(name)),
-    )
+/// Returns the ConfigMaps that the settings name, and those of a local copy.
+pub(super) fn config_maps(config: &Config, copy: &[Event]) -> NamedConfigMaps {
+    let maps = [
+        &config.tcp_services,
+        &config.udp_services,
+        &config.nginx_configmap,
+    ];
+    let named = maps.into_iter().flatten();
+    let named = named.filter_map(|name| object_name(name));
+
+    let copied = copy.iter().flat_map(|event| match event {
+        Event::Reset(Kind::ConfigMap, objects) => &objects[..],
+        _ => &[],
+    });
+    let copied = copied.map(|object| (object.key.namespace.clone(), object.key.name.clone()));
+    named.chain(copied).collect()
 }
 
 /// Splits `namespace/name`.

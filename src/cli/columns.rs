@@ -55,6 +55,25 @@ pub(super) fn table(columns: &[&str], rows: &[Row], width: Option<usize>) -> Str
     out
 }
 
+/// Returns a row for each report.
+pub(super) fn rows_of<T>(reports: &[T], row: fn(&T) -> Row) -> Vec<Row> {
+    reports.iter().map(row).collect()
+}
+
+/// Appends a table with a title, unless it is empty.
+pub(super) fn section(
+    out: &mut String,
+    title: &str,
+    columns: &[&str],
+    rows: &[Row],
+    width: Option<usize>,
+) {
+    if !rows.is_empty() {
+        // Writing into a string cannot fail.
+        let _ = write!(out, "\n{title}\n{}", table(columns, rows, width));
+    }
+}
+
 /// Makes the widest columns narrower until all fit into a line.
 fn narrow(widths: &mut [usize], line: usize) {
     let gaps = GAP * widths.len().saturating_sub(1);

@@ -15,18 +15,19 @@ use crate::{
 
 /// The host comes first: after `--tls` it would be the value of that.
 pub(super) const USAGE: &str = "gatelet expose <HOST> --to <ADDR:PORT> [OPTIONS]\n       \
-gatelet expose --tcp <PORT> --to <ADDR:PORT> [OPTIONS]";
+gatelet expose --tcp|--udp <PORT> --to <ADDR:PORT> [OPTIONS]";
 
 pub(super) const EXAMPLES: &str = "Examples:
   gatelet expose app.example.com --to 127.0.0.1:3000 --tls auto
   gatelet expose app.example.com --to 192.168.1.20:8080 --path /api
   gatelet expose --tcp 1883 --to 192.168.1.7:1883
+  gatelet expose --udp 53 --to 192.168.1.8:53
   gatelet expose '*.example.com' --to 127.0.0.1:3000 --dry-run -o yaml > app.yaml";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ExposeArguments {
     /// Host of the requests, or *.SUFFIX
-    #[arg(required_unless_present = "tcp", conflicts_with = "tcp")]
+    #[arg(required_unless_present_any = ["tcp", "udp"], conflicts_with_all = ["tcp", "udp"])]
     host: Option<String>,
     /// TCP port that is passed through, instead of a host
     #[arg(
@@ -36,6 +37,14 @@ pub(super) struct ExposeArguments {
         conflicts_with_all = ["path", "tls", "issuer"]
     )]
     tcp: Option<u16>,
+    /// The same for a UDP port
+    #[arg(
+        long,
+        value_name = "PORT",
+        value_parser = clap::value_parser!(u16).range(1..),
+        conflicts_with_all = ["tcp", "path", "tls", "issuer"]
+    )]
+    udp: Option<u16>,
     /// Address of the backend; 127.0.0.1 and [::1] are this device
     #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     to: SocketAddr,
@@ -122,9 +131,10 @@ pub(super) fn run(arguments: ExposeArguments) -> Result<(), Failure> {
         (None, None) => ExposeTls::Optional,
     };
     let exposure = Exposure {
-        entrance: match arguments.tcp {
-            Some(port) => Entrance::Tcp(port),
-            None => Entrance::Host {
+        entrance: match (arguments.tcp, arguments.udp) {
+            (Some(port), _) => Entrance::Tcp(port),
+            (None, Some(port)) => Entrance::Udp(port),
+            (None, None) => Entrance::Host {
                 host: arguments.host.unwrap_or_default(),
                 path: arguments.path,
                 tls,
@@ -156,16 +166,18 @@ pub(super) fn run(arguments: ExposeArguments) -> Result<(), Failure> {
     }
 
     // The objects are valid before their program runs, so its absence is only a note.
+    let effect = match exposure.entrance {
+        Entrance::Host { .. } => "requests get 502",
+        Entrance::Tcp(_) => "connections are reset",
+        // Nothing shows whether a program listens.
+        Entrance::Udp(_) => return Ok(()),
+    };
     if exposure.to.ip().is_loopback()
         && let Err(error) = TcpStream::connect_timeout(&exposure.to, Duration::from_secs(1))
     {
         eprintln!(
-            "note: nothing answers on {} yet ({error}): {} until it does",
+            "note: nothing answers on {} yet ({error}): {effect} until it does",
             exposure.to,
-            match exposure.entrance {
-                Entrance::Host { .. } => "requests get 502",
-                Entrance::Tcp(_) => "connections are reset",
-            }
         );
     }
 

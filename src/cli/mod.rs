@@ -6,6 +6,7 @@
 )]
 
 mod backup;
+mod checked;
 mod client;
 mod columns;
 mod expose;
@@ -74,6 +75,9 @@ enum Command {
         /// Address of the client
         #[arg(long, value_name = "ADDRESS")]
         from: Option<IpAddr>,
+        /// Method of the request (GET)
+        #[arg(long, value_name = "METHOD")]
+        method: Option<String>,
         /// Field of the request, such as "X-Canary: always"; may be repeated
         #[arg(long = "header", value_name = "NAME: VALUE")]
         headers: Vec<String>,
@@ -303,6 +307,7 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
         Command::Explain {
             url,
             from,
+            method,
             headers,
             running,
             output,
@@ -310,6 +315,9 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
             let mut path = format!("/v1/explain?url={}", percent::encode(&url));
             if let Some(from) = from {
                 path += &format!("&from={}", percent::encode(&from.to_string()));
+            }
+            if let Some(method) = method {
+                path += &format!("&method={}", percent::encode(&method));
             }
             for header in headers {
                 path += &format!("&header={}", percent::encode(&header));
@@ -333,7 +341,7 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
 
             let report = app::check(&paths, config.as_ref(), &classes).map_err(failed)?;
 
-            print(&report, output, render::check)?;
+            print(&report, output, checked::check)?;
             if report.has_warnings() {
                 Err(Failure::Failed(String::new()))
             } else {

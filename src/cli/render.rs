@@ -4,14 +4,14 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::columns::{Row, table};
+use super::columns::{Row, rows_of, section, table};
 use crate::{
     admin::{
         BackendReport, CandidateReport, CertificateReport, CertsReport, EndpointReport,
         ExplainReport, FindingReport, IssuanceReport, LeaderReport, OtherClassReport, PortReport,
-        Severity, StatusReport, StepReport,
+        StatusReport, StepReport,
     },
-    app::{CheckReport, KindReport, Written},
+    app::Written,
     util::time::UnixSeconds,
 };
 
@@ -331,122 +331,6 @@ pub(super) fn written(written: &[Written]) -> String {
         .collect()
 }
 
-/// Formats the output of `check`.
-pub(super) fn check(report: &CheckReport) -> String {
-    let findings = report.findings.iter();
-    let rows: Vec<Row> = findings
-        .map(|finding| {
-            vec![
-                finding.severity.name().to_owned(),
-                finding.place.clone(),
-                finding.object.clone(),
-                finding.reason.as_str().to_owned(),
-                finding.field.clone(),
-                finding.message.clone(),
-            ]
-        })
-        .collect();
-
-    let mut out = table(
-        &["SEVERITY", "FILE", "OBJECT", "REASON", "FIELD", "MESSAGE"],
-        &rows,
-        None,
-    );
-
-    for line in unchecked(report) {
-        out += &line;
-        out.push('\n');
-    }
-
-    let warnings = report.findings.iter();
-    let warnings = warnings
-        .filter(|one| one.severity == Severity::Warning)
-        .count();
-    // Writing into a string cannot fail.
-    let _ = writeln!(
-        out,
-        "{} checked, {}",
-        counted(report.objects, "object"),
-        counted(warnings, "warning")
-    );
-    out
-}
-
-/// Returns a number with its noun, in the plural unless it is 1.
-fn counted(number: usize, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {noun}{plural}")
-}
-
-/// Lists what a check has not looked at, one line each.
-fn unchecked(report: &CheckReport) -> Vec<String> {
-    let mut lines: Vec<String> = report.other_classes.iter().map(other_class).collect();
-
-    let mut programs: Vec<&str> = report.not_served.iter().map(|one| one.part_of).collect();
-    programs.sort_unstable();
-    programs.dedup();
-    for program in programs {
-        let kinds = report.not_served.iter();
-        let kinds: Vec<String> = kinds
-            .filter(|one| one.part_of == program)
-            .map(|one| format!("{} {} ({})", one.count, one.kind, shortened(&one.names)))
-            .collect();
-        lines.push(format!("Not served, of {program}: {}", kinds.join(", ")));
-    }
-
-    let count = |one: &KindReport| format!("{} {}", one.count, one.kind);
-    let other_kinds: Vec<String> = report.other_kinds.iter().map(count).collect();
-    for (title, list) in [
-        ("Other kinds", &other_kinds),
-        ("No objects in", &report.without_objects),
-    ] {
-        if !list.is_empty() {
-            lines.push(format!("{title}: {}", shortened(list)));
-        }
-    }
-
-    lines
-}
-
-/// Describes the Ingresses of a class that is not served.
-fn other_class(report: &OtherClassReport) -> String {
-    let ingresses = match report.ingresses {
-        1 => "1 Ingress".to_owned(),
-        count => format!("{count} Ingresses"),
-    };
-
-    let class = match &*report.class {
-        "" => "without a class".to_owned(),
-        class => {
-            format!("of class {class} (see docs/migrating.md, and `gatelet check --class {class}`)")
-        }
-    };
-
-    let closed = match report.guarded {
-        0 => String::new(),
-        guarded => {
-            let guards = report.guards.iter();
-            let guards: Vec<String> = guards.map(|guard| guard.annotation.clone()).collect();
-            let guards = shortened(&guards);
-            format!(
-                "; {guarded} of them would return 503, because of guards that are not supported: \
-                 {guards}"
-            )
-        }
-    };
-
-    format!("Not served: {ingresses} {class}{closed}")
-}
-
-/// Joins the first items of a list, and counts the others.
-fn shortened(list: &[String]) -> String {
-    const SHOWN: usize = 8;
-    match list.len().saturating_sub(SHOWN) {
-        0 => list.join(", "),
-        more => format!("{}, and {more} more", list[..SHOWN].join(", ")),
-    }
-}
-
 /// Returns a row for a class that is not served, with the annotations that would close paths.
 fn class_row(report: &OtherClassReport) -> Row {
     let class = match &*report.class {
@@ -527,18 +411,6 @@ fn finding_row(report: &FindingReport) -> Row {
         report.field.clone(),
         report.message.clone(),
     ]
-}
-
-fn rows_of<T>(reports: &[T], row: fn(&T) -> Row) -> Vec<Row> {
-    reports.iter().map(row).collect()
-}
-
-/// Appends a table with a title, unless it is empty.
-fn section(out: &mut String, title: &str, columns: &[&str], rows: &[Row], width: Option<usize>) {
-    if !rows.is_empty() {
-        // Writing into a string cannot fail.
-        let _ = write!(out, "\n{title}\n{}", table(columns, rows, width));
-    }
 }
 
 /// Returns a JSON value as text, without the quotes of a string.

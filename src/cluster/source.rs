@@ -2,19 +2,21 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::objects::{Change, Event, Kind, NamedConfigMaps, View};
 
 /// Follows one kind, of ConfigMaps only those that are selected: sends a reset with all objects,
-/// then each change, and another reset whenever it fell behind. Ends when `events` is closed.
+/// then each change, and another reset whenever it fell behind or others are selected. Ends when
+/// `events` is closed.
 pub async fn follow(
     view: Arc<dyn View>,
     kind: Kind,
-    named: NamedConfigMaps,
+    mut selection: watch::Receiver<NamedConfigMaps>,
     events: mpsc::Sender<Event>,
 ) {
     loop {
+        let named = selection.borrow_and_update().clone();
         let mut snapshot = view.list(kind, None);
         snapshot.items.retain(|object| named.selects(object));
         let reset = Event::Reset(kind, snapshot.items);
@@ -25,16 +27,22 @@ pub async fn follow(
         let Ok(mut watcher) = view.watch(kind, snapshot.revision) else {
             continue;
         };
-        while let Ok(change) = watcher.next().await {
+        loop {
+            let next = tokio::select! {
+                next = watcher.next() => next,
+                _changed = selection.changed(), if kind == Kind::ConfigMap => break,
+            };
+            let Ok(change) = next else {
+                tracing::warn!(
+                    kind = kind.name(),
+                    "the controller fell behind the mini cluster and reads all objects again"
+                );
+                break;
+            };
             if events.send(event(change, &named)).await.is_err() {
                 return;
             }
         }
-
-        tracing::warn!(
-            kind = kind.name(),
-            "the controller fell behind the mini cluster and reads all objects again"
-        );
     }
 }
 

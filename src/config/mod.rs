@@ -35,8 +35,15 @@ pub use listen::{Listen, ListenError};
 use crate::{
     controller::UnsupportedGuards,
     proxy, store, telemetry, tls,
-    util::{port_range::PortRange, setting::InvalidSetting, units::span},
+    util::{
+        port_range::PortRange,
+        setting::InvalidSetting,
+        units::{size, span},
+    },
 };
+
+/// The least that [`Config::memory`] may be: about what an idle process takes.
+const MIN_MEMORY: u64 = 16 << 20;
 
 /// The source of the objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -71,6 +78,9 @@ pub struct Config {
     pub kubeconfig: Option<PathBuf>,
     /// Data-plane cores; 0 for all.
     pub workers: usize,
+    /// Bytes of memory that the process may take; `None` to follow its control group and device.
+    #[serde(with = "size")]
+    pub memory: Option<u64>,
     /// Name of this node.
     pub node: String,
     /// Addresses that this node is reached at; empty to detect them.
@@ -89,6 +99,8 @@ pub struct Config {
     pub tcp_services: Option<String>,
     /// The same for UDP ports.
     pub udp_services: Option<String>,
+    /// `namespace/name` of the ConfigMap with the settings of ingress-nginx.
+    pub nginx_configmap: Option<String>,
     /// The ports that objects may open; empty for none.
     pub open_ports: Vec<PortRange>,
     /// Redirect to HTTPS for hosts under `spec.tls`.
@@ -136,6 +148,7 @@ impl Default for Config {
             mode: Mode::Auto,
             kubeconfig: None,
             workers: 0,
+            memory: None,
             node: host_name(),
             address: Vec::new(),
             namespace: None,
@@ -145,6 +158,7 @@ impl Default for Config {
             default_backend: None,
             tcp_services: None,
             udp_services: None,
+            nginx_configmap: None,
             open_ports: vec![PortRange::ALL],
             ssl_redirect: true,
             hsts: None,
@@ -225,6 +239,9 @@ impl Config {
         self.log.check().map_err(within("log"))?;
         self.proxy.check().map_err(within("proxy"))?;
 
+        if self.memory.is_some_and(|bytes| bytes < MIN_MEMORY) {
+            return Err(wrong("memory", "it is at least 16MiB".to_owned()));
+        }
         if let Some(backend) = &self.default_backend {
             let is_backend = backend
                 .split_once('/')
@@ -238,6 +255,7 @@ impl Config {
         let maps = [
             ("tcp_services", &self.tcp_services),
             ("udp_services", &self.udp_services),
+            ("nginx_configmap", &self.nginx_configmap),
         ];
         for (key, map) in maps {
             let Some(map) = map else { continue };

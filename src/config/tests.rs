@@ -168,6 +168,7 @@ fn errors_name_file_line_and_allowed_values() {
         ("default_backend = \"web\"", "default_backend"),
         ("tcp_services = \"map\"", "tcp_services"),
         ("udp_services = \"map/\"", "udp_services"),
+        ("nginx_configmap = \"map\"", "nginx_configmap"),
         ("classes = [\"a b\"]", "classes"),
         ("[proxy]\nmax_attempts = 0", "proxy.max_attempts"),
         (

@@ -10,6 +10,7 @@ use super::{
     annotations::{AccessValues, AnnotationFinding, CLOSED, LoginValues},
     backends::Backends,
     objects::{Name, Objects},
+    secrets,
     users::{self, Form},
 };
 use crate::{
@@ -60,15 +61,18 @@ pub(super) fn make(
     if is_needed && made.refusal.is_none() {
         let from: Vec<Box<str>> = from.into_iter().collect();
         let allowed = values.allowed.iter();
-        made.access = Some(Arc::new(Access {
-            from: from.join(", ").into(),
-            denied: values.denied.iter().copied().collect(),
-            allowed: allowed
-                .map(|list| list.iter().copied().collect::<Prefixes>())
-                .collect(),
-            login,
-            satisfy_any: values.satisfy_any,
-        }));
+        made.access = Some(
+            backends.share_access(Access {
+                from: from.join(", ").into(),
+                denied: values.denied.iter().copied().collect(),
+                allowed: allowed
+                    .map(|list| list.iter().copied().collect::<Prefixes>())
+                    .collect(),
+                login,
+                satisfy_any: values.satisfy_any,
+                ..Access::default()
+            }),
+        );
     }
     made
 }
@@ -152,23 +156,24 @@ impl Made {
         namespace: &Arc<str>,
         asked: &Asked<'_>,
     ) -> Option<Login> {
-        let own = match asked.secret.split_once('/') {
-            Some((other, name)) if *other == **namespace => name,
-            Some(_) => {
-                let message = "Secrets of other namespaces are not read".to_owned();
+        let name = match secrets::name(namespace, asked.secret) {
+            Ok(name) => name,
+            Err((_, message)) => {
                 self.refuse(Refusal::InvalidGuard, &asked.annotation, message);
                 return None;
             }
-            None => asked.secret,
         };
-        let users = self.users(objects, (namespace.clone(), own.into()), asked)?;
+        let users = self.users(objects, name, asked)?;
 
         let realm = asked.realm.replace('\\', "\\\\").replace('"', "\\\"");
         let challenge = HeaderValue::from_str(&format!("Basic realm=\"{realm}\""));
         Some(Login {
+            digest_realm: None,
             // The parser has refused control characters.
             challenge: challenge.unwrap_or(HeaderValue::from_static("Basic realm=\"\"")),
             users: backends.share_users(users),
+            passes_on: false,
+            user_field: None,
         })
     }
 
@@ -180,15 +185,12 @@ impl Made {
             self.refusal = Some(Refusal::UnknownUsers);
         };
         let secret = &name.1;
-        let Some(fact) = objects.secrets.get(&name) else {
-            if objects.secrets_refused {
-                let message = format!("the cluster does not show Secret {secret}{CLOSED}");
-                refuse(Reason::SecretsForbidden, message);
-            } else {
-                let message = format!("Secret {secret} does not exist, or has no users{CLOSED}");
-                refuse(Reason::SecretNotFound, message);
+        let fact = match secrets::find(objects, &name, "has no users") {
+            Ok(fact) => fact,
+            Err((reason, message)) => {
+                refuse(reason, message + CLOSED);
+                return None;
             }
-            return None;
         };
 
         let list = fact.users.as_ref().map(|raw| users::parse(raw, asked.form));
@@ -212,12 +214,8 @@ impl Made {
     }
 
     fn report(&mut self, reason: Reason, annotation: &str, message: String) {
-        self.findings.push(AnnotationFinding {
-            severity: EventType::Warning,
-            reason,
-            annotation: annotation.into(),
-            message,
-        });
+        let finding = AnnotationFinding::warning(reason, annotation, message);
+        self.findings.push(finding);
     }
 
     fn note(&mut self, annotation: &str, message: &str) {

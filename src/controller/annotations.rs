@@ -3,27 +3,36 @@
 //! that are not implemented.
 
 mod access;
+mod backend_tls;
+mod buffers;
 mod canary;
 mod certificates;
+mod client_certificates;
 mod cors;
+mod errors;
+mod external;
 mod fields;
 mod hosts;
 mod https;
 mod limits;
+mod middlewares;
+mod mirror;
 mod rewrite;
 mod row;
+mod snippets;
 mod sticky;
 mod traffic;
 mod value;
 mod values;
 
-pub(super) use fields::redirect;
+pub(super) use fields::{FORBIDDEN as FORBIDDEN_FIELDS, redirect};
 pub use row::Annotation;
 use row::ON_SERVICES;
 use value::{InvalidValue, guards};
 pub(super) use values::{
-    AccessValues, AnnotationFinding, AnnotationValues, CanaryAnnotations, Choice, CorsValues,
-    ElsewhereValues, LimitAnnotations, LoginValues, StickyAnnotations,
+    AccessValues, AnnotationFinding, AnnotationValues, BackendTlsValues, CanaryAnnotations, Choice,
+    ClientValues, CorsValues, ElsewhereValues, ExternalValues, LimitAnnotations, LoginValues,
+    NamedAuthorities, StickyAnnotations,
 };
 
 use super::{Reason, UnsupportedGuards};
@@ -51,8 +60,24 @@ pub const ANNOTATIONS: &[AnnotationTable] = &[
         rows: https::ROWS,
     },
     AnnotationTable {
+        title: "TLS to backends",
+        rows: backend_tls::ROWS,
+    },
+    AnnotationTable {
         title: "Who may come in",
         rows: access::ROWS,
+    },
+    AnnotationTable {
+        title: "Logins that another server checks",
+        rows: external::ROWS,
+    },
+    AnnotationTable {
+        title: "Certificates of clients",
+        rows: client_certificates::ROWS,
+    },
+    AnnotationTable {
+        title: "Middlewares of Traefik",
+        rows: middlewares::ROWS,
     },
     AnnotationTable {
         title: "Redirects and hosts",
@@ -69,6 +94,18 @@ pub const ANNOTATIONS: &[AnnotationTable] = &[
     AnnotationTable {
         title: "Fields of requests and responses",
         rows: fields::ROWS,
+    },
+    AnnotationTable {
+        title: "Configuration of nginx",
+        rows: snippets::ROWS,
+    },
+    AnnotationTable {
+        title: "Pages in place of errors",
+        rows: errors::ROWS,
+    },
+    AnnotationTable {
+        title: "Copies of requests",
+        rows: mirror::ROWS,
     },
     AnnotationTable {
         title: "Pages of other origins (CORS)",
@@ -91,6 +128,10 @@ pub const ANNOTATIONS: &[AnnotationTable] = &[
         rows: traffic::LIMITS,
     },
     AnnotationTable {
+        title: "Buffers of nginx",
+        rows: buffers::ROWS,
+    },
+    AnnotationTable {
         title: "Certificates",
         rows: certificates::ROWS,
     },
@@ -111,14 +152,19 @@ pub(super) fn is_known(name: &str) -> bool {
 
 /// Returns true if this module reads an annotation on Services.
 pub(super) fn is_known_on_services(name: &str) -> bool {
-    is_guard_on_services(name) || find(name).is_some_and(|(.., row)| row.is_of_services)
+    let is_read_there = || ON_SERVICES.iter().any(|prefix| name.starts_with(prefix));
+    is_guard_on_services(name)
+        || find(name)
+            .is_some_and(|(.., row)| row.is_of_services || row.is_on_services && is_read_there())
 }
 
 /// Returns true if this module reads an annotation on Services that restricts who may come in.
 pub(super) fn is_guard_on_services(name: &str) -> bool {
-    let is_ours = |rest: &str| access::ROWS.iter().any(|row| row.is(rest));
+    let guards = access::ROWS.iter().chain(external::ROWS);
+    let mut guards = guards.chain(client_certificates::ROWS);
+    let mut is_ours = |rest: &str| guards.any(|row| row.is(rest));
     let on_services = ON_SERVICES.iter().any(|prefix| name.starts_with(prefix))
-        || name.strip_prefix(row::OURS).is_some_and(is_ours);
+        || name.strip_prefix(row::OURS).is_some_and(&mut is_ours);
     on_services && find(name).is_some_and(|(.., row)| row.is_guard)
 }
 
@@ -128,6 +174,17 @@ pub(super) fn is_list_of_addresses(name: &str) -> bool {
     access::LISTS.contains(&own)
 }
 
+/// Returns how an annotation that gatelet implements differs from the same one of the controller
+/// that it comes from: an empty text for not at all.
+pub(super) fn difference(name: &str) -> Option<&'static str> {
+    find(name).map(|(.., row)| row.difference)
+}
+
+/// Returns true if an annotation is our own.
+pub(super) fn is_our_own(name: &str) -> bool {
+    name.starts_with(row::OURS)
+}
+
 /// Returns the decision of a Service about unsupported guards. An invalid value refuses.
 pub(super) fn guards_of_service(annotations: &Texts) -> Option<UnsupportedGuards> {
     annotations
@@ -135,13 +192,32 @@ pub(super) fn guards_of_service(annotations: &Texts) -> Option<UnsupportedGuards
         .map(|value| guards(value.trim()).unwrap_or_default())
 }
 
+/// An annotation that applies to every Ingress.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct GlobalAnnotation {
+    /// Its name with the prefix. A row has it.
+    pub(super) name: Box<str>,
+    /// Its value, which is valid.
+    pub(super) value: Box<str>,
+    /// True if it applies beside that of the Ingress, and not only in place of it.
+    pub(super) always: bool,
+}
+
 /// Reads the annotations that were kept.
 pub(super) fn read(annotations: &[(Box<str>, Box<str>)]) -> AnnotationValues {
+    read_with(annotations, &[])
+}
+
+/// Reads the annotations that were kept, and those of all Ingresses.
+pub(super) fn read_with(
+    annotations: &[(Box<str>, Box<str>)],
+    global: &[GlobalAnnotation],
+) -> AnnotationValues {
     let mut values = AnnotationValues::default();
     let mut found = Vec::new();
     for (name, value) in annotations.iter().filter(|(name, _)| **name != *OLD_CLASS) {
         match find(name) {
-            Some(found_one) => found.push((found_one, name, value)),
+            Some(found_one) => found.push((found_one, name, value, false)),
             None => values.report(
                 EventType::Normal,
                 Reason::UnknownAnnotation,
@@ -151,12 +227,30 @@ pub(super) fn read(annotations: &[(Box<str>, Box<str>)]) -> AnnotationValues {
         }
     }
 
+    let has_login = external::decides(annotations);
+    for one in global {
+        let Some(row) = find(&one.name) else { continue };
+        let name = row.2.main_name();
+        let is_login = external::ROWS.iter().any(|other| other.name == name);
+        let mut names = found.iter().map(|((.., other), ..)| other.main_name());
+        let is_set = names.any(|other| other == name) || is_login && has_login;
+        if one.always || !is_set {
+            found.push((row, &one.name, &one.value, true));
+        }
+    }
+
     // The last value that is read applies.
-    found.sort_unstable_by(|((a, a_prefix, _), ..), ((b, b_prefix, _), ..)| {
+    found.sort_by(|((a, a_prefix, _), ..), ((b, b_prefix, _), ..)| {
         (b, b_prefix).cmp(&(a, a_prefix))
     });
-    for ((_, _, row), name, value) in found {
-        let Err(error) = (row.read)(&mut values, name, value.trim()) else {
+    for ((_, _, row), name, value, is_global) in found {
+        let known = values.findings.len();
+        let read = (row.read)(&mut values, name, value.trim());
+        if is_global {
+            // The ConfigMap has its findings itself.
+            values.findings.truncate(known);
+        }
+        let Err(error) = read else {
             continue;
         };
         let mut message = error.to_string();

@@ -8,12 +8,14 @@ use std::{
 };
 
 use super::{
-    EndpointUpdate, endpoints,
+    EndpointUpdate,
+    backend_terms::BackendTerms,
+    endpoints,
     objects::{Name, Objects},
 };
 use crate::routing::{
-    Backend, BackendId, BackendSettings, BackendTls, EndpointSet, Expression, PatternError, Policy,
-    Protocol, Steps, Transport, Users,
+    Access, Backend, BackendId, BackendSettings, BackendTls, Cors, EndpointSet, Expression,
+    PatternError, Policy, Protocol, Reach, Rewrite, Steps, TlsTerms, Transport, Users,
 };
 
 /// The parts that routes share.
@@ -21,27 +23,71 @@ use crate::routing::{
 pub(super) struct Backends {
     /// The backends of each Service, one for each port and way to speak with it.
     of_service: HashMap<Name, Vec<Arc<Backend>>>,
+    /// The backends with a name for DNS, or an address, that no Service stands for.
+    of_name: HashMap<BackendSettings, Arc<Backend>>,
     /// The lists of steps.
     steps: HashSet<Arc<Steps>>,
+    /// Single steps that are the same in several lists.
+    access: HashSet<Arc<Access>>,
+    cors: HashSet<Arc<Cors>>,
+    rewrites: HashSet<Arc<Rewrite>>,
     /// The users of logins.
     users: HashSet<Arc<Users>>,
     policies: HashSet<Arc<Policy>>,
+    /// The terms of TLS to backends.
+    tls: HashSet<Arc<TlsTerms>>,
     /// Regular expressions, by their text.
     expressions: HashMap<Box<str>, Arc<Expression>>,
 }
 
 impl Backends {
     /// Returns the backend for a Service port, and makes it if it does not exist.
-    pub(super) fn get(
-        &mut self,
-        service: &Name,
-        port: u16,
-        protocol: Protocol,
-        tls: BackendTls,
-    ) -> Arc<Backend> {
+    pub(super) fn get(&mut self, service: &Name, port: u16, terms: BackendTerms) -> Arc<Backend> {
         let id = BackendId {
             namespace: service.0.clone(),
             service: service.1.clone(),
+            port,
+        };
+        let BackendTerms {
+            protocol,
+            tls,
+            reach,
+        } = terms;
+        let settings = BackendSettings {
+            tls,
+            reach,
+            ..BackendSettings::new(id, protocol.unwrap_or_default())
+        };
+
+        let known = self.of_service.entry(service.clone()).or_default();
+        if settings.protocol != Protocol::ByScheme {
+            return known_or(known, settings, Backend::new);
+        }
+
+        let [plain, secure] = [Protocol::Http1, Protocol::Https].map(|protocol| {
+            let settings = BackendSettings {
+                protocol,
+                ..settings.clone()
+            };
+            known_or(known, settings, Backend::new)
+        });
+        known_or(known, settings, |settings| {
+            Backend::by_scheme(settings, plain, secure)
+        })
+    }
+
+    /// Returns the backend for a name and port that an object of a namespace names, and makes it if
+    /// it does not exist.
+    pub(super) fn of_name(
+        &mut self,
+        namespace: &Arc<str>,
+        host: &str,
+        port: u16,
+        (protocol, tls): (Protocol, BackendTls),
+    ) -> Arc<Backend> {
+        let id = BackendId {
+            namespace: namespace.clone(),
+            service: host.into(),
             port,
         };
         let settings = BackendSettings {
@@ -49,14 +95,15 @@ impl Backends {
             ..BackendSettings::new(id, protocol)
         };
 
-        let known = self.of_service.entry(service.clone()).or_default();
-        if let Some(backend) = known.iter().find(|one| *one.settings == settings) {
-            return backend.clone();
-        }
-        let backend = Arc::new(Backend::new(settings));
-        known.reserve_exact(1);
-        known.push(backend.clone());
-        backend
+        let known = self.of_name.entry(settings).or_insert_with_key(|settings| {
+            let backend = Backend::new(settings.clone());
+            backend.set_endpoints(EndpointSet::Name {
+                host: host.into(),
+                port,
+            });
+            Arc::new(backend)
+        });
+        known.clone()
     }
 
     /// Returns the shared copy of a list of steps: few lists differ, and routes are thousands.
@@ -68,6 +115,26 @@ impl Backends {
     /// Returns the shared copy of a policy; `None` for one that changes nothing.
     pub(super) fn share_policy(&mut self, policy: Policy) -> Option<Arc<Policy>> {
         (policy != Policy::default()).then(|| share(&mut self.policies, policy))
+    }
+
+    /// Returns the shared copy of terms of TLS; `None` for the usual ones.
+    pub(super) fn share_tls(&mut self, terms: TlsTerms) -> Option<Arc<TlsTerms>> {
+        (terms != TlsTerms::default()).then(|| share(&mut self.tls, terms))
+    }
+
+    /// Returns the shared copy of a decision about who may come in.
+    pub(super) fn share_access(&mut self, access: Access) -> Arc<Access> {
+        share(&mut self.access, access)
+    }
+
+    /// Returns the shared copy of terms for pages of other origins.
+    pub(super) fn share_cors(&mut self, cors: Cors) -> Arc<Cors> {
+        share(&mut self.cors, cors)
+    }
+
+    /// Returns the shared copy of a change of the path.
+    pub(super) fn share_rewrite(&mut self, rewrite: Rewrite) -> Arc<Rewrite> {
+        share(&mut self.rewrites, rewrite)
     }
 
     /// Returns the shared copy of the users of a login.
@@ -104,14 +171,19 @@ impl Backends {
         let mut updates = Vec::new();
         for service in services {
             let backends = self.of_service.get(service).into_iter().flatten();
-            let mut by_port: BTreeMap<(u16, Transport), Vec<&Arc<Backend>>> = BTreeMap::new();
+            let mut by_port: BTreeMap<(u16, Transport, Reach), Vec<&Arc<Backend>>> =
+                BTreeMap::new();
             for backend in backends {
-                let port = (backend.id().port, backend.protocol().transport());
-                by_port.entry(port).or_default().push(backend);
+                let (port, transport) = (backend.id().port, backend.protocol().transport());
+                let key = (port, transport, backend.settings.reach);
+                by_port.entry(key).or_default().push(backend);
             }
 
-            for ((port, transport), backends) in by_port {
-                let endpoints = endpoints::resolve(objects, service, port, transport);
+            for ((port, transport, reach), backends) in by_port {
+                let endpoints = match reach {
+                    Reach::Endpoints => endpoints::resolve(objects, service, port, transport),
+                    Reach::Service => endpoints::of_service(objects, service, port, transport),
+                };
                 let outdated = backends
                     .into_iter()
                     .filter(|backend| **backend.endpoints() != endpoints);
@@ -127,15 +199,41 @@ impl Backends {
 
     /// Drops what no route uses.
     pub(super) fn drop_unused(&mut self) {
-        self.steps.retain(|steps| Arc::strong_count(steps) > 1);
-        self.policies.retain(|policy| Arc::strong_count(policy) > 1);
+        // Those that are parts of others come after them.
+        self.steps.retain(is_used);
+        self.access.retain(is_used);
+        self.cors.retain(is_used);
+        self.rewrites.retain(is_used);
+        self.policies.retain(is_used);
         self.expressions.retain(|_, one| Arc::strong_count(one) > 1);
-        self.users.retain(|users| Arc::strong_count(users) > 1);
+        self.users.retain(is_used);
+        self.of_name.retain(|_, one| Arc::strong_count(one) > 1);
         self.of_service.retain(|_, backends| {
             backends.retain(|backend| Arc::strong_count(backend) > 1);
             !backends.is_empty()
         });
+        self.tls.retain(is_used);
     }
+}
+
+/// Reports whether anybody else has a shared copy.
+fn is_used<T>(one: &Arc<T>) -> bool {
+    Arc::strong_count(one) > 1
+}
+
+/// Returns the known backend with these settings, or makes it.
+fn known_or(
+    known: &mut Vec<Arc<Backend>>,
+    settings: BackendSettings,
+    make: impl FnOnce(BackendSettings) -> Backend,
+) -> Arc<Backend> {
+    if let Some(backend) = known.iter().find(|one| *one.settings == settings) {
+        return backend.clone();
+    }
+    let backend = Arc::new(make(settings));
+    known.reserve_exact(1);
+    known.push(backend.clone());
+    backend
 }
 
 /// Returns the shared copy of a value.

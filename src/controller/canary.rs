@@ -5,6 +5,7 @@ use std::{mem, sync::Arc};
 use super::{
     Finding, Reason,
     annotations::{AnnotationValues, CanaryAnnotations},
+    backend_terms::BackendTerms,
     backends::Backends,
     compiled::{Compiled, CompiledIngresses},
     objects::{Name, Objects},
@@ -12,8 +13,8 @@ use super::{
 use crate::{
     objects::EventType,
     routing::{
-        Access, Action, Backend, Canary, CanaryHeader, CanaryTerms, CanaryValues, HostPattern,
-        PathMatch, RequestStep, Route, Stickiness,
+        Access, Action, Backend, BackendTls, Canary, CanaryHeader, CanaryTerms, CanaryValues,
+        ExternalAuth, HostPattern, PathMatch, RequestStep, Route, Stickiness,
     },
 };
 
@@ -213,15 +214,24 @@ fn own_stickiness(
 fn inherit(
     backends: &mut Backends,
     own: &Arc<Backend>,
-    inherited: Option<&super::compiled::BackendTerms>,
+    inherited: Option<&BackendTerms>,
 ) -> Arc<Backend> {
-    let Some((protocol, tls)) = inherited else {
+    let Some(inherited) = inherited else {
         return own.clone();
     };
     let id = own.id();
     let service = (id.namespace.clone(), id.service.clone());
-    let protocol = protocol.unwrap_or_else(|| own.protocol());
-    backends.get(&service, id.port, protocol, tls.clone())
+    let protocol = inherited.protocol.or_else(|| Some(own.protocol()));
+    let mut terms = BackendTerms {
+        protocol,
+        ..inherited.clone()
+    };
+    // The annotations of its own Service come first.
+    if own.settings.tls != BackendTls::default() {
+        terms.protocol = Some(own.protocol());
+        terms.tls = own.settings.tls.clone();
+    }
+    backends.get(&service, id.port, terms)
 }
 
 /// Names the guard of a canary that its main route does not have: the steps of the main route apply
@@ -237,8 +247,19 @@ fn missing_guard(main: &Route, canary: &Route) -> Option<&'static str> {
             RequestStep::Access(other) => is_same_guard(access, other),
             _ => false,
         }),
+        RequestStep::ExternalAuth(auth) => of_main.iter().any(|other| match other {
+            RequestStep::ExternalAuth(other) => is_same_auth(auth, other),
+            _ => false,
+        }),
+        RequestStep::Conditional(_) => of_main.contains(step),
         RequestStep::Elsewhere(to) => of_main.iter().any(|other| match other {
             RequestStep::Elsewhere(other) => (&to.to, to.of_root) == (&other.to, other.of_root),
+            _ => false,
+        }),
+        RequestStep::RedirectUrl(to) => of_main.iter().any(|other| match other {
+            RequestStep::RedirectUrl(other) => {
+                (&to.to, to.permanent) == (&other.to, other.permanent)
+            }
             _ => false,
         }),
         RequestStep::Rewrite(to) if to.to.is_url() => of_main.iter().any(|other| match other {
@@ -250,7 +271,7 @@ fn missing_guard(main: &Route, canary: &Route) -> Option<&'static str> {
 
     let missing = steps(canary).into_iter().find(|step| !has(step))?;
     Some(match missing {
-        RequestStep::Access(_) => {
+        RequestStep::Access(_) | RequestStep::ExternalAuth(_) | RequestStep::Conditional(_) => {
             "the guard that the annotations of the canary or its Service ask for"
         }
         _ => "the redirect that the annotations of the canary ask for",
@@ -264,6 +285,21 @@ fn is_same_guard(one: &Access, other: &Access) -> bool {
         ..access.clone()
     };
     unnamed(one) == unnamed(other)
+}
+
+/// Returns true if the two ask the same server in the same way.
+fn is_same_auth(one: &ExternalAuth, other: &ExternalAuth) -> bool {
+    let unnamed = |auth: &ExternalAuth| ExternalAuth {
+        from: Box::default(),
+        or: None,
+        ..auth.clone()
+    };
+    let is_same_or = match (&one.or, &other.or) {
+        (Some(one), Some(other)) => is_same_guard(one, other),
+        (None, None) => true,
+        _ => false,
+    };
+    is_same_or && unnamed(one) == unnamed(other)
 }
 
 /// Reports a rule of a canary, if it takes no requests for a reason.

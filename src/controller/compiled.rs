@@ -5,20 +5,17 @@ use std::{
     sync::Arc,
 };
 
-use super::{Finding, objects::Name};
+use super::{Finding, backend_terms::BackendTerms, objects::Name};
 use crate::{
     objects::ObjectRef,
     pki::CertificateTerms,
     routing::{
-        BackendTls, CanaryTerms, HostPattern, Passthrough, PathMatch, Protocol, Refusal, Route,
+        CanaryTerms, ClientCertificates, HostPattern, Passthrough, PathMatch, Refusal, Route,
     },
 };
 
 /// The results of all Ingresses, by name.
 pub(super) type CompiledIngresses = BTreeMap<Name, Compiled>;
-
-/// The protocol and the TLS of backends that annotations ask for.
-pub(super) type BackendTerms = (Option<Protocol>, BackendTls);
 
 /// The result of compiling one Ingress.
 #[derive(Debug, Default)]
@@ -38,11 +35,17 @@ pub(super) struct Compiled {
     pub(super) catch_all: Option<Arc<Route>>,
     /// The hosts whose TLS it passes through. Few Ingresses have any.
     pub(super) passthroughs: BTreeMap<HostPattern, Arc<Passthrough>>,
+    /// The terms for certificates of clients on its hosts.
+    pub(super) client_certificates: Option<Arc<ClientCertificates>>,
     pub(super) tls: Vec<TlsEntry>,
     /// The Services that it names, sorted, each once.
     pub(super) services: Vec<Name>,
     /// The Secrets that it names, sorted, each once.
     pub(super) secrets: Vec<Name>,
+    /// The ConfigMaps that it names, sorted, each once.
+    pub(super) config_maps: Vec<Name>,
+    /// The ids of the Middlewares that it names, whether they exist or not, sorted, each once.
+    pub(super) middlewares: Vec<Box<str>>,
     pub(super) findings: Vec<Finding>,
     pub(super) claims: Vec<CertificateClaim>,
     /// The issuers that it names, or the default one if it names none, whether they exist or not.
@@ -116,6 +119,8 @@ impl Compiled {
         }
         sort(&mut self.services);
         sort(&mut self.secrets);
+        sort(&mut self.config_maps);
+        sort(&mut self.middlewares);
         sort(&mut self.hosts);
         self.rules.shrink_to_fit();
         self.tls.shrink_to_fit();

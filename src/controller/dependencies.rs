@@ -1,15 +1,21 @@
 //! The dependencies between objects: which Ingresses and hosts a changed object touches.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    hash::Hash,
+};
 
 use super::{compiled::Compiled, objects::Name};
 use crate::routing::HostPattern;
 
-/// The users of Services, Secrets and hosts, as of the last compile.
+/// The users of Services, Secrets, Middlewares and hosts, as of the last compile.
 #[derive(Debug, Default)]
 pub(super) struct Dependencies {
     users_of_service: HashMap<Name, BTreeSet<Name>>,
     users_of_secret: HashMap<Name, BTreeSet<Name>>,
+    users_of_config_map: HashMap<Name, BTreeSet<Name>>,
+    /// By the id of the Middleware.
+    users_of_middleware: HashMap<Box<str>, BTreeSet<Name>>,
     /// The Ingresses with rules for each host: sorted, each once.
     on_host: BTreeMap<HostPattern, Vec<Name>>,
 }
@@ -28,6 +34,26 @@ impl Dependencies {
     /// Returns the Ingresses that name any Secret. One that names two comes twice.
     pub(super) fn users_of_secrets(&self) -> impl Iterator<Item = &Name> {
         self.users_of_secret.values().flatten()
+    }
+
+    /// Returns the Ingresses that name a ConfigMap.
+    pub(super) fn users_of_config_map(&self, map: &Name) -> impl Iterator<Item = &Name> {
+        self.users_of_config_map.get(map).into_iter().flatten()
+    }
+
+    /// Returns the ConfigMaps that Ingresses name.
+    pub(super) fn config_maps(&self) -> impl Iterator<Item = &Name> {
+        self.users_of_config_map.keys()
+    }
+
+    /// Returns the Ingresses that name a Middleware, by its id.
+    pub(super) fn users_of_middleware(&self, id: &str) -> impl Iterator<Item = &Name> {
+        self.users_of_middleware.get(id).into_iter().flatten()
+    }
+
+    /// Returns the Ingresses that name any Middleware. One that names two comes twice.
+    pub(super) fn users_of_middlewares(&self) -> impl Iterator<Item = &Name> {
+        self.users_of_middleware.values().flatten()
     }
 
     /// Returns the Ingresses on a host.
@@ -49,6 +75,12 @@ impl Dependencies {
             for secret in &before.secrets {
                 unlink(&mut self.users_of_secret, secret, name);
             }
+            for map in &before.config_maps {
+                unlink(&mut self.users_of_config_map, map, name);
+            }
+            for id in &before.middlewares {
+                unlink(&mut self.users_of_middleware, id, name);
+            }
             for host in before.hosts() {
                 self.leave_host(host, name);
             }
@@ -60,6 +92,12 @@ impl Dependencies {
             }
             for secret in &after.secrets {
                 link(&mut self.users_of_secret, secret, name);
+            }
+            for map in &after.config_maps {
+                link(&mut self.users_of_config_map, map, name);
+            }
+            for id in &after.middlewares {
+                link(&mut self.users_of_middleware, id, name);
             }
             for host in after.hosts() {
                 self.join_host(host, name);
@@ -92,11 +130,11 @@ impl Dependencies {
     }
 }
 
-fn link(map: &mut HashMap<Name, BTreeSet<Name>>, key: &Name, name: &Name) {
+fn link<K: Clone + Eq + Hash>(map: &mut HashMap<K, BTreeSet<Name>>, key: &K, name: &Name) {
     map.entry(key.clone()).or_default().insert(name.clone());
 }
 
-fn unlink(map: &mut HashMap<Name, BTreeSet<Name>>, key: &Name, name: &Name) {
+fn unlink<K: Eq + Hash>(map: &mut HashMap<K, BTreeSet<Name>>, key: &K, name: &Name) {
     if let Some(users) = map.get_mut(key) {
         users.remove(name);
         if users.is_empty() {

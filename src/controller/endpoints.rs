@@ -76,12 +76,25 @@ pub(super) fn resolve(
     EndpointSet::Addresses(chosen.into_values().collect())
 }
 
+/// Returns the address of a Service itself, or its endpoints if it has none.
+pub(super) fn of_service(
+    objects: &Objects,
+    service: &Name,
+    port: u16,
+    transport: Transport,
+) -> EndpointSet {
+    match objects.address_of(service) {
+        Some(address) => EndpointSet::Addresses([Endpoint::at((address, port).into())].into()),
+        None => resolve(objects, service, port, transport),
+    }
+}
+
 /// Returns the ports of a Service that routes lead to.
 pub(super) fn ports_in_use<'a>(
     service: &Name,
     routes: impl Iterator<Item = &'a Arc<Route>>,
 ) -> BTreeSet<u16> {
-    let backends = routes.flat_map(|route| route.action.backends());
+    let backends = routes.flat_map(|route| route.backends());
     let port = |backend: &Arc<Backend>| {
         let id = backend.id();
         ((&id.namespace, &id.service) == (&service.0, &service.1)).then_some(id.port)

@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
+use serde_json::{Map, Value};
+
 use super::{
-    CertificateSource, Secretive, UnsupportedGuards, annotations,
+    CertificateSource, UnsupportedGuards, annotations,
+    authorities::RawAuthorities,
     peers::{self, On, PeerAnnotation},
     port_annotations::PortAnnotations,
     regex,
@@ -14,11 +17,12 @@ use crate::{
         Key, ObjectError, ObjectRef, RawObject,
         secret::{self, ISSUER_NAME, MANAGED, Owner, WRITTEN},
         slim::{
-            ConfigMap, EndpointSlice, Ingress, IngressClass, IngressSpec, Secret, Service,
-            ServicePort, SlicePort,
+            ConfigMap, EndpointSlice, Ingress, IngressClass, IngressSpec, Middleware, Secret,
+            Service, ServicePort, SlicePort,
         },
     },
     routing::{EndpointId, Transport},
+    util::secretive::Secretive,
 };
 
 /// Marks an IngressClass as the default one (`ingressclass.kubernetes.io/is-default-class`).
@@ -63,6 +67,8 @@ pub(super) struct ServiceFact {
     pub(super) ports: Box<[ServicePort]>,
     /// The UDP ports, which only layer 4 leads to.
     pub(super) udp_ports: Box<[ServicePort]>,
+    /// Its own address, if it has one.
+    pub(super) address: Option<IpAddr>,
     /// `externalName` of a Service of that type.
     pub(super) external: Option<Box<str>>,
     /// The annotations of other controllers that affect the paths to it.
@@ -71,6 +77,8 @@ pub(super) struct ServiceFact {
     pub(super) annotations: Box<[(Box<str>, Box<str>)]>,
     /// Its decision about unsupported guards.
     pub(super) guards: Option<UnsupportedGuards>,
+    /// True if connections of a client to its ports of layer 4 go to one endpoint.
+    pub(super) sticky: bool,
     /// Its annotations about ports of layer 4.
     pub(super) asks: Option<Box<PortAnnotations>>,
 }
@@ -105,6 +113,23 @@ pub(super) struct ConfigMapFact {
     pub(super) data: BTreeMap<Box<str>, Box<str>>,
 }
 
+/// A Middleware. Few clusters have many, so its fields are read when an Ingress that names it is
+/// compiled.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct MiddlewareFact {
+    /// Its namespace and name as annotations write them, without the provider.
+    pub(super) id: Box<str>,
+    /// `spec`
+    pub(super) spec: Map<String, Value>,
+}
+
+/// The values of `tls.crt` and `tls.key` (PEM); `None` for one that is missing or not base64.
+#[derive(Debug)]
+pub(super) struct RawPair {
+    pub(super) chain: Option<Arc<[u8]>>,
+    pub(super) key: Option<Secretive>,
+}
+
 #[derive(Debug)]
 pub(super) struct SecretFact {
     pub(super) owner: Owner,
@@ -114,8 +139,12 @@ pub(super) struct SecretFact {
     pub(super) is_written: bool,
     /// The certificate in it, or the reason why it cannot be used.
     pub(super) holds: Result<CertificateSource, &'static str>,
+    /// Its certificate and key, whatever its type is, if it has at least one of them.
+    pub(super) pair: Option<RawPair>,
     /// The values that may have users of a login.
     pub(super) users: Option<RawUsers>,
+    /// The authorities of certificates of clients, if it has the key `ca.crt`.
+    pub(super) authorities: Option<Result<RawAuthorities, &'static str>>,
 }
 
 impl ClassFact {
@@ -203,9 +232,11 @@ impl ServiceFact {
             selects: service.spec.selects,
             ports: ports.into(),
             udp_ports,
+            address: service.spec.cluster_ip.parse().ok(),
             external,
             peers,
             guards,
+            sticky: *service.spec.session_affinity == *"ClientIP",
             asks: PortAnnotations::of(object),
         })
     }
@@ -294,23 +325,40 @@ impl ConfigMapFact {
     }
 }
 
+impl MiddlewareFact {
+    /// Returns the id of a Middleware: its namespace and name as annotations write them. As in
+    /// Traefik all that is no letter or digit becomes a dash.
+    pub(super) fn id(namespace: &str, name: &str) -> Box<str> {
+        let text = format!("{namespace}-{name}");
+        let words = text.split(|c: char| !c.is_alphanumeric());
+        let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+        words.join("-").into()
+    }
+
+    pub(super) fn read(object: &RawObject) -> Result<Self, ObjectError> {
+        let middleware: Middleware = object.view()?;
+        Ok(Self {
+            id: Self::id(&object.key.namespace, &object.key.name),
+            spec: middleware.spec,
+        })
+    }
+}
+
 impl SecretFact {
     /// Reads a Secret. `is_stored` shows whether a chain is the one that gatelet keeps for it.
     pub(super) fn read(object: &RawObject, is_stored: &IsStored) -> Result<Self, ObjectError> {
         let secret: Secret<'_> = object.view()?;
 
-        let holds = match (
-            &*secret.secret_type,
-            secret.value("tls.crt"),
-            secret.value("tls.key"),
-        ) {
-            ("kubernetes.io/tls", Some(chain), Some(key)) => Ok(CertificateSource::Secret {
+        let pair = RawPair::of(&secret);
+        let both = pair.as_ref().and_then(RawPair::both);
+        let holds = match (&*secret.secret_type, both) {
+            ("kubernetes.io/tls", Some((chain, key))) => Ok(CertificateSource::Secret {
                 key: object.key.clone(),
                 version: object.meta.resource_version.clone(),
-                chain: chain.into(),
-                private_key: Secretive(key.into()),
+                chain: chain.clone(),
+                private_key: key.clone(),
             }),
-            ("kubernetes.io/tls", ..) => Err("tls.crt or tls.key is missing or not base64"),
+            ("kubernetes.io/tls", _) => Err("tls.crt or tls.key is missing or not base64"),
             _ => Err("its type is not kubernetes.io/tls"),
         };
 
@@ -326,7 +374,9 @@ impl SecretFact {
             owner: secret::owner(label, is_written),
             is_written,
             holds,
+            pair,
             users: secret.users().map(RawUsers),
+            authorities: RawAuthorities::of(&secret),
             ..Self::unreadable(object)
         })
     }
@@ -339,8 +389,26 @@ impl SecretFact {
             issuer: object.meta.annotations.get(ISSUER_NAME).cloned(),
             is_written: false,
             holds: Err("it cannot be decoded"),
+            pair: None,
             users: None,
+            authorities: None,
         }
+    }
+}
+
+impl RawPair {
+    /// Returns those of a Secret; `None` if it has neither.
+    fn of(secret: &Secret<'_>) -> Option<Self> {
+        let has = |key: &str| secret.data.contains_key(key);
+        (has("tls.crt") || has("tls.key")).then(|| Self {
+            chain: secret.value("tls.crt").map(Into::into),
+            key: secret.value("tls.key").map(|key| Secretive(key.into())),
+        })
+    }
+
+    /// Returns both values, if it has both.
+    pub(super) fn both(&self) -> Option<(&Arc<[u8]>, &Secretive)> {
+        Some((self.chain.as_ref()?, self.key.as_ref()?))
     }
 }
 

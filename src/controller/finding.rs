@@ -19,6 +19,14 @@ pub struct Finding {
     pub message: Message,
 }
 
+impl Finding {
+    /// Reports whether paths are closed because of it. Every message about that says so, with the
+    /// status that clients get.
+    pub fn closes(&self) -> bool {
+        self.severity == EventType::Warning && self.message.to_string().contains("503")
+    }
+}
+
 /// The cause of a finding, in one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
@@ -87,6 +95,8 @@ reasons! {
     CertificateExpiring,
     /// The certificate in a Secret is for other hosts.
     CertificateMismatch,
+    /// A ConfigMap that an annotation names does not exist.
+    ConfigMapNotFound,
     /// No endpoints have a port with the name of the Service's port.
     EndpointPortMismatch,
     /// An older Ingress of another namespace has the host too.
@@ -95,10 +105,14 @@ reasons! {
     InvalidAnnotation,
     /// No certificate can be issued for the hosts of an entry under `tls`.
     InvalidCertificateRequest,
+    /// A ConfigMap has a field that cannot be set.
+    InvalidConfigMap,
     /// A host is not valid.
     InvalidHost,
     /// A ConfigMap labelled as an issuer does not describe one.
     InvalidIssuer,
+    /// A Middleware is not valid.
+    InvalidMiddleware,
     /// A path or its type is not valid.
     InvalidPath,
     /// An entry of a ConfigMap with ports is not valid.
@@ -123,12 +137,16 @@ reasons! {
     SelectorWithoutPods,
     /// The last TLS handshake with an endpoint failed.
     TlsHandshakeFailed,
+    /// Configuration of nginx is translated into steps.
+    TranslatedSnippet,
     /// A field of the object cannot be decoded.
     Undecodable,
     /// An annotation is unknown.
     UnknownAnnotation,
     /// No issuer has this name.
     UnknownIssuer,
+    /// A Middleware does not exist.
+    UnknownMiddleware,
     /// The Service does not have this port.
     UnknownPort,
     /// The Service does not exist.
@@ -141,8 +159,12 @@ reasons! {
     UnsupportedCanary,
     /// An annotation restricts access in a way that gatelet does not support.
     UnsupportedGuard,
+    /// A Middleware asks for something that gatelet does not do.
+    UnsupportedMiddleware,
     /// A path is a regular expression or a wildcard.
     UnsupportedPath,
+    /// A key of the ConfigMap of ingress-nginx has no effect.
+    UnsupportedSetting,
     /// A canary takes no requests of a rule.
     UnusedCanary,
 }

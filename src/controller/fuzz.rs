@@ -26,6 +26,7 @@ pub fn compile(data: &[u8]) {
         own_ports: Default::default(),
         tcp_services: None,
         udp_services: None,
+        nginx_configmap: None,
         open_ports: vec![crate::util::port_range::PortRange::ALL],
         unsupported_guards: UnsupportedGuards::default(),
     };

@@ -54,6 +54,11 @@ impl Decision {
         }
     }
 
+    /// Returns the name of the place that decides.
+    pub(super) fn by(self) -> &'static str {
+        self.by
+    }
+
     pub(super) fn ignores(self) -> bool {
         self.guards == UnsupportedGuards::Ignore
     }
@@ -182,6 +187,40 @@ fn closed(annotation: &PeerAnnotation) -> AnnotationFinding {
             protection(annotation.meaning)
         ),
     }
+}
+
+/// Judges an annotation that asks for something that is not supported, and may be a guard.
+pub(super) fn not_supported(
+    annotation: &str,
+    why: &str,
+    decision: Decision,
+) -> (AnnotationFinding, Option<Refusal>) {
+    let (severity, effect, refusal) = match decision.ignores() {
+        true => (
+            EventType::Normal,
+            format!(
+                "nothing of it has an effect, and the paths are served without it, because of {}",
+                decision.by
+            ),
+            None,
+        ),
+        false => (
+            EventType::Warning,
+            format!(
+                "the paths return 503. Say it with other annotations, or set {ANNOTATION}: ignore \
+                 to serve them without it"
+            ),
+            Some(Refusal::UnsupportedGuard),
+        ),
+    };
+
+    let finding = AnnotationFinding {
+        severity,
+        reason: Reason::UnsupportedGuard,
+        annotation: annotation.into(),
+        message: format!("{why}: {effect}"),
+    };
+    (finding, refusal)
 }
 
 fn ignored(annotation: &PeerAnnotation, decision: Decision) -> AnnotationFinding {

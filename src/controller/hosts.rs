@@ -9,6 +9,7 @@ use super::{
     Finding, Reason,
     backends::Backends,
     canary::Mains,
+    client_certificates,
     compiled::CompiledIngresses,
     dependencies::Dependencies,
     expressions, guards,
@@ -116,6 +117,11 @@ fn assemble(
     let (canaries, names): (Vec<&Name>, Vec<&Name>) =
         objects.by_age(names).into_iter().partition(is_canary);
     let closed = guards::closed_host(compiled, &names);
+    let asking = client_certificates::of_host(objects, compiled, host, &names, &canaries);
+    let canaries: Vec<&Name> = canaries
+        .into_iter()
+        .filter(|name| !asking.closed.contains(name))
+        .collect();
 
     let mut rules: Vec<(PathMatch, Arc<Route>)> = Vec::new();
     let mut fallback = None;
@@ -123,7 +129,13 @@ fn assemble(
         let Some(compiled) = compiled.get(name) else {
             continue;
         };
-        let close = |route: &Arc<Route>| closed.apply(name, route);
+        let close = |route: &Arc<Route>| match asking.closed.contains(name) {
+            true => {
+                let origin = route.origin.clone();
+                Arc::new(Route::refused(origin, Refusal::InvalidGuard))
+            }
+            false => closed.apply(name, route),
+        };
         let own = compiled
             .rules
             .iter()
@@ -155,7 +167,8 @@ fn assemble(
         });
     }
 
-    let (passed, passed_findings) = passthrough::of_host(objects, compiled, host, &names, &closed);
+    let (passed, passed_findings) =
+        passthrough::of_host(objects, compiled, host, &names, &closed, &asking);
     if passed.is_some() {
         let routes = rules.iter_mut().map(|(_, route)| route);
         for route in routes.chain(&mut fallback) {
@@ -174,6 +187,9 @@ fn assemble(
     if let Some(passed) = passed {
         routes.set_passthrough(passed);
     }
+    if let Some(terms) = asking.terms {
+        routes.set_client_certificates(terms);
+    }
 
     let mut findings = guards::closed_by_others(objects, compiled, &names, &closed);
     findings.extend(unused);
@@ -188,6 +204,7 @@ fn assemble(
         findings.retain(|one| seen.insert((one.about.clone(), one.field.clone())));
     }
     findings.extend(passed_findings);
+    findings.extend(asking.findings);
     findings.extend(host_taken(objects, host, &names));
     (Some(routes), findings)
 }

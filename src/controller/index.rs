@@ -10,22 +10,24 @@ use std::{
 
 use super::{
     Finding, OtherClass, Output, Settings,
+    authorities::ReadAuthorities,
     backends::Backends,
     canary,
     certificates::{self, Desired},
     classes,
     compiled::{Compiled, CompiledIngresses},
+    counted::CountedIngresses,
     dependencies::Dependencies,
     endpoints,
     facts::IsStored,
-    hosts, ingress,
+    global_settings, hosts, ingress,
     objects::{Changes, Inspect, Name, Objects},
     passthrough,
     ports::{self, CompiledPorts},
 };
 use crate::{
-    objects::{Event, ObjectRef, StatusPatch},
-    routing::{HostPattern, Port, Route, RoutingTable},
+    objects::{Event, NamedConfigMaps, ObjectRef, StatusPatch},
+    routing::{Authorities, HostPattern, Port, Route, RoutingTable},
 };
 
 /// The compiler's model of the cluster.
@@ -45,8 +47,11 @@ pub struct Index {
     default_findings: Vec<Finding>,
     /// Findings about Services that routes lead to and that have no endpoints.
     service_findings: BTreeMap<Name, Vec<Finding>>,
+    /// The ConfigMaps to follow, as the last [`Output`] had them.
+    config_maps: NamedConfigMaps,
     /// The classes that are not served, as the last [`Output`] reported them.
     reported_classes: Option<Vec<OtherClass>>,
+    counted: Arc<CountedIngresses>,
 }
 
 /// The parts that the next compile visits.
@@ -87,7 +92,9 @@ impl Index {
             host_findings: BTreeMap::new(),
             default_findings: Vec::new(),
             service_findings: BTreeMap::new(),
+            config_maps: NamedConfigMaps::default(),
             reported_classes: None,
+            counted: Arc::default(),
         }
     }
 
@@ -96,6 +103,21 @@ impl Index {
     #[must_use]
     pub fn recognizing(mut self, is_stored: IsStored) -> Self {
         self.objects.is_stored = is_stored;
+        self
+    }
+
+    /// Reads the authorities of certificates of clients. Without it, hosts that ask for those are
+    /// closed.
+    #[must_use]
+    pub fn reading_authorities(mut self, read: ReadAuthorities) -> Self {
+        self.objects.read_authorities = read;
+        self
+    }
+
+    /// Counts requests in place of the index alone, so that metrics can show them.
+    #[must_use]
+    pub fn counting(mut self, counted: Arc<CountedIngresses>) -> Self {
+        self.counted = counted;
         self
     }
 
@@ -176,6 +198,12 @@ impl Index {
             .map(|fact| &fact.about)
     }
 
+    /// Reports whether an Ingress is served, judging by its class, as of the last compile.
+    pub fn serves(&self, namespace: &str, name: &str) -> bool {
+        let compiled = self.compiled.get(&(namespace.into(), name.into()));
+        compiled.is_some_and(|one| one.ours)
+    }
+
     /// Summarizes the Ingresses that are not served because of their class, as of the last compile:
     /// the class with the most Ingresses first, and a bounded number of classes.
     pub fn other_classes(&self) -> Vec<OtherClass> {
@@ -186,6 +214,16 @@ impl Index {
     /// because no class is ours.
     pub fn missing_class(&self) -> Option<&'static str> {
         self.objects.missing_class()
+    }
+
+    /// Returns the Ingresses that ask for certificates of clients, each with its authorities.
+    pub fn asking(&self) -> impl Iterator<Item = (&ObjectRef, &Authorities)> {
+        self.compiled.iter().filter_map(|(name, one)| {
+            let terms = one.client_certificates.as_ref()?;
+            let authorities = terms.authorities.as_ref().ok()?;
+            let fact = self.objects.ingresses.get(name)?;
+            terms.asks().then_some((&fact.about, &**authorities))
+        })
     }
 
     /// Returns all findings as of the last compile.
@@ -207,6 +245,7 @@ impl Index {
             .chain(self.objects.undecodable.values())
             .chain(self.service_findings.values().flatten())
             .chain(&self.ports.findings)
+            .chain(&self.objects.global.findings)
             .cloned()
             .collect()
     }
@@ -254,6 +293,7 @@ impl Index {
             output.certificates = Some(hosts);
         }
 
+        output.config_maps = self.changed_config_maps();
         output.statuses = self.status_patches(touched.ingresses.iter().chain(&touched.statuses));
         if findings {
             output.findings = Some(self.findings());
@@ -284,7 +324,22 @@ impl Index {
         touched.default_route |= has_default_backend && !changes.services.is_empty();
         let (before, now) = (&self.ports.services, &self.objects.with_ports);
         let has_ports = |service| before.contains(service) || now.contains(service);
-        touched.ports |= changes.port_maps || changes.services.iter().any(has_ports);
+        touched.ports |= changes.services.iter().any(has_ports);
+        let (settings, global) = (&self.objects.settings, &self.objects.global);
+        let is_global = |map| global.names(settings, map);
+        if touched.first || changes.config_maps.iter().any(is_global) {
+            self.objects.global = global_settings::read(&self.objects);
+            touched
+                .ingresses
+                .extend(self.objects.ingresses.keys().cloned());
+            touched.default_route = true;
+            touched.findings = true;
+        }
+        for map in &changes.config_maps {
+            touched.ports |= self.objects.settings.is_port_map(map);
+            let users = dependencies.users_of_config_map(map);
+            touched.ingresses.extend(users.cloned());
+        }
         for service in &changes.services {
             let users = dependencies.users_of_service(service);
             touched.ingresses.extend(users.cloned());
@@ -301,6 +356,14 @@ impl Index {
             let users = dependencies.users_of_secrets();
             touched.ingresses.extend(users.cloned());
         }
+        for id in &changes.middlewares {
+            let users = dependencies.users_of_middleware(id);
+            touched.ingresses.extend(users.cloned());
+        }
+        if changes.middlewares_refused {
+            let users = dependencies.users_of_middlewares();
+            touched.ingresses.extend(users.cloned());
+        }
         touched
     }
 
@@ -315,7 +378,12 @@ impl Index {
         for name in &touched.ingresses {
             let before = self.compiled.remove(name);
             let exists = self.objects.ingresses.contains_key(name);
-            let after = exists.then(|| ingress::compile(&self.objects, &mut self.backends, name));
+            let counted = &self.counted;
+            let after =
+                exists.then(|| ingress::compile(&self.objects, &mut self.backends, name, counted));
+            if !after.as_ref().is_some_and(|after| after.ours) {
+                self.counted.forget(name);
+            }
 
             for one in before.iter().chain(after.as_ref()) {
                 effects.hosts.extend(one.hosts().cloned());
@@ -408,6 +476,19 @@ impl Index {
             })
         });
         patches.collect()
+    }
+
+    /// Returns the ConfigMaps to follow if they are others than were last returned.
+    fn changed_config_maps(&mut self) -> Option<NamedConfigMaps> {
+        let settings = &self.objects.settings;
+        let of_settings = settings.port_maps().chain(&settings.nginx_configmap);
+        let of_settings = of_settings.chain(&self.objects.global.maps);
+        let of_ingresses = self.dependencies.config_maps();
+        let named: NamedConfigMaps = of_settings.chain(of_ingresses).cloned().collect();
+        (self.config_maps != named).then(|| {
+            self.config_maps = named.clone();
+            named
+        })
     }
 
     /// Returns the summary of other classes if it changed since it was last returned.

@@ -1,27 +1,31 @@
 //! Compiles one Ingress to rules, TLS entries, certificate claims and findings.
 
+mod annotated;
+mod backend;
+mod custom_fields;
+mod errors;
 mod expressions;
 mod fields;
 mod further;
+mod mirror;
 mod passthrough;
+mod steps;
 mod tls;
 
-use std::{mem, sync::Arc};
+use std::sync::Arc;
 
-use http::{HeaderValue, StatusCode};
-
+use self::steps::{Redirect, Responses, steps};
 use super::{
-    Finding, Message, Reason,
-    access::{self, Made},
-    annotations::{
-        self, AnnotationFinding, AnnotationValues, CorsValues, ElsewhereValues, StickyAnnotations,
-    },
+    Finding, Message, Reason, Settings, access,
+    annotations::{self, AnnotationFinding, AnnotationValues, StickyAnnotations},
+    backend_terms::BackendTerms,
     backends::Backends,
-    canary,
     compiled::{Compiled, TlsEntry},
-    facts::{IngressFact, ServiceFact},
+    counted::CountedIngresses,
+    external_auth::MadeAuth,
+    facts::IngressFact,
     guards::{self, Decision, ServiceOutcome, Verdict},
-    limits,
+    middlewares::MadeMiddlewares,
     objects::{Name, Objects},
     regex,
     resolve::resolve,
@@ -33,13 +37,18 @@ use crate::{
         slim::{BackendPort, IngressBackend, IngressPath, IngressRule},
     },
     routing::{
-        Access, Action, BackendTls, ClientLimits, Cors, Elsewhere, HostPattern, Location, Origin,
-        Origins, PathMatch, Policy, Refusal, RequestStep, ResponseStep, Route, Steps, path,
+        Access, Action, ClientLimits, Conditional, Cors, HostPattern, Origin, PathMatch, Policy,
+        Refusal, RequestCounts, RequestStep, Route, Steps, path,
     },
 };
 
 /// Compiles one Ingress. A problem with a part takes down that part only.
-pub(super) fn compile(objects: &Objects, backends: &mut Backends, name: &Name) -> Compiled {
+pub(super) fn compile(
+    objects: &Objects,
+    backends: &mut Backends,
+    name: &Name,
+    counted: &CountedIngresses,
+) -> Compiled {
     let Some(fact) = objects.ingresses.get(name) else {
         return Compiled::default();
     };
@@ -47,11 +56,14 @@ pub(super) fn compile(objects: &Objects, backends: &mut Backends, name: &Name) -
         objects,
         backends,
         name,
+        requests: None,
         fact,
         annotated: AnnotationValues::default(),
+        read_terms: BackendTerms::default(),
         verdict: Verdict::default(),
         limits: None,
-        access: None,
+        guarded_by: GuardedBy::default(),
+        middlewares: MadeMiddlewares::default(),
         inside: Vec::new(),
         cors: None,
         responses: Responses::default(),
@@ -59,49 +71,47 @@ pub(super) fn compile(objects: &Objects, backends: &mut Backends, name: &Name) -
         out: Compiled::default(),
     };
     if objects.is_ours(fact) {
+        compiler.requests = Some(counted.of(name));
         compiler.run();
     }
     compiler.out.finish();
     compiler.out
 }
 
-/// Returns the route of the controller's own default backend.
-pub(super) fn controller_default(objects: &Objects, backends: &mut Backends) -> Option<Arc<Route>> {
-    let setting = objects.settings.default_backend.as_deref()?;
+/// Returns the Service and the port of the controller's own default backend.
+fn default_backend(settings: &Settings) -> Option<(Name, BackendPort)> {
+    let setting = settings.default_backend.as_deref()?;
     let (namespace, rest) = setting.split_once('/')?;
     let (service, port) = rest.split_once(':')?;
-    let service: Name = (namespace.into(), service.into());
-
     let port = match port.parse() {
-        Ok(number) => BackendPort {
-            number,
-            ..BackendPort::default()
-        },
-        Err(_name) => BackendPort {
-            name: port.into(),
-            ..BackendPort::default()
-        },
+        Ok(number) => BackendPort::of_number(number),
+        Err(_name) => BackendPort::of_name(port),
     };
+    Some(((namespace.into(), service.into()), port))
+}
 
+/// Returns the route of the controller's own default backend.
+pub(super) fn controller_default(objects: &Objects, backends: &mut Backends) -> Option<Arc<Route>> {
+    let (service, port) = default_backend(&objects.settings)?;
     let guarded = objects.services.get(&service).map(|fact| {
         let decision = Decision::new(fact.guards, objects.settings.unsupported_guards);
         let outcome = guards::judge_service(&service.1, &fact.peers, decision).0;
         let values = annotations::read(&fact.annotations);
         let made = access::make(objects, backends, &service.0, &values.access);
-        // The route does not follow changes of Secrets.
-        let is_closed = values.is_closed || made.refusal.is_some() || !made.secrets.is_empty();
+        // The route does not follow changes of Secrets, and of servers that check logins.
+        let is_closed = values.is_closed
+            || made.refusal.is_some()
+            || !made.secrets.is_empty()
+            || !values.clients.is_empty()
+            || !values.backend_tls.is_unset()
+            || values.external.values().any(|one| one.url.is_some());
         (outcome, is_closed, made.access)
     });
 
-    let resolved = resolve(
-        objects,
-        backends,
-        &service,
-        &port,
-        None,
-        BackendTls::default(),
-    );
+    let resolved = resolve(objects, backends, &service, &port, BackendTerms::default());
+    let closed = objects.global.closed.as_ref();
     let (action, access) = match (guarded, resolved) {
+        _ if closed.is_some() => (Action::Refuse(Refusal::UnsupportedGuard), None),
         (Some((ServiceOutcome::NotServed, ..)), _) => return None,
         (Some((ServiceOutcome::Refused(refusal), ..)), _) => (Action::Refuse(refusal), None),
         (Some((_, true, _)), _) => (Action::Refuse(Refusal::InvalidGuard), None),
@@ -114,6 +124,7 @@ pub(super) fn controller_default(objects: &Objects, backends: &mut Backends) -> 
         namespace: service.0,
         name: service.1,
         field: "default_backend".into(),
+        requests: None,
     };
     let redirect = Redirect::new(objects.settings.ssl_redirect, false, false);
     Some(Arc::new(Route {
@@ -130,137 +141,21 @@ pub(super) fn controller_default(objects: &Objects, backends: &mut Backends) -> 
     }))
 }
 
-/// The redirect from HTTP to HTTPS on a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Redirect {
-    Never,
-    /// Only while an object has the host under `tls`.
-    WithTls,
-    Always,
-}
-
-impl Redirect {
-    /// `covered` is true if the host is under `tls` of the same object.
-    fn new(enabled: bool, forced: bool, covered: bool) -> Self {
-        match (forced, enabled) {
-            (true, _) => Self::Always,
-            (false, true) if covered => Self::Always,
-            (false, true) => Self::WithTls,
-            (false, false) => Self::Never,
-        }
-    }
-}
-
-/// The changes of responses that annotations ask for.
-#[derive(Clone, Debug, Default)]
-struct Responses {
-    steps: Vec<ResponseStep>,
-    /// `Strict-Transport-Security`; `None` if the settings decide.
-    hsts: Option<Option<HeaderValue>>,
-}
-
-/// Returns the steps of a route. Without `covered` they are inactive until another object puts the
-/// host under `tls`.
-fn steps(
-    objects: &Objects,
-    backends: &mut Backends,
-    redirect: Redirect,
-    covered: bool,
-    further: impl IntoIterator<Item = RequestStep>,
-    cors: Option<Arc<Cors>>,
-    responses: Responses,
-) -> Option<Arc<Steps>> {
-    let redirect = (redirect != Redirect::Never).then(|| RequestStep::HttpsRedirect {
-        status: StatusCode::PERMANENT_REDIRECT,
-        always: redirect == Redirect::Always,
-    });
-
-    let of_settings = || {
-        let hsts = objects.settings.hsts.as_deref();
-        hsts.and_then(|hsts| HeaderValue::from_str(hsts).ok())
-    };
-    let hsts = responses.hsts.unwrap_or_else(of_settings);
-    let hsts = hsts.map(|value| ResponseStep::Hsts {
-        value,
-        always: covered,
-    });
-
-    // Browsers send no login with a preflight request.
-    let preflight = cors.clone().map(RequestStep::Preflight);
-    backends.share_steps(Steps {
-        request: redirect
-            .into_iter()
-            .chain(preflight)
-            .chain(further)
-            .collect(),
-        response: hsts
-            .into_iter()
-            .chain(responses.steps)
-            .chain(cors.map(ResponseStep::Cors))
-            .collect(),
-    })
-}
-
-/// Returns the steps for those who came in: a redirect of everything, or else of `/`, and `Host`.
-fn inside(values: &mut AnnotationValues) -> Vec<RequestStep> {
-    let ElsewhereValues {
-        permanent,
-        permanent_code,
-        temporal,
-        temporal_code,
-        app_root,
-    } = mem::take(&mut values.elsewhere);
-
-    let redirect = |found: Option<(Box<str>, Location)>, status: StatusCode, of_root: bool| {
-        found.map(|(from, to)| Elsewhere {
-            from,
-            status,
-            to,
-            of_root,
-        })
-    };
-    let permanent_code = permanent_code.unwrap_or(StatusCode::MOVED_PERMANENTLY);
-    let temporal_code = temporal_code.unwrap_or(StatusCode::FOUND);
-    let elsewhere = redirect(temporal, temporal_code, false)
-        .or_else(|| redirect(permanent, permanent_code, false))
-        .or_else(|| redirect(app_root, StatusCode::FOUND, true));
-
-    let fields = fields::of_requests(values);
-    let host = values.host.take();
-    let host = host.map(|(from, value)| RequestStep::Host { from, value });
-    let elsewhere = elsewhere.map(|one| RequestStep::Elsewhere(Arc::new(one)));
-    elsewhere.into_iter().chain(host).chain(fields).collect()
-}
-
-/// Returns the terms for pages of other origins, with the defaults of ingress-nginx.
-fn cors(values: CorsValues) -> Option<Cors> {
-    const METHODS: HeaderValue = HeaderValue::from_static("GET, PUT, POST, DELETE, PATCH, OPTIONS");
-    const HEADERS: HeaderValue = HeaderValue::from_static(
-        "DNT,Keep-Alive,User-Agent,X-Requested-With,If-Modified-Since,Cache-Control,\
-         Content-Type,Range,Authorization",
-    );
-
-    Some(Cors {
-        from: values.enabled?,
-        origins: values.origins.unwrap_or(Origins::Any),
-        credentials: values.credentials.unwrap_or(true),
-        methods: values.methods.unwrap_or(METHODS),
-        headers: values.headers.unwrap_or(HEADERS),
-        expose: values.expose,
-        max_age: values.max_age.unwrap_or(1_728_000).into(),
-    })
-}
-
 struct Compiler<'a> {
     objects: &'a Objects,
     backends: &'a mut Backends,
     name: &'a Name,
+    requests: Option<Arc<RequestCounts>>,
     fact: &'a IngressFact,
     annotated: AnnotationValues,
+    /// The terms of backends as the annotations have them, before Secrets are read.
+    read_terms: BackendTerms,
     verdict: Verdict,
     limits: Option<Arc<ClientLimits>>,
-    /// The decision about who may come in.
-    access: Option<Arc<Access>>,
+    /// The decisions about who may come in.
+    guarded_by: GuardedBy,
+    /// The steps of middlewares.
+    middlewares: MadeMiddlewares,
     /// The steps for those who came in.
     inside: Vec<RequestStep>,
     cors: Option<Arc<Cors>>,
@@ -269,11 +164,43 @@ struct Compiler<'a> {
     out: Compiled,
 }
 
+/// The decisions of one object about who may come in.
+#[derive(Clone, Debug, Default)]
+struct GuardedBy {
+    access: Option<Arc<Access>>,
+    /// The logins that other servers check.
+    auths: Vec<MadeAuth>,
+    /// The responses of our own to some requests of all clients.
+    conditionals: Vec<Arc<Conditional>>,
+}
+
+impl GuardedBy {
+    /// Returns the steps that enforce them on a host; `None` if that is not possible.
+    fn steps(&self, host: &HostPattern) -> Option<Vec<RequestStep>> {
+        let conditionals = self
+            .conditionals
+            .iter()
+            .cloned()
+            .map(RequestStep::Conditional);
+        let access = self.access.clone().map(RequestStep::Access);
+        let auths = self.auths.iter();
+        let auths = auths.map(|auth| auth.on(host).map(RequestStep::ExternalAuth));
+        let decided = conditionals.chain(access).map(Some);
+        decided.chain(auths).collect()
+    }
+
+    /// Returns true if a client must log in by HTTP.
+    fn has_login(&self) -> bool {
+        let of_access = self.access.as_ref().is_some_and(|one| one.login.is_some());
+        of_access || !self.auths.is_empty()
+    }
+}
+
 /// The target of a rule.
 struct Target {
     action: Action,
-    /// The decision of the Service about who may come in.
-    access: Option<Arc<Access>>,
+    /// The decisions of the Service about who may come in.
+    guarded_by: GuardedBy,
     /// The steps that rewrite the path.
     rewriting: Vec<RequestStep>,
     /// The settings of the Service about sticky sessions.
@@ -285,8 +212,8 @@ struct Target {
 /// The judgement about the annotations on a Service.
 struct Judged {
     outcome: ServiceOutcome,
-    /// The decision about who may come in.
-    access: Option<Arc<Access>>,
+    /// The decisions about who may come in.
+    guarded_by: GuardedBy,
     /// The settings about sticky sessions.
     sticky: StickyAnnotations,
     findings: Vec<AnnotationFinding>,
@@ -296,7 +223,7 @@ impl From<Action> for Target {
     fn from(action: Action) -> Self {
         Self {
             action,
-            access: None,
+            guarded_by: GuardedBy::default(),
             rewriting: Vec::new(),
             sticky: StickyAnnotations::default(),
             path: None,
@@ -352,6 +279,7 @@ impl Compiler<'_> {
                 && let Some(mut target) = self.backend(&path.backend, &format!("{field}.backend"))
             {
                 target.path = Some(matched.clone());
+                target.rewriting.extend(self.swapping(path.text()));
                 let route = self.route(field, target, &pattern);
                 self.out.rules.push((pattern.clone(), matched, route));
             }
@@ -376,13 +304,14 @@ impl Compiler<'_> {
         };
 
         if self.fact.spec.rules.is_empty() {
+            self.close_catch_all();
             self.out.catch_all = Some(self.route(field, target, &HostPattern::Any));
             return;
         }
         for pattern in self.out.hosts.clone() {
             let target = Target {
                 action: target.action.clone(),
-                access: target.access.clone(),
+                guarded_by: target.guarded_by.clone(),
                 rewriting: self.rewriting("/", None),
                 sticky: target.sticky.clone(),
                 path: None,
@@ -392,19 +321,54 @@ impl Compiler<'_> {
         }
     }
 
+    /// Closes the route for every request if it asks for certificates of clients: only hosts ask.
+    fn close_catch_all(&mut self) {
+        let Some(terms) = &self.out.client_certificates else {
+            return;
+        };
+        let message = format!(
+            "{} asks for client certificates, which needs a rule: 503 for these requests",
+            terms.from
+        );
+        self.verdict.refusal.get_or_insert(Refusal::InvalidGuard);
+        let field = "spec.defaultBackend".to_owned();
+        self.warn(Reason::InvalidAnnotation, field, message);
+    }
+
     /// Makes the route of a rule for a host.
     fn route(&mut self, field: String, target: Target, host: &HostPattern) -> Arc<Route> {
         let origin = Origin {
             namespace: self.name.0.clone(),
             name: self.name.1.clone(),
             field: field.into(),
+            requests: self.requests.clone(),
         };
         if let Some(refusal) = self.verdict.refusal {
             return Arc::new(Route::refused(origin, refusal));
         }
 
+        let (own, of_service) = (self.guarded_by.steps(host), target.guarded_by.steps(host));
+        let (Some(mut guards), Some(of_service)) = (own, of_service) else {
+            let message = format!(
+                "$host in auth-url lets clients of {host} choose the server that checks their \
+                 logins: 503 for this path"
+            );
+            let field = origin.field.to_string();
+            self.warn(Reason::InvalidAnnotation, field, message);
+            return Arc::new(Route::refused(origin, Refusal::InvalidGuard));
+        };
+        guards.extend(of_service);
+
+        // Redirects before a login asks for a password in the clear.
+        let redirects_plain = self.middlewares.redirects_plain && guards.is_empty();
+        let object = format!("{}/{} {}", origin.namespace, origin.name, origin.field);
+        let Some(middlewares) = self.middlewares.on(host, &object) else {
+            return Arc::new(Route::refused(origin, Refusal::InvalidGuard));
+        };
+        guards.extend(middlewares);
+
         Arc::new(Route {
-            steps: self.steps(host, target.access, target.rewriting),
+            steps: self.steps(host, redirects_plain, guards, target.rewriting),
             policy: self.policy(&target.sticky, target.path.as_ref()),
             ..Route::new(origin, target.action)
         })
@@ -432,24 +396,24 @@ impl Compiler<'_> {
     fn steps(
         &mut self,
         host: &HostPattern,
-        of_service: Option<Arc<Access>>,
+        redirects_plain: bool,
+        guards: Vec<RequestStep>,
         rewriting: Vec<RequestStep>,
     ) -> Option<Arc<Steps>> {
         let covered = self.out.has_tls(host);
         let setting = self.objects.settings.ssl_redirect;
-        let redirect = Redirect::new(
-            self.annotated.redirect.unwrap_or(setting),
-            self.annotated.forced || self.annotated.https_only,
-            covered,
-        );
-        let accesses = self.access.clone().into_iter().chain(of_service);
+        let redirect = match redirects_plain {
+            true => Redirect::Never,
+            false => Redirect::new(
+                self.annotated.redirect.unwrap_or(setting),
+                self.annotated.forced || self.annotated.https_only,
+                covered,
+            ),
+        };
         let only_plain = self.annotated.passthrough.from.is_some();
         let only_plain = only_plain.then_some(RequestStep::OnlyPlain);
         let limit = self.limits.clone().map(RequestStep::Limit);
-        let further = only_plain
-            .into_iter()
-            .chain(limit)
-            .chain(accesses.map(RequestStep::Access));
+        let further = only_plain.into_iter().chain(limit).chain(guards);
         let further = further.chain(self.inside.iter().cloned()).chain(rewriting);
         let cors = self.cors.clone();
         steps(
@@ -517,152 +481,6 @@ impl Compiler<'_> {
         self.warn(Reason::UnsupportedPath, format!("{field}.path"), message);
 
         self.refuse(closed, field, host);
-    }
-
-    /// Returns the action for a backend, or `None` if its Service must take a part of the requests
-    /// only.
-    fn backend(&mut self, backend: &IngressBackend, field: &str) -> Option<Target> {
-        let Some(service) = &backend.service else {
-            self.warn(
-                Reason::UnsupportedBackend,
-                field.to_owned(),
-                "only Service backends are supported: 503 for this path".to_owned(),
-            );
-            return Some(Action::Refuse(Refusal::UnsupportedBackend).into());
-        };
-
-        let name: Name = (self.name.0.clone(), Arc::from(&*service.name));
-        self.out.services.push(name.clone());
-
-        let (protocol, tls) = (self.annotated.protocol, self.annotated.tls.clone());
-        let plain_port = self.plain_port();
-        let (objects, port) = (self.objects, plain_port.as_ref().unwrap_or(&service.port));
-        match resolve(objects, self.backends, &name, port, protocol, tls) {
-            Ok(action) => self.guarded(&name, action, &format!("{field}.service")),
-            Err(error) => {
-                let (reason, refusal) = (error.reason(), error.refusal());
-                self.warn(reason, format!("{field}.service"), error.message());
-                Some(Action::Refuse(refusal).into())
-            }
-        }
-    }
-
-    /// Applies the annotations on the Service to the action.
-    fn guarded(&mut self, service: &Name, action: Action, field: &str) -> Option<Target> {
-        let Some(fact) = self.objects.services.get(service) else {
-            return Some(action.into());
-        };
-        if fact.peers.is_empty() && fact.annotations.is_empty() {
-            return Some(action.into());
-        }
-
-        let judged = self.judged(service, fact);
-        for finding in judged.findings {
-            self.note(field.to_owned(), finding);
-        }
-        match judged.outcome {
-            ServiceOutcome::NotServed => None,
-            ServiceOutcome::Refused(refusal) => Some(Action::Refuse(refusal).into()),
-            ServiceOutcome::Served => Some(Target {
-                access: judged.access,
-                sticky: judged.sticky,
-                ..Target::from(action)
-            }),
-        }
-    }
-
-    /// Judges the annotations on a Service.
-    fn judged(&mut self, service: &Name, fact: &ServiceFact) -> Judged {
-        let decision = Decision::new(
-            fact.guards.or(self.annotated.guards),
-            self.objects.settings.unsupported_guards,
-        );
-        let (mut outcome, mut findings) = guards::judge_service(&service.1, &fact.peers, decision);
-
-        let mut values = annotations::read(&fact.annotations);
-        let mut made = self.made(&values);
-        if let Some(annotation) = values.passthrough.from.take() {
-            made.refusal.get_or_insert(Refusal::UnsupportedPassthrough);
-            values.report(
-                EventType::Warning,
-                Reason::UnsupportedGuard,
-                &annotation,
-                "TLS passthrough is supported on Ingresses alone: the paths return 503".to_owned(),
-            );
-        }
-
-        let found = mem::take(&mut values.findings);
-        let own = found.into_iter().chain(made.findings);
-        findings.extend(own.map(|finding| {
-            let message = format!(
-                "{} of Service {}: {}",
-                finding.annotation, service.1, finding.message
-            );
-            AnnotationFinding { message, ..finding }
-        }));
-        if let (ServiceOutcome::Served, Some(refusal)) = (outcome, made.refusal) {
-            outcome = ServiceOutcome::Refused(refusal);
-        }
-
-        Judged {
-            outcome,
-            access: made.access,
-            sticky: values.sticky,
-            findings,
-        }
-    }
-
-    /// Makes the decision about who may come in that annotations ask for.
-    fn made(&mut self, values: &AnnotationValues) -> Made {
-        let namespace = &self.name.0;
-        let mut made = access::make(self.objects, self.backends, namespace, &values.access);
-        self.out.secrets.append(&mut made.secrets);
-        if values.is_closed {
-            made.refusal = Some(Refusal::InvalidGuard);
-        }
-        made
-    }
-
-    fn annotations(&mut self) {
-        let mut annotated = annotations::read(&self.fact.annotations);
-        let decision = Decision::new(annotated.guards, self.objects.settings.unsupported_guards);
-        let mut verdict = guards::judge(&self.fact.peers, decision);
-        annotated.https_only |= verdict.https_only;
-        self.out.closes_hosts = verdict.refusal.filter(|_| verdict.closes_hosts);
-
-        self.out.canary = canary::terms(&mut annotated);
-        if self.out.canary.is_some() {
-            // The main Ingress decides about the backends, and about the hosts.
-            (annotated.protocol, annotated.tls) = (None, BackendTls::default());
-            self.out.closes_hosts = None;
-        } else {
-            let terms = (annotated.protocol, annotated.tls.clone());
-            let is_set = terms != (None, BackendTls::default());
-            self.out.backend_terms = is_set.then(|| Box::new(terms));
-        }
-
-        let made = self.made(&annotated);
-        self.access = made.access;
-        self.limits = limits::limits(&annotated.limits, self.name);
-        annotated.policy.pace = limits::pace(&annotated.limits);
-        self.policy = self.backends.share_policy(mem::take(&mut annotated.policy));
-        self.inside = inside(&mut annotated);
-        self.responses = Responses {
-            steps: fields::of_responses(&mut annotated),
-            hsts: fields::hsts(&annotated),
-        };
-        self.out.relative_redirects = annotated.further.relative;
-        self.cors = cors(mem::take(&mut annotated.cors)).map(Arc::new);
-        verdict.refusal = verdict.refusal.or(made.refusal);
-
-        let findings = mem::take(&mut annotated.findings).into_iter();
-        let findings = findings.chain(mem::take(&mut verdict.findings));
-        for finding in findings.chain(made.findings) {
-            let field = format!("metadata.annotations[{}]", finding.annotation);
-            self.note(field, finding);
-        }
-        (self.annotated, self.verdict) = (annotated, verdict);
-        self.prepare_passthrough();
     }
 
     /// Adds the finding about an annotation.

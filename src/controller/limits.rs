@@ -2,9 +2,13 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use http::StatusCode;
+
 use super::{annotations::LimitAnnotations, objects::Name};
 use crate::routing::{ClientLimits, Limits, Pace, Rate};
 
+/// The time of a limit of HAProxy without an annotation.
+const PERIOD: Duration = Duration::from_secs(1);
 /// The burst without an annotation, in seconds or minutes of the rate.
 const BURST: u32 = 5;
 
@@ -18,9 +22,22 @@ pub(super) fn limits(values: &LimitAnnotations, object: &Name) -> Option<Arc<Cli
             burst: count.saturating_mul(multiplier),
         })
     };
+    // Not more than these at once, as HAProxy counts them.
+    let of_period = || {
+        let (count, period) = (values.of_period?, values.period.unwrap_or(PERIOD));
+        Some(Rate {
+            interval: period / count,
+            burst: count - 1,
+        })
+    };
+    let of_second = rate(values.per_second, Duration::from_secs(1));
+    let status = match of_second {
+        None if values.of_period.is_some() => Some(values.status.unwrap_or(StatusCode::FORBIDDEN)),
+        _ => None,
+    };
     let limits = Limits {
         rates: [
-            rate(values.per_second, Duration::from_secs(1)),
+            of_second.or_else(of_period),
             rate(values.per_minute, Duration::from_secs(60)),
         ],
         in_flight: values.in_flight,
@@ -36,6 +53,8 @@ pub(super) fn limits(values: &LimitAnnotations, object: &Name) -> Option<Arc<Cli
         object: format!("{}/{}", object.0, object.1).into(),
         limits,
         exempt: values.exempt.iter().copied().collect(),
+        is_shared: false,
+        status,
     }))
 }
 

@@ -4,36 +4,52 @@
 //!
 //! The inputs: `facts` is the extract that is kept of each object, `objects` holds all facts,
 //! `annotations` reads those of an Ingress, `peers` those of other controllers, `users` reads
-//! Secrets with users, `regex` reads paths that are regular expressions, and `sticky` and
-//! `limits` make the terms of sticky sessions and of clients. The steps: `classes` decides which
-//! Ingresses are served, `ingress` compiles one to a `compiled` result, `access` decides who may
-//! come in, `guards` closes what is guarded otherwise, `hosts` assembles the rules of a host,
-//! `canary` gives canaries their part of them, `backends` keeps what routes share, `endpoints`
-//! resolves and diagnoses Services, `ports` compiles layer 4 from `port_annotations`, and
-//! `certificates` merges what Ingresses claim. `index` composes them, and `dependencies` tells it
-//! which parts a change touches.
+//! Secrets with users, `authorities` those with authorities of certificates, `secrets` finds those
+//! that annotations name, `ciphers` reads lists of cipher suites, `config_maps` ConfigMaps with
+//! fields, `global_settings` that of ingress-nginx, `regex` reads paths that are regular
+//! expressions, `sticky` and `limits` make the terms of sticky sessions and of clients, and
+//! `middlewares` makes the steps of those of Traefik. The steps: `classes` decides which Ingresses
+//! are served, `ingress` compiles one to a `compiled` result, `access` and `client_certificates`
+//! decide who may come in, `backend_tls` makes the terms of TLS to backends, `guards` closes what
+//! is guarded otherwise, `hosts` assembles the rules of a host, `canary` gives canaries their part
+//! of them, `backends` keeps what routes share, `endpoints` resolves and diagnoses Services,
+//! `ports` compiles layer 4 from `port_annotations`, and `certificates` merges what Ingresses
+//! claim. `index` composes them, and `dependencies` tells it which parts a change touches.
 
 mod access;
 mod annotations;
+mod authorities;
+mod backend_terms;
+mod backend_tls;
 mod backends;
 mod canary;
 mod certificates;
+mod ciphers;
 mod classes;
+mod client_certificates;
 mod compiled;
+mod config_maps;
+mod counted;
 mod dependencies;
 mod endpoints;
 mod expressions;
+mod external_auth;
 mod facts;
 mod finding;
 #[cfg(fuzzing)]
 pub mod fuzz;
+mod global_settings;
+mod globals;
 mod guards;
 mod hosts;
 mod index;
 mod ingress;
 mod limits;
+mod middlewares;
+mod nginx_config;
 mod objects;
 mod output;
+mod pages;
 mod passthrough;
 pub mod peers;
 mod port_annotations;
@@ -41,18 +57,23 @@ mod port_entries;
 mod ports;
 mod regex;
 mod resolve;
+mod secrets;
+mod server_url;
+mod servers;
 mod slashes;
 mod sticky;
 mod users;
 
 pub use annotations::{ANNOTATIONS, Annotation, AnnotationTable};
+pub use authorities::{InvalidAuthorities, ReadAuthorities};
+pub use counted::CountedIngresses;
 pub use facts::IsStored;
 pub use finding::{Finding, Message, Missing, Reason};
 pub use index::Index;
 pub use objects::{Inspect, InspectError};
 pub use output::{
     CertificateSource, DesiredCertificate, EndpointUpdate, ExistingSecret, OtherClass, Output,
-    Secretive, Settings, TlsHost, UnsupportedGuards,
+    Settings, TlsHost, UnsupportedGuards,
 };
 
 #[cfg(test)]

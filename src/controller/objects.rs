@@ -4,12 +4,18 @@ use std::{
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet, HashMap},
     mem,
+    net::IpAddr,
     sync::Arc,
 };
 
 use super::{
     Finding, Reason, Settings,
-    facts::{ClassFact, ConfigMapFact, IngressFact, IsStored, SecretFact, ServiceFact, SliceFact},
+    authorities::{self, ReadAuthorities},
+    facts::{
+        ClassFact, ConfigMapFact, IngressFact, IsStored, MiddlewareFact, SecretFact, ServiceFact,
+        SliceFact,
+    },
+    globals::GlobalSettings,
 };
 use crate::{
     objects::{Event, EventType, Key, Kind, ObjectError, RawObject},
@@ -39,6 +45,7 @@ pub(super) struct Objects {
     pub(super) settings: Settings,
     pub(super) inspect: Inspect,
     pub(super) is_stored: IsStored,
+    pub(super) read_authorities: ReadAuthorities,
     pub(super) classes: HashMap<Arc<str>, ClassFact>,
     /// True if the source does not show IngressClasses.
     pub(super) classes_refused: bool,
@@ -47,8 +54,13 @@ pub(super) struct Objects {
     /// The Services with annotations about ports.
     pub(super) with_ports: BTreeSet<Name>,
     pub(super) secrets: HashMap<Name, SecretFact>,
-    /// The ConfigMaps of the settings that map ports to Services.
+    /// The parts of the settings of ingress-nginx, as of the last compile.
+    pub(super) global: GlobalSettings,
+    /// The ConfigMaps that are followed.
     pub(super) config_maps: BTreeMap<Name, ConfigMapFact>,
+    pub(super) middlewares: BTreeMap<Name, MiddlewareFact>,
+    /// True if the source does not show Middlewares: an unknown one may exist.
+    pub(super) middlewares_refused: bool,
     /// True if the source does not show Secrets: an unknown one may exist.
     pub(super) secrets_refused: bool,
     /// Findings about objects that cannot be decoded.
@@ -67,10 +79,13 @@ pub(super) struct Changes {
     /// Services whose slices changed.
     pub(super) endpoints: BTreeSet<Name>,
     pub(super) secrets: BTreeSet<Name>,
-    /// True if a ConfigMap with ports changed.
-    pub(super) port_maps: bool,
+    pub(super) config_maps: BTreeSet<Name>,
     /// True if the source began or ceased to refuse Secrets.
     pub(super) secrets_refused: bool,
+    /// The ids of Middlewares.
+    pub(super) middlewares: BTreeSet<Box<str>>,
+    /// True if the source began or ceased to refuse Middlewares.
+    pub(super) middlewares_refused: bool,
     /// True if the set of undecodable objects changed.
     pub(super) undecodable: bool,
 }
@@ -81,13 +96,17 @@ impl Objects {
             settings,
             inspect,
             is_stored: Box::new(|_secret, _chain| false),
+            read_authorities: Box::new(authorities::unread),
             classes: HashMap::new(),
             classes_refused: false,
             ingresses: BTreeMap::new(),
             services: HashMap::new(),
             with_ports: BTreeSet::new(),
             secrets: HashMap::new(),
+            global: GlobalSettings::default(),
             config_maps: BTreeMap::new(),
+            middlewares: BTreeMap::new(),
+            middlewares_refused: false,
             secrets_refused: false,
             undecodable: BTreeMap::new(),
             slices: HashMap::new(),
@@ -102,11 +121,13 @@ impl Objects {
             Event::Delete(key) => self.remove(&key, changes),
             Event::Refused(Kind::Secret) => self.refuse_secrets(true, changes),
             Event::Refused(Kind::IngressClass) => self.classes_refused = true,
+            Event::Refused(Kind::Middleware) => self.refuse_middlewares(true, changes),
             Event::Refused(_other) => {}
             Event::Reset(kind, objects) => {
                 match kind {
                     Kind::Secret => self.refuse_secrets(false, changes),
                     Kind::IngressClass => self.classes_refused = false,
+                    Kind::Middleware => self.refuse_middlewares(false, changes),
                     _ => {}
                 }
 
@@ -127,6 +148,11 @@ impl Objects {
 
     fn refuse_secrets(&mut self, refused: bool, changes: &mut Changes) {
         changes.secrets_refused |= mem::replace(&mut self.secrets_refused, refused) != refused;
+    }
+
+    fn refuse_middlewares(&mut self, refused: bool, changes: &mut Changes) {
+        let before = mem::replace(&mut self.middlewares_refused, refused);
+        changes.middlewares_refused |= before != refused;
     }
 
     fn put(&mut self, object: &RawObject, changes: &mut Changes) {
@@ -168,6 +194,13 @@ impl Objects {
                     changes.classes = true;
                 }
             }
+            Kind::Middleware => {
+                let fact = MiddlewareFact::read(object)?;
+                if self.middlewares.get(&name) != Some(&fact) {
+                    changes.middlewares.insert(fact.id.clone());
+                    self.middlewares.insert(name, fact);
+                }
+            }
             Kind::Ingress => {
                 let fact = IngressFact::read(object)?;
                 self.ingresses.insert(name.clone(), fact);
@@ -188,11 +221,12 @@ impl Objects {
                 let fact = SliceFact::read(object, &self.settings.node)?;
                 self.put_slice(&name, fact, changes);
             }
-            Kind::ConfigMap if self.settings.is_port_map(&name) => {
+            Kind::ConfigMap if object.is_issuer() => {}
+            Kind::ConfigMap => {
                 let fact = ConfigMapFact::read(object)?;
                 if self.config_maps.get(&name) != Some(&fact) {
-                    self.config_maps.insert(name, fact);
-                    changes.port_maps = true;
+                    self.config_maps.insert(name.clone(), fact);
+                    changes.config_maps.insert(name);
                 }
             }
             Kind::Secret => {
@@ -201,7 +235,6 @@ impl Objects {
                 changes.secrets.insert(name);
             }
             Kind::Namespace
-            | Kind::ConfigMap
             | Kind::Endpoints
             | Kind::Node
             | Kind::Event
@@ -224,6 +257,10 @@ impl Objects {
             Kind::IngressClass => {
                 changes.classes |= self.classes.remove(&name.1).is_some();
             }
+            Kind::Middleware => {
+                let removed = self.middlewares.remove(&name);
+                changes.middlewares.extend(removed.map(|fact| fact.id));
+            }
             Kind::Ingress => {
                 if self.ingresses.remove(&name).is_some() {
                     changes.ingresses.insert(name);
@@ -237,7 +274,9 @@ impl Objects {
             }
             Kind::EndpointSlice => self.put_slice(&name, None, changes),
             Kind::ConfigMap => {
-                changes.port_maps |= self.config_maps.remove(&name).is_some();
+                if self.config_maps.remove(&name).is_some() {
+                    changes.config_maps.insert(name);
+                }
             }
             Kind::Secret => {
                 if self.secrets.remove(&name).is_some() {
@@ -305,6 +344,7 @@ impl Objects {
                 .keys()
                 .map(|name| key(&("".into(), name.clone())))
                 .collect(),
+            Kind::Middleware => self.middlewares.keys().map(key).collect(),
             Kind::Ingress => self.ingresses.keys().map(key).collect(),
             Kind::Service => self.services.keys().map(key).collect(),
             Kind::EndpointSlice => self.slices.keys().map(key).collect(),
@@ -325,6 +365,13 @@ impl Objects {
         names.into_iter().chain(undecodable).collect()
     }
 
+    /// Returns the address of a Service under which its cluster reaches the endpoints, if it has
+    /// one. In the mini cluster nothing listens there.
+    pub(super) fn address_of(&self, service: &Name) -> Option<IpAddr> {
+        let fact = self.services.get(service)?;
+        fact.address.filter(|_| !self.settings.standalone)
+    }
+
     /// Returns the slices of a Service, sorted by name.
     pub(super) fn slices_of(&self, service: &Name) -> Vec<(&Arc<str>, &SliceFact)> {
         let names = self.slices_of.get(service).into_iter().flatten();
@@ -336,7 +383,7 @@ impl Objects {
     /// Sorts Ingresses by age, oldest first: of two with the same path the older keeps it.
     pub(super) fn by_age<'n>(&self, names: impl IntoIterator<Item = &'n Name>) -> Vec<&'n Name> {
         let mut aged: Vec<&Name> = names.into_iter().collect();
-        aged.sort_unstable_by(|a, b| (self.created(a), a).cmp(&(self.created(b), b)));
+        aged.sort_by_cached_key(|name| (self.created(name), *name));
         aged
     }
 

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Finding;
 use crate::{
-    objects::{Key, ObjectRef, StatusPatch},
+    objects::{Key, NamedConfigMaps, ObjectRef, StatusPatch},
     pki::CertificateTerms,
     routing::{Backend, EndpointSet, HostPattern, PortTable, RoutingTable},
-    util::port_range::PortRange,
+    util::{port_range::PortRange, secretive::Secretive},
 };
 
 /// Settings of the whole controller.
@@ -54,6 +54,8 @@ pub struct Settings {
     pub tcp_services: Option<(Arc<str>, Arc<str>)>,
     /// The same for UDP ports.
     pub udp_services: Option<(Arc<str>, Arc<str>)>,
+    /// Namespace and name of the ConfigMap with the settings of ingress-nginx.
+    pub nginx_configmap: Option<(Arc<str>, Arc<str>)>,
     /// The ports that objects may open; empty for none.
     pub open_ports: Vec<PortRange>,
     /// Applies to guards that are not supported, unless the object decides.
@@ -63,7 +65,12 @@ pub struct Settings {
 impl Settings {
     /// Returns true if a ConfigMap maps ports to Services.
     pub(super) fn is_port_map(&self, name: &(Arc<str>, Arc<str>)) -> bool {
-        [&self.tcp_services, &self.udp_services].contains(&&Some(name.clone()))
+        self.port_maps().any(|map| map == name)
+    }
+
+    /// Returns the ConfigMaps that map ports to Services.
+    pub(super) fn port_maps(&self) -> impl Iterator<Item = &(Arc<str>, Arc<str>)> {
+        self.tcp_services.iter().chain(&self.udp_services)
     }
 }
 
@@ -95,16 +102,6 @@ pub enum CertificateSource {
     },
     /// No usable Secret exists: the local CA issues the certificate until one does.
     Local,
-}
-
-/// Bytes that never show in debug output.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secretive(pub Arc<[u8]>);
-
-impl std::fmt::Debug for Secretive {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("(secret)")
-    }
 }
 
 /// A host with TLS, and the certificate it is served with.
@@ -194,6 +191,8 @@ pub struct Output {
     pub ports: Option<Arc<PortTable>>,
     /// Endpoints to store into their backends' cells (apply these before publishing the table).
     pub endpoints: Vec<EndpointUpdate>,
+    /// The ConfigMaps that the settings and Ingresses name, if others than before.
+    pub config_maps: Option<NamedConfigMaps>,
     /// All hosts with TLS, if any of them or their Secrets changed.
     pub certificates: Option<Vec<TlsHost>>,
     /// All desired certificates, sorted by id, if any of them changed.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Finding, Reason,
+    client_certificates::HostTerms,
     compiled::{Compiled, CompiledIngresses},
     guards::ClosedHost,
     objects::{Name, Objects},
@@ -21,6 +22,7 @@ pub(super) fn of_host(
     host: &HostPattern,
     names: &[&Name],
     closed: &ClosedHost<'_>,
+    certificates: &HostTerms<'_>,
 ) -> (Option<Arc<Passthrough>>, Vec<Finding>) {
     let of = |name: &Name| compiled.get(name)?.passthrough(host);
     if names.iter().all(|name| of(name).is_none()) {
@@ -41,6 +43,10 @@ pub(super) fn of_host(
     let mut passthrough = passthrough.clone();
     if let Some((_, refusal)) = closed.closer(winner) {
         passthrough = Arc::new(Passthrough::closed(*refusal));
+    }
+    if passthrough.target.is_ok() && certificates.terms.is_some() {
+        findings.extend(with_certificates(objects, host, winner));
+        passthrough = Arc::new(Passthrough::closed(Refusal::UnsupportedGuard));
     }
     let bypassed = asking.filter_map(|name| {
         let routes = compiled.get(name)?.routes_of(host);
@@ -73,6 +79,8 @@ pub(super) fn only_plain(route: &Arc<Route>) -> Arc<Route> {
         response: steps
             .map(|steps| steps.response.clone())
             .unwrap_or_default(),
+        errors: steps.and_then(|steps| steps.errors.clone()),
+        mirror: steps.and_then(|steps| steps.mirror.clone()),
     };
     Arc::new(Route {
         origin: route.origin.clone(),
@@ -94,15 +102,22 @@ pub(super) fn in_use(compiled: &Compiled, service: &Name) -> Vec<u16> {
 /// Returns true if the route has a guard that connections which are passed through do not meet.
 fn is_bypassed(route: &Route, passthrough: &Passthrough) -> bool {
     let steps = route.steps.iter().flat_map(|steps| &steps.request);
-    let mut accesses = steps.filter_map(|step| match step {
-        RequestStep::Access(access) => Some(access),
-        _ => None,
+    let mut guards = steps.map(|step| match step {
+        RequestStep::Access(access) => !passthrough.accesses.contains(access),
+        RequestStep::ExternalAuth(_) | RequestStep::Conditional(_) => true,
+        _ => false,
     });
     let is_closed = matches!(
         route.action,
-        Action::Refuse(Refusal::UnsupportedGuard | Refusal::InvalidGuard | Refusal::UnknownUsers)
+        Action::Refuse(
+            Refusal::UnsupportedGuard
+                | Refusal::InvalidGuard
+                | Refusal::UnknownMiddleware
+                | Refusal::UnknownUsers
+                | Refusal::UnknownAuthorities
+        )
     );
-    is_closed || accesses.any(|access| !passthrough.accesses.contains(access))
+    is_closed || guards.any(|is_bypassed| is_bypassed)
 }
 
 /// Reports that a guard on a part of the host closes its TLS.
@@ -117,6 +132,15 @@ fn guarded(
         "Ingress {}/{} asks who may come in at {} of host {host}, which is not possible where TLS \
          is passed through: the TLS connections of the host are closed",
         by.0, by.1, route.origin.field
+    );
+    objects.finding(winner, Reason::UnsupportedGuard, "spec.rules", message)
+}
+
+/// Reports that client certificates close the TLS of a host.
+fn with_certificates(objects: &Objects, host: &HostPattern, winner: &Name) -> Option<Finding> {
+    let message = format!(
+        "host {host} asks for client certificates, which is not possible where TLS is passed \
+         through: the TLS connections of the host are closed"
     );
     objects.finding(winner, Reason::UnsupportedGuard, "spec.rules", message)
 }

@@ -169,8 +169,24 @@ fn meanings(annotations: &Texts, name: &str, value: &str, on: On) -> Vec<Meaning
         .collect()
 }
 
+/// Returns how an annotation differs here, if at all, from the same one of the controller that it
+/// comes from; `None` if that is not another one. Findings have the rest: those that gatelet does
+/// not implement.
+pub fn difference(name: &str) -> Option<&'static str> {
+    use super::annotations::{self, OLD_CLASS};
+
+    if name == OLD_CLASS || annotations::is_our_own(name) {
+        return None;
+    }
+    let lower = name.to_ascii_lowercase();
+    let mut prefixes = PEERS.iter().flat_map(|peer| peer.prefixes);
+    let is_of_a_peer = prefixes.any(|prefix| !prefix.is_empty() && lower.starts_with(prefix));
+    annotations::difference(name)
+        .or_else(|| (is_of_a_peer || annotations::is_known(name)).then_some(""))
+}
+
 /// Returns true if the name of an unknown annotation suggests a restriction of access.
-fn suggests_a_guard(name: &str) -> bool {
+pub(super) fn suggests_a_guard(name: &str) -> bool {
     // The domain belongs to the controller and does not describe the annotation.
     let own = name.split_once('/').map_or(name, |(_domain, own)| own);
     GUARD_WORDS.iter().any(|word| own.contains(word))

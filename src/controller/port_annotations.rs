@@ -14,6 +14,10 @@ const UDP_LISTEN: &str = "gatelet.dev/udp-listen";
 const TCP_ACCEPT_PROXY: &str = "gatelet.dev/tcp-accept-proxy";
 /// The annotation for endpoints that expect a header of the PROXY protocol.
 const TCP_SEND_PROXY: &str = "gatelet.dev/tcp-send-proxy";
+/// The annotation for TCP ports whose clients use TLS, which ends here.
+const TCP_TLS: &str = "gatelet.dev/tcp-tls";
+/// The annotation with the most connections of a client at the same time.
+const LIMIT_CONNECTIONS: &str = "gatelet.dev/limit-connections";
 /// The most ports in one annotation.
 const MAX_ENTRIES: usize = 100;
 
@@ -31,7 +35,10 @@ pub(super) struct Asked {
     /// Each with its transport and the field that asks for it.
     pub(super) entries: Vec<(Transport, String, Result<ListenEntry, EntryError>)>,
     pub(super) accepts_proxy: bool,
+    pub(super) ends_tls: bool,
     pub(super) sends_proxy: Option<ProxyVersion>,
+    /// The most connections of a client at the same time; `None` for no limit.
+    pub(super) per_client: Option<u32>,
 }
 
 impl PortAnnotations {
@@ -41,29 +48,43 @@ impl PortAnnotations {
         annotations
             .get(TCP_LISTEN)
             .or_else(|| annotations.get(UDP_LISTEN))?;
-        let known = [TCP_LISTEN, UDP_LISTEN, TCP_ACCEPT_PROXY, TCP_SEND_PROXY].into_iter();
-        let values = known.filter_map(|name| Some((name, annotations.get(name)?.clone())));
+        let known = [
+            TCP_LISTEN,
+            UDP_LISTEN,
+            TCP_ACCEPT_PROXY,
+            TCP_SEND_PROXY,
+            TCP_TLS,
+            LIMIT_CONNECTIONS,
+        ];
+        let values = known
+            .into_iter()
+            .filter_map(|name| Some((name, annotations.get(name)?.clone())));
         Some(Box::new(Self {
             created: object.meta.creation_timestamp.clone(),
             values: values.collect(),
         }))
     }
 
-    /// Reads the ports. A term that is not valid stands in place of the TCP ports.
+    /// Reads the ports. A term that is not valid stands in place of the ports that it is for.
     pub(super) fn read(&self) -> Asked {
         let mut asked = Asked::default();
-        let mut wrong = None;
+        let (mut wrong, mut invalid_limit) = (None, None);
         for (name, value) in &self.values {
             let field = format!("metadata.annotations[{name}]");
             let value = value.trim();
             let none_of = |known| EntryError::NoneOf(value.to_owned(), known);
             match (*name, value) {
                 (TCP_ACCEPT_PROXY, "true") => asked.accepts_proxy = true,
-                (TCP_ACCEPT_PROXY, "false") => {}
-                (TCP_ACCEPT_PROXY, _) => wrong = Some((field, none_of("true, false"))),
+                (TCP_TLS, "true") => asked.ends_tls = true,
+                (TCP_ACCEPT_PROXY | TCP_TLS, "false") => {}
+                (TCP_ACCEPT_PROXY | TCP_TLS, _) => wrong = Some((field, none_of("true, false"))),
                 (TCP_SEND_PROXY, "v1") => asked.sends_proxy = Some(ProxyVersion::V1),
                 (TCP_SEND_PROXY, "v2") => asked.sends_proxy = Some(ProxyVersion::V2),
                 (TCP_SEND_PROXY, _) => wrong = Some((field, none_of("v1, v2"))),
+                (LIMIT_CONNECTIONS, _) => match value.parse() {
+                    Ok(most) => asked.per_client = Some(most).filter(|most| *most > 0),
+                    Err(_) => invalid_limit = Some((field, none_of("a number; 0 for no limit"))),
+                },
                 (UDP_LISTEN, _) => asked.entries.extend(entries(Transport::Udp, &field, value)),
                 _ => asked.entries.extend(entries(Transport::Tcp, &field, value)),
             }
@@ -72,6 +93,10 @@ impl PortAnnotations {
         if let Some((field, error)) = wrong {
             let is_udp = |(transport, ..): &(Transport, _, _)| *transport == Transport::Udp;
             asked.entries.retain(is_udp);
+            asked.entries.push((Transport::Tcp, field, Err(error)));
+        }
+        if let Some((field, error)) = invalid_limit {
+            asked.entries.clear();
             asked.entries.push((Transport::Tcp, field, Err(error)));
         }
         asked

@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     Finding, Reason, access, annotations,
+    backend_terms::BackendTerms,
     backends::Backends,
     facts::ServiceFact,
     guards,
@@ -16,7 +17,8 @@ use super::{
 use crate::{
     objects::{EventType, Key, Kind, ObjectRef},
     routing::{
-        Access, BackendTls, Origin, Policy, Port, PortRoute, PortTable, ProxyVersion, Transport,
+        Access, ClientLimits, Limits, Origin, Policy, Port, PortRoute, PortTable, Prefixes,
+        ProxyVersion, Transport,
     },
 };
 
@@ -42,7 +44,10 @@ struct Claim<'a> {
     service: Name,
     target: Target,
     accepts_proxy: bool,
+    ends_tls: bool,
     sends_proxy: Option<ProxyVersion>,
+    /// The most connections of a client.
+    per_client: Option<u32>,
 }
 
 /// Compiles all ports. Of two objects that ask for the same one, the older has it.
@@ -52,7 +57,8 @@ pub(super) fn compile(objects: &Objects, backends: &mut Backends) -> CompiledPor
         let created = &fact.asks.as_ref()?.created;
         Some((&**created, reference(name, &fact.uid)))
     });
-    let maps = objects.config_maps.values();
+    let maps = objects.settings.port_maps();
+    let maps = maps.filter_map(|name| objects.config_maps.get(name));
     let maps = maps.map(|fact| (&*fact.created, fact.about.clone()));
     let mut asking: Vec<(&str, ObjectRef)> = services.chain(maps).collect();
     asking.sort_unstable();
@@ -125,7 +131,9 @@ impl Compiler<'_> {
                     service: name.clone(),
                     target: entry.target,
                     accepts_proxy: asked.accepts_proxy,
+                    ends_tls: asked.ends_tls,
                     sends_proxy: asked.sends_proxy,
+                    per_client: asked.per_client,
                 }),
                 Err(error) => {
                     self.warn(about, Reason::InvalidAnnotation, &field, error.to_string());
@@ -162,7 +170,9 @@ impl Compiler<'_> {
                         service,
                         target: entry.target,
                         accepts_proxy: entry.accepts_proxy,
+                        ends_tls: false,
                         sends_proxy: entry.sends_proxy,
+                        per_client: None,
                     });
                 }
                 Err(error) => self.warn(about, Reason::InvalidPort, &field, error.to_string()),
@@ -217,21 +227,28 @@ impl Compiler<'_> {
         }
 
         let key = &claim.about.key;
+        let fact = self.objects.services.get(&claim.service);
         Ok(PortRoute {
             kind: key.kind.name(),
             origin: Origin {
                 namespace: key.namespace.clone(),
                 name: key.name.clone(),
                 field: claim.field.as_str().into(),
+                requests: None,
             },
             accepts_proxy: claim.accepts_proxy,
+            ends_tls: claim.ends_tls,
             sends_proxy: claim.sends_proxy,
             access,
+            limits: claim.per_client.map(|most| limits(claim, most)),
+            sticky: fact.is_some_and(|fact| fact.sticky),
             backend: self.backends.get(
                 &claim.service,
                 target,
-                transport.protocol(),
-                BackendTls::default(),
+                BackendTerms {
+                    protocol: Some(transport.protocol()),
+                    ..BackendTerms::default()
+                },
             ),
             policy: Policy::default(),
         })
@@ -312,6 +329,22 @@ impl Compiler<'_> {
         };
         self.compiled.findings.push(finding);
     }
+}
+
+/// Returns the limits of a client of the ports of a Service, which count together.
+fn limits(claim: &Claim<'_>, most: u32) -> Arc<ClientLimits> {
+    let (namespace, name) = &claim.service;
+    Arc::new(ClientLimits {
+        from: "limit-connections".into(),
+        object: format!("Service {namespace}/{name}").into(),
+        limits: Limits {
+            in_flight: Some(most),
+            ..Limits::default()
+        },
+        exempt: Prefixes::default(),
+        is_shared: false,
+        status: None,
+    })
 }
 
 /// Returns the name of a guard on a Service that ports do not support: anything but a list.

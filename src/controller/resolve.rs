@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Message, Missing, Reason,
+    backend_terms::BackendTerms,
     backends::Backends,
     objects::{Name, Objects},
 };
@@ -12,7 +13,7 @@ use crate::{
         Kind,
         slim::{BackendPort, ServicePort},
     },
-    routing::{Action, BackendTls, Protocol, Refusal, Split},
+    routing::{Action, Protocol, Refusal, Split},
 };
 
 /// A backend that does not resolve to a Service port.
@@ -58,8 +59,7 @@ pub(super) fn resolve(
     backends: &mut Backends,
     service: &Name,
     port: &BackendPort,
-    protocol: Option<Protocol>,
-    tls: BackendTls,
+    terms: BackendTerms,
 ) -> Result<Action, ResolveError> {
     let Some(fact) = objects.services.get(service) else {
         return Err(ResolveError::UnknownService {
@@ -73,10 +73,10 @@ pub(super) fn resolve(
     });
 
     let (number, spoken) = match found {
-        Some(found) => (found.port, protocol.unwrap_or_else(|| spoken(found))),
+        Some(found) => (found.port, terms.protocol.unwrap_or_else(|| spoken(found))),
         // An ExternalName needs no ports: the number of the Ingress is the one that is dialled.
         None if fact.external.is_some() && port.number != 0 => {
-            (port.number, protocol.unwrap_or_default())
+            (port.number, terms.protocol.unwrap_or_default())
         }
         None => {
             let port = match &*port.name {
@@ -90,7 +90,11 @@ pub(super) fn resolve(
         }
     };
 
-    let backend = backends.get(service, number, spoken, tls);
+    let terms = BackendTerms {
+        protocol: Some(spoken),
+        ..terms
+    };
+    let backend = backends.get(service, number, terms);
     Ok(Action::Forward(Split::to(backend)))
 }
 

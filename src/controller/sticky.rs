@@ -1,12 +1,15 @@
 //! Makes sticky sessions from annotations.
 
-use std::fmt::Write;
+use std::{fmt::Write, num::NonZeroU32};
 
 use super::annotations::StickyAnnotations;
 use crate::routing::{PathMatch, Stickiness, StickyCookie, StickyHash};
 
 /// The name of a cookie without an annotation, as in ingress-nginx.
 const NAME: &str = "INGRESSCOOKIE";
+
+/// The endpoints of a subset without an annotation, as in ingress-nginx.
+const SUBSET: NonZeroU32 = NonZeroU32::new(3).unwrap();
 
 /// Returns the property by which clients stay at an endpoint: the cookie, or else the hash.
 pub(super) fn stickiness(
@@ -15,7 +18,15 @@ pub(super) fn stickiness(
 ) -> Option<Stickiness> {
     let Some(from) = &values.from else {
         let (from, text) = values.hash.clone()?;
-        return Some(Stickiness::Hash(Box::new(StickyHash { from, text })));
+        let subset = match values.has_subset {
+            true => values.subset_size.unwrap_or(SUBSET),
+            false => NonZeroU32::MIN,
+        };
+        return Some(Stickiness::Hash(Box::new(StickyHash {
+            from,
+            text,
+            subset,
+        })));
     };
 
     let own_path = values.path.as_deref();

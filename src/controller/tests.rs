@@ -1,21 +1,29 @@
 mod access;
 mod annotations;
+mod backend_tls;
 mod canary;
 mod certificates;
 mod classes;
+mod client_certificates;
+mod config_maps;
 mod edits;
 mod endpoints;
 mod expressions;
+mod external_auth;
 mod fields;
 mod findings;
 mod further_hosts;
+mod global_settings;
 mod guards;
 mod hosts_closed;
 mod https;
 mod limits;
+mod middlewares;
+mod mirror;
 mod passthrough;
 mod paths;
 mod ports;
+mod snippets;
 mod sticky;
 mod traffic;
 
@@ -28,8 +36,20 @@ use super::*;
 use crate::{
     objects::{Event, Key, Kind, RawObject, StatusPatch},
     pki::{KeyType, RenewBefore},
-    routing::{Action, EndpointId, EndpointSet, HostPattern, PlainGet, Protocol, Refusal},
+    routing::{Action, EndpointId, EndpointSet, Found, HostPattern, PlainGet, Protocol, Refusal},
 };
+
+/// Adds annotations to an object, by default those of ingress-nginx.
+fn annotated(mut object: Value, annotations: &[(&str, &str)]) -> Value {
+    for (name, value) in annotations {
+        let name = match name.contains('/') {
+            true => (*name).to_owned(),
+            false => format!("nginx.ingress.kubernetes.io/{name}"),
+        };
+        object["metadata"]["annotations"][name] = (*value).into();
+    }
+    object
+}
 
 fn settings() -> Settings {
     Settings {
@@ -48,6 +68,7 @@ fn settings() -> Settings {
         own_ports: [(443, "the HTTPS listener")].into(),
         tcp_services: Some(("default".into(), "tcp-services".into())),
         udp_services: Some(("default".into(), "udp-services".into())),
+        nginx_configmap: None,
         open_ports: vec![crate::util::port_range::PortRange::ALL],
         unsupported_guards: UnsupportedGuards::default(),
     }
@@ -135,6 +156,10 @@ fn live(output: &Output) {
 fn met(index: &Index, host: &str, path: &str) -> String {
     match index.table().find(Some(host), path, &GET) {
         None => "404".to_owned(),
+        Some(Found {
+            client_certificates: Some(terms),
+            ..
+        }) if terms.authorities.is_err() => format!("{:?}", terms.authorities.as_ref().err()),
         Some(found) => match &found.route.action {
             Action::Refuse(refusal) => format!("{refusal:?}"),
             Action::Forward(split) => {

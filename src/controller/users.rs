@@ -23,6 +23,9 @@ pub(super) enum Form {
     FileWithPlain,
     /// Each key is a name, and its value the hash.
     Map,
+    /// The only key, with any name, has the lines of a file; or the keys `username` and `password`
+    /// have one user, as in Secrets of type `kubernetes.io/basic-auth`.
+    OnlyKey,
 }
 
 /// The users of a Secret.
@@ -38,6 +41,7 @@ impl Form {
     pub(super) fn place(self) -> &'static str {
         match self {
             Self::File | Self::FileWithPlain => "in its key auth (name:hash in each line)",
+            Self::OnlyKey => "in its only key (name:hash in each line)",
             Self::Map => "(a key for each name, with the hash)",
         }
     }
@@ -69,6 +73,29 @@ pub(super) fn parse(raw: &RawUsers, form: Form) -> UserList {
         }
     };
 
+    if form == Form::OnlyKey {
+        match &raw.0[..] {
+            [(password_key, password), (name_key, name)]
+                if (&**password_key, &**name_key) == ("password", "username") =>
+            {
+                let (name, password) = (
+                    String::from_utf8_lossy(name),
+                    String::from_utf8_lossy(password),
+                );
+                add(&name, Ok(PasswordHash::plain(&password)));
+            }
+            [(_, lines)] => {
+                let text = String::from_utf8_lossy(lines);
+                for (name, rest) in text.lines().map(str::trim).filter_map(user) {
+                    add(name, hash(rest, form));
+                }
+            }
+            _ => {}
+        }
+        list.users = users.into_iter().collect();
+        return list;
+    }
+
     for (key, value) in &raw.0 {
         let text = String::from_utf8_lossy(value);
         match form {
@@ -81,10 +108,34 @@ pub(super) fn parse(raw: &RawUsers, form: Form) -> UserList {
                     }
                 }
             }
-            Form::File | Form::FileWithPlain => {}
+            Form::File | Form::FileWithPlain | Form::OnlyKey => {}
         }
     }
 
+    list.users = users.into_iter().collect();
+    list
+}
+
+/// Parses the users of a realm, in the only key of a Secret: lines like `name:realm:digest`.
+pub(super) fn parse_digests(raw: &RawUsers, realm: &str) -> UserList {
+    let [(_, lines)] = &raw.0[..] else {
+        return UserList::default();
+    };
+    let text = String::from_utf8_lossy(lines);
+    let of_realm = text.lines().map(str::trim).filter_map(|line| {
+        let (name, rest) = user(line)?;
+        let (of, hash) = rest.rsplit_once(':')?;
+        (of == realm).then(|| (name, PasswordHash::digest(hash)))
+    });
+
+    let mut list = UserList::default();
+    let mut users = Vec::new();
+    for (name, hash) in of_realm {
+        match hash {
+            Ok(hash) => users.push((name.into(), hash)),
+            Err(error) => list.unusable.push((name.into(), error)),
+        }
+    }
     list.users = users.into_iter().collect();
     list
 }
@@ -144,6 +195,23 @@ mod tests {
         let list = parse(&raw, Form::Map);
         assert!(is_right(&list, "ann", "secret") && is_right(&list, "eve", "x"));
         assert_eq!(list.unusable, [("bob".into(), HashError::Unknown)]);
+    }
+
+    #[test]
+    fn digests_are_those_of_the_realm() {
+        let digest = "8ca523f5e9506fed4657c9700eebdbec";
+        let file = format!("ann:a:{digest}\nbob:b:{digest}\n# x:a:{digest}\neve:a:{SHA}\nno:a\n");
+        let list = parse_digests(&raw(&[("any", &file)]), "a");
+        assert_eq!((list.users.len(), list.unusable.len()), (1, 1));
+        let ann = list.users.find(b"ann").expect("a user");
+        assert!(ann.is_right_digest(str::to_owned, &digest.to_uppercase()));
+        assert!(!ann.is_right_digest(|_| "x".to_owned(), digest));
+        assert!(!ann.verify(digest.as_bytes()), "it is no password");
+        assert!(
+            parse_digests(&raw(&[("a", &file), ("b", "")]), "a")
+                .users
+                .is_empty()
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use kube::client::Body;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, timeout},
 };
 
@@ -40,6 +40,8 @@ const SOUND: Duration = Duration::from_secs(5);
 /// The number of refusals in a row after which one is believed: a server that is just starting
 /// refuses requests that it allows later.
 const REFUSALS: u32 = 4;
+/// The time after which a kind that the cluster lacks is looked for again.
+const ABSENCE: Duration = Duration::from_secs(30);
 
 /// The reason why a round of list and watch ended.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,9 @@ enum WatchError {
     Expired,
     #[error("the receiver of the events is gone")]
     Closed,
+    /// Other objects are selected now.
+    #[error("the selection changed")]
+    Reselected,
 }
 
 #[derive(Deserialize)]
@@ -90,13 +95,14 @@ struct Line<'a> {
 pub async fn follow(
     client: Client,
     kind: Kind,
-    named: NamedConfigMaps,
+    selection: watch::Receiver<NamedConfigMaps>,
     events: mpsc::Sender<Event>,
     unread: Unread,
 ) {
     let selected = Selected {
         kind,
-        named,
+        selection,
+        named: NamedConfigMaps::default(),
         known: HashSet::new(),
     };
     let mut follower = Follower {
@@ -108,12 +114,16 @@ pub async fn follow(
         unread,
         last_logged: None,
         refusals: 0,
+        is_absent: false,
     };
 
     loop {
         let ended = match follower.round().await {
             WatchError::Closed => return,
             WatchError::Expired => Ok(()),
+            // A user waits for the object that was named.
+            WatchError::Reselected => continue,
+            error if is_absent(kind, &error) => follower.absent().await,
             error => follower.report(&error).await,
         };
         if ended.is_err() {
@@ -141,6 +151,13 @@ struct Follower {
     last_logged: Option<LastLogged>,
     /// The number of refusals in a row.
     refusals: u32,
+    /// True if the cluster lacks the kind.
+    is_absent: bool,
+}
+
+/// Returns true if an error shows that the cluster lacks a kind.
+fn is_absent(kind: Kind, error: &WatchError) -> bool {
+    kind.is_optional() && matches!(error, WatchError::Status(StatusCode::NOT_FOUND, _))
 }
 
 impl Follower {
@@ -151,6 +168,7 @@ impl Follower {
             Err(error) => return error,
         };
         self.succeeded();
+        self.is_absent = false;
 
         loop {
             let url = watch_url(&self.selected, &version);
@@ -158,6 +176,7 @@ impl Follower {
             let body = match opened.unwrap_or(Err(WatchError::Timeout)) {
                 Ok(body) => body,
                 Err(WatchError::Expired) => return WatchError::Expired,
+                Err(error) if is_absent(self.kind, &error) => return error,
                 Err(error) => {
                     if let Err(closed) = self.report(&error).await {
                         return closed;
@@ -173,7 +192,10 @@ impl Follower {
                 // The server ended the watch as planned: continue from the last version.
                 Ok(()) => {}
                 Err(
-                    error @ (WatchError::Expired | WatchError::Closed | WatchError::Malformed(_)),
+                    error @ (WatchError::Expired
+                    | WatchError::Reselected
+                    | WatchError::Closed
+                    | WatchError::Malformed(_)),
                 ) => {
                     return error;
                 }
@@ -189,6 +211,24 @@ impl Follower {
                 self.wait().await;
             }
         }
+    }
+
+    /// Tells the controller that there are no objects, and waits before the next look.
+    async fn absent(&mut self) -> Result<(), WatchError> {
+        self.succeeded();
+        if !std::mem::replace(&mut self.is_absent, true) {
+            tracing::debug!(
+                kind = self.kind.name(),
+                "the cluster does not have this kind"
+            );
+            self.events
+                .send(Event::Reset(self.kind, Vec::new()))
+                .await
+                .map_err(|_closed| WatchError::Closed)?;
+        }
+
+        tokio::time::sleep(ABSENCE).await;
+        Ok(())
     }
 
     async fn wait(&mut self) {
@@ -215,10 +255,12 @@ impl Follower {
 
         if let LastLogged::Refused(StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) = failure {
             self.refusals = self.refusals.saturating_add(1);
-            if self.refusals < REFUSALS {
+            // Nothing waits for a kind that a cluster may lack.
+            let believed = if self.kind.is_optional() { 1 } else { REFUSALS };
+            if self.refusals < believed {
                 return Ok(());
             }
-            if self.refusals == REFUSALS {
+            if self.refusals == believed {
                 self.events
                     .send(Event::Refused(self.kind))
                     .await
@@ -262,6 +304,7 @@ async fn list(
     events: &mpsc::Sender<Event>,
 ) -> Result<String, WatchError> {
     let kind = selected.kind;
+    selected.named = selected.selection.borrow_and_update().clone();
     let mut objects = Vec::new();
     let mut next = String::new();
 
@@ -428,10 +471,19 @@ async fn watch(
     events: &mpsc::Sender<Event>,
 ) -> Result<(), WatchError> {
     let mut lines = Lines::of(body);
-    while let Some(line) = lines.next().await? {
+    loop {
+        let has_selection = selected.kind == Kind::ConfigMap;
+        let next = tokio::select! {
+            next = lines.next() => next,
+            changed = selected.selection.changed(), if has_selection => {
+                return Err(changed.map_or(WatchError::Closed, |()| WatchError::Reselected));
+            }
+        };
+        let Some(line) = next? else {
+            return Ok(());
+        };
         apply(selected, line, version, events).await?;
     }
-    Ok(())
 }
 
 /// Sends the event of one line of a watch, and advances `version`.
@@ -531,6 +583,8 @@ fn read(kind: Kind, object: &RawValue) -> Option<Arc<RawObject>> {
 /// The objects of a kind that gatelet follows.
 struct Selected {
     kind: Kind,
+    selection: watch::Receiver<NamedConfigMaps>,
+    /// The selection as of the last list.
     named: NamedConfigMaps,
     /// The ConfigMaps that are followed. A selector cannot name some of them and find others by
     /// their label, so if any are named, the server sends all.
@@ -646,13 +700,22 @@ mod tests {
         Arc::new(object.expect("an object"))
     }
 
+    fn config_maps() -> Selected {
+        let (_, selection) = watch::channel(NamedConfigMaps::default());
+        Selected {
+            kind: Kind::ConfigMap,
+            selection,
+            named: NamedConfigMaps::default(),
+            known: HashSet::new(),
+        }
+    }
+
     #[test]
     fn of_config_maps_issuers_and_named_ones_are_followed() {
-        let named = NamedConfigMaps::new([("n".into(), "ports".into())]);
+        let named = NamedConfigMaps::from_iter([("n".into(), "ports".into())]);
         let mut selected = Selected {
-            kind: Kind::ConfigMap,
             named,
-            known: HashSet::new(),
+            ..config_maps()
         };
         assert_eq!(selected.selector(), "");
         let mut take = |event| match selected.take(event) {
@@ -674,12 +737,7 @@ mod tests {
 
     #[test]
     fn without_names_the_server_selects_issuers() {
-        let selected = Selected {
-            kind: Kind::ConfigMap,
-            named: NamedConfigMaps::default(),
-            known: HashSet::new(),
-        };
         let selector = "&labelSelector=gatelet.dev%2Fissuer%3Dtrue";
-        assert_eq!(selected.selector(), selector);
+        assert_eq!(config_maps().selector(), selector);
     }
 }

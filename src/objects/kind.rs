@@ -20,6 +20,8 @@ pub enum Kind {
     Endpoints,
     /// `discovery.k8s.io/v1` EndpointSlice.
     EndpointSlice,
+    /// `traefik.io/v1alpha1` Middleware, which a cluster with Traefik has.
+    Middleware,
     /// `networking.k8s.io/v1` Ingress.
     Ingress,
     /// `v1` Node.
@@ -42,7 +44,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Namespace,
         Self::IngressClass,
         Self::ConfigMap,
@@ -50,6 +52,7 @@ impl Kind {
         Self::Service,
         Self::Endpoints,
         Self::EndpointSlice,
+        Self::Middleware,
         Self::Ingress,
         Self::Node,
         Self::Event,
@@ -63,12 +66,13 @@ impl Kind {
 
     /// The kinds that are followed. Of ConfigMaps only those with [`ISSUER_LABEL`], and
     /// those that the settings name.
-    pub const WATCHED: [Self; 6] = [
+    pub const WATCHED: [Self; 7] = [
         Self::IngressClass,
         Self::ConfigMap,
         Self::Secret,
         Self::Service,
         Self::EndpointSlice,
+        Self::Middleware,
         Self::Ingress,
     ];
 
@@ -82,6 +86,7 @@ impl Kind {
             Self::Service => "Service",
             Self::Endpoints => "Endpoints",
             Self::EndpointSlice => "EndpointSlice",
+            Self::Middleware => "Middleware",
             Self::Ingress => "Ingress",
             Self::Node => "Node",
             Self::Event => "Event",
@@ -107,6 +112,7 @@ impl Kind {
             | Self::ServiceAccount => "v1",
             Self::IngressClass | Self::Ingress => "networking.k8s.io/v1",
             Self::EndpointSlice => "discovery.k8s.io/v1",
+            Self::Middleware => "traefik.io/v1alpha1",
             Self::Lease => "coordination.k8s.io/v1",
             Self::ClusterRole | Self::ClusterRoleBinding | Self::Role | Self::RoleBinding => {
                 "rbac.authorization.k8s.io/v1"
@@ -131,6 +137,7 @@ impl Kind {
             Self::Service => "services",
             Self::Endpoints => "endpoints",
             Self::EndpointSlice => "endpointslices",
+            Self::Middleware => "middlewares",
             Self::Ingress => "ingresses",
             Self::Node => "nodes",
             Self::Event => "events",
@@ -153,6 +160,12 @@ impl Kind {
                 | Self::ClusterRole
                 | Self::ClusterRoleBinding
         )
+    }
+
+    /// Reports whether a cluster may lack this kind, so that it has no objects: the kind belongs to
+    /// a program that not every cluster has.
+    pub fn is_optional(self) -> bool {
+        self == Self::Middleware
     }
 
     /// The kind with these manifest fields.

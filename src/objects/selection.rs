@@ -1,20 +1,15 @@
 //! The selection of ConfigMaps: a cluster has many, and gatelet follows few.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{Kind, RawObject};
 
 /// The ConfigMaps that are followed for their name, besides those with
 /// [`ISSUER_LABEL`](super::ISSUER_LABEL).
-#[derive(Clone, Debug, Default)]
-pub struct NamedConfigMaps(Arc<[(Arc<str>, Arc<str>)]>);
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamedConfigMaps(Arc<BTreeSet<(Arc<str>, Arc<str>)>>);
 
 impl NamedConfigMaps {
-    /// Returns the selection of ConfigMaps with these namespaces and names.
-    pub fn new(names: impl IntoIterator<Item = (Arc<str>, Arc<str>)>) -> Self {
-        Self(names.into_iter().collect())
-    }
-
     /// Returns true if no ConfigMap is followed for its name.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -24,9 +19,16 @@ impl NamedConfigMaps {
     pub fn selects(&self, object: &RawObject) -> bool {
         let key = &object.key;
         let is_named = || {
-            let mut names = self.0.iter();
-            names.any(|(namespace, name)| (namespace, name) == (&key.namespace, &key.name))
+            let name = (key.namespace.clone(), key.name.clone());
+            self.0.contains(&name)
         };
         key.kind != Kind::ConfigMap || object.is_issuer() || is_named()
+    }
+}
+
+/// Selects the ConfigMaps with these namespaces and names.
+impl FromIterator<(Arc<str>, Arc<str>)> for NamedConfigMaps {
+    fn from_iter<I: IntoIterator<Item = (Arc<str>, Arc<str>)>>(names: I) -> Self {
+        Self(Arc::new(names.into_iter().collect()))
     }
 }

@@ -5,6 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde_json::{Map, Value};
 
 use super::raw::nullable;
 
@@ -125,6 +126,24 @@ pub struct BackendPort {
     pub number: u16,
 }
 
+impl BackendPort {
+    /// Returns the port of this number.
+    pub fn of_number(number: u16) -> Self {
+        Self {
+            number,
+            ..Self::default()
+        }
+    }
+
+    /// Returns the port of this name.
+    pub fn of_name(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            ..Self::default()
+        }
+    }
+}
+
 /// `status` of an Ingress.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -169,6 +188,14 @@ pub struct IngressClassSpec {
     pub controller: Box<str>,
 }
 
+/// `traefik.io/v1alpha1` Middleware.
+#[derive(Debug, Default, Deserialize)]
+pub struct Middleware {
+    /// `spec`: the kind of the middleware, with its fields.
+    #[serde(default, deserialize_with = "nullable")]
+    pub spec: Map<String, Value>,
+}
+
 /// `v1` Service.
 #[derive(Debug, Default, Deserialize)]
 pub struct Service {
@@ -184,12 +211,18 @@ pub struct ServiceSpec {
     /// `type`
     #[serde(rename = "type", deserialize_with = "nullable")]
     pub service_type: Box<str>,
+    /// `clusterIP`: an address, `None`, or empty.
+    #[serde(rename = "clusterIP", deserialize_with = "nullable")]
+    pub cluster_ip: Box<str>,
     /// `externalName`
     #[serde(deserialize_with = "nullable")]
     pub external_name: Box<str>,
     /// True if `selector` has a label.
     #[serde(rename = "selector", deserialize_with = "is_filled")]
     pub selects: bool,
+    /// `sessionAffinity`
+    #[serde(deserialize_with = "nullable")]
+    pub session_affinity: Box<str>,
     /// `ports`
     #[serde(deserialize_with = "nullable")]
     pub ports: Vec<ServicePort>,
@@ -311,13 +344,21 @@ impl<'a> Secret<'a> {
         STANDARD.decode(self.data.get(key)?.as_bytes()).ok()
     }
 
-    /// Returns true if it has a certificate, or may have users.
+    /// Returns true if it has a certificate, authorities, or may have users.
     pub fn is_needed(&self) -> bool {
-        self.secret_type == "kubernetes.io/tls" || self.users().is_some()
+        let has_chain = self.data.contains_key("tls.crt");
+        let has_certificate = has_chain || self.secret_type == "kubernetes.io/tls";
+        has_certificate || self.has_authorities() || self.users().is_some()
     }
 
-    /// Returns all values, decoded, if they may have the users of a login: a key `auth`, or a value
-    /// that begins like the hash of a password. Those that are not base64 are left out.
+    /// Returns true if it has authorities of certificates.
+    pub fn has_authorities(&self) -> bool {
+        self.data.contains_key("ca.crt")
+    }
+
+    /// Returns all values, decoded, if they may have the users of a login: the type
+    /// `kubernetes.io/basic-auth`, a key `auth`, or a value that begins like the hash of a
+    /// password, in a line behind a name too. Those that are not base64 are left out.
     pub fn users(&self) -> Option<Box<[(Box<str>, Box<[u8]>)]>> {
         if self.secret_type == "kubernetes.io/tls" {
             return None;
@@ -328,10 +369,24 @@ impl<'a> Secret<'a> {
         };
         let values: Box<[(Box<str>, Box<[u8]>)]> = self.data.iter().filter_map(decoded).collect();
         let is_hash = |value: &[u8]| HASHES.iter().any(|hash| value.starts_with(hash));
-        let has_users =
-            self.data.contains_key("auth") || values.iter().any(|(_, value)| is_hash(value));
+        let is_file = |value: &[u8]| {
+            let mut lines = value.split(|byte| *byte == b'\n');
+            let hash = |line: &[u8]| Some(is_hash(&line[memchr::memchr(b':', line)? + 1..]));
+            lines.any(|line| hash(line) == Some(true) || ends_with_digest(line))
+        };
+        let has_hash = |(_, value): &(Box<str>, Box<[u8]>)| is_hash(value) || is_file(value);
+        let has_users = self.data.contains_key("auth")
+            || self.secret_type == "kubernetes.io/basic-auth"
+            || values.iter().any(has_hash);
         has_users.then_some(values)
     }
+}
+
+/// Reports whether a line has the form `name:realm:digest`.
+fn ends_with_digest(line: &[u8]) -> bool {
+    let parts: Vec<&[u8]> = line.trim_ascii().split(|byte| *byte == b':').collect();
+    let digest = parts.last().filter(|_| parts.len() > 2);
+    digest.is_some_and(|digest| digest.len() == 32 && digest.iter().all(u8::is_ascii_hexdigit))
 }
 
 /// The beginnings of hashes of passwords.

@@ -1,9 +1,17 @@
 //! Properties of a client connection that are the same for all its requests.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{cell::RefCell, net::SocketAddr, sync::Arc, time::Instant};
 
-use super::upstream::pin::Pins;
-use crate::tls::Resolver;
+use rustls::pki_types::CertificateDer;
+
+use super::{
+    request::{error::Kind, fields::Fields},
+    upstream::pin::Pins,
+};
+use crate::{
+    routing::ClientCertificates,
+    tls::{Resolver, TrustedAuthorities},
+};
 
 /// A client connection after accept, PROXY protocol and TLS.
 #[derive(Debug)]
@@ -29,7 +37,7 @@ pub struct ConnInfo {
 }
 
 /// The outcome of a TLS handshake.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct TlsInfo {
     /// SNI in lower case, if the client sent one.
     pub sni: Option<Arc<str>>,
@@ -37,4 +45,30 @@ pub struct TlsInfo {
     pub version: &'static str,
     /// The resolver that chose the certificate.
     pub resolver: Arc<Resolver>,
+    /// The certificate of the client, if it was asked for one.
+    pub(super) client: Option<Box<ClientTls>>,
+}
+
+/// A client that was asked for a certificate.
+#[derive(Debug)]
+pub(super) struct ClientTls {
+    /// The terms with which it was asked.
+    pub(super) asked: Arc<ClientCertificates>,
+    /// Its certificate, and those of its issuers; empty if it has shown none.
+    pub(super) chain: Box<[CertificateDer<'static>]>,
+    /// The authorities to verify it with.
+    pub(super) trusted: Arc<TrustedAuthorities>,
+    /// The last verdict on it.
+    pub(super) verdict: RefCell<Option<Verdict>>,
+}
+
+/// A verdict on the certificate of a client.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    /// The terms of the verdict.
+    pub(super) terms: Arc<ClientCertificates>,
+    /// The time until which it counts.
+    pub(super) until: Instant,
+    /// The fields for backends, or the error for the client.
+    pub(super) outcome: Result<Fields, Kind>,
 }

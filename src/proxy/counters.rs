@@ -11,7 +11,10 @@ use std::{
 };
 
 use super::request::error::{Error, Kind, Side};
-use crate::{routing::BackendSettings, util::sync::lock};
+use crate::{
+    routing::{BackendSettings, request_counts},
+    util::sync::lock,
+};
 
 /// The kinds of upstream errors, as labels of metrics; the indices of
 /// [`Counters::upstream_errors`].
@@ -73,6 +76,12 @@ pub struct Counters {
     pub bytes_in: Count,
     /// Bytes of response bodies from upstreams passed to clients.
     pub bytes_out: Count,
+    /// Copies of requests that a mirror has responded to.
+    pub copies_sent: Count,
+    /// Copies that were left out, because they did not fit or have no complete body.
+    pub copies_dropped: Count,
+    /// Copies without a response of the mirror.
+    pub copies_failed: Count,
     endpoints: Mutex<HashMap<(SocketAddr, Arc<BackendSettings>), Arc<EndpointStats>>>,
 }
 
@@ -182,8 +191,7 @@ impl Counters {
     }
 
     pub(super) fn responded(&self, status: http::StatusCode, took: std::time::Duration) {
-        let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
-        self.requests[class].add(1);
+        self.requests[request_counts::class(status)].add(1);
         let seconds = took.as_secs_f64();
         let bucket = LATENCY_BUCKETS
             .iter()

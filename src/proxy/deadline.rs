@@ -11,6 +11,8 @@ use std::{
 
 use tokio::sync::Notify;
 
+use super::clock;
+
 /// The longest delay of a deadline, and the shortest time between two looks at all of them.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -120,7 +122,7 @@ impl Deadline {
         idle: Duration,
         latest: Option<Instant>,
     ) -> bool {
-        let now = Instant::now();
+        let now = clock::now();
         // The greatest duration means no limit, and is more than an `Instant` can hold.
         let at = *self.at.get_or_insert_with(|| now + idle.min(LONGEST));
         let at = latest.map_or(at, |latest| latest.min(at));

@@ -6,7 +6,10 @@
 //! happens to a request in between, `upstream` the endpoints' side; `h1` and `h2` have what both
 //! sides need of a protocol, `l4` what passes on as bytes.
 
+mod auth_cache;
+mod clock;
 pub mod conn;
+mod copies;
 pub mod counters;
 mod deadline;
 mod downstream;
@@ -18,6 +21,8 @@ mod h1;
 mod h2;
 mod l4;
 mod logins;
+pub mod memory;
+mod nonces;
 mod pulse;
 mod request;
 mod run;

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    Settings, Shared,
+    Settings, Shared, clock,
     downstream::{
         listen::{self, Acceptor, PortSocket, StartError},
         listeners::{Listeners, OpenListeners},
@@ -103,6 +103,7 @@ pub fn start(
             let _running = running;
             let runtime = match Builder::new_current_thread()
                 .enable_all()
+                .on_thread_unpark(clock::woke)
                 .build_local(LocalOptions::default())
             {
                 Ok(runtime) => runtime,

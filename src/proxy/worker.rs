@@ -1,7 +1,7 @@
 //! The state of one data-plane core, and the state that all cores share.
 
 use std::{
-    cell::{Cell, OnceCell, RefCell},
+    cell::{Cell, RefCell},
     collections::{BTreeMap, HashMap},
     net::{IpAddr, SocketAddr},
     rc::Rc,
@@ -19,9 +19,14 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     Settings,
+    auth_cache::AuthCache,
+    clock,
+    copies::Copies,
     counters::{self, Counters, EndpointHealth},
     deadline::Deadlines,
     logins::{Comparer, Logins},
+    memory::{self, Memory, Pressure},
+    nonces::Nonces,
     pulse::{Pulse, Stalled},
     request::{
         error::{Error, Side},
@@ -38,9 +43,9 @@ use super::{
 };
 use crate::{
     balance::EjectPolicy,
-    limit::Clients,
-    routing::{BackendSettings, PortTable, RoutingTable, Verify},
-    tls::Challenges,
+    limit::{Breakers, Clients, Place, TooMany, network},
+    routing::{BackendSettings, BackendTls, ClientLimits, PortTable, RoutingTable, Verify},
+    tls::{Challenges, UpstreamConfigs, UpstreamTlsError},
     util::{random, sync::lock},
 };
 
@@ -71,8 +76,16 @@ pub struct Shared {
     ejected: Mutex<HashMap<SocketAddr, Instant>>,
     pub(super) comparer: Comparer,
     conditions: Conditions,
+    /// The TLS settings towards endpoints.
+    upstream_tls: UpstreamConfigs,
     /// The clients of routes with limits.
     pub(super) clients: Arc<Clients<ClientKey>>,
+    /// The nonces of logins by digests.
+    pub(super) nonces: Nonces,
+    /// The circuit breakers of routes.
+    pub(super) breakers: Breakers,
+    /// The memory budget of the process.
+    pub memory: Arc<Memory>,
     /// The secret of sticky sessions.
     pub(super) sessions: SessionSecret,
     /// True once the table has all objects.
@@ -88,26 +101,19 @@ pub(crate) struct Worker {
     pub(super) dns: Rc<DnsCache>,
     pub(super) deadlines: Rc<Deadlines>,
     pub(super) logins: RefCell<Logins>,
+    pub(super) auth_cache: RefCell<AuthCache>,
+    /// The copies of requests that are under way.
+    pub(super) copies: Rc<Copies>,
     /// By the settings of the backend, then by address and name.
     upstreams: RefCell<BTreeMap<Arc<BackendSettings>, Upstreams>>,
     pub(super) endpoints: KnownEndpoints,
     random: Cell<u64>,
-    /// The second for which `Date` was formatted last, and its value.
-    date: Cell<(u64, [u8; DATE])>,
-    /// Without and with verification, for HTTP/1.1 and HTTP/2; made at the first use.
-    tls: [[OnceCell<Connector>; 2]; 2],
+    /// The value of `Date`, and the time until which it is right.
+    date: Cell<(Instant, [u8; DATE])>,
 }
 
 /// The endpoints of one backend, by address and by the name that led there.
 type Upstreams = BTreeMap<(SocketAddr, Option<Rc<str>>), Rc<Upstream>>;
-
-struct Connector(TlsConnector);
-
-impl std::fmt::Debug for Connector {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TlsConnector")
-    }
-}
 
 impl Shared {
     /// Derives the secret of sticky sessions from another secret of this device, so that they
@@ -177,6 +183,7 @@ impl Worker {
         lock(&shared.pulses).push(pulse.clone());
         tokio::task::spawn_local(async move { pulse.run().await });
 
+        memory::enter(shared.memory.clone());
         let worker = Rc::new(Self {
             settings,
             shared,
@@ -184,19 +191,25 @@ impl Worker {
             dns: Rc::default(),
             deadlines: Rc::default(),
             logins: RefCell::default(),
+            auth_cache: RefCell::default(),
+            copies: Rc::default(),
             upstreams: RefCell::default(),
             endpoints: KnownEndpoints::default(),
             random: Cell::new(seed()),
-            date: Cell::new((u64::MAX, [0; DATE])),
-            tls: Default::default(),
+            date: Cell::new((clock::now(), [0; DATE])),
         });
         // The system's roots take a while to read: better now than during a request.
         for h2 in [false, true] {
-            worker.tls(Verify::Default, h2);
+            // The usual terms can be met.
+            let _ = worker.tls(&BackendTls::default(), h2);
         }
 
         let deadlines = worker.deadlines.clone();
         tokio::task::spawn_local(async move { deadlines.run().await });
+        tokio::task::spawn_local(follow_pressure(
+            worker.shared.memory.clone(),
+            worker.deadlines.clone(),
+        ));
         let weak = Rc::downgrade(&worker);
         tokio::task::spawn_local(async move {
             loop {
@@ -271,15 +284,21 @@ impl Worker {
         }
     }
 
-    pub(super) fn tls(&self, verify: Verify, h2: bool) -> &TlsConnector {
-        let verify = match verify {
+    /// Returns the connector for terms of TLS to endpoints.
+    ///
+    /// # Errors
+    /// If the terms cannot be met.
+    pub(super) fn tls(&self, tls: &BackendTls, h2: bool) -> Result<TlsConnector, UpstreamTlsError> {
+        let verifies = match tls.verify {
             Verify::Default => self.settings.verify_backends,
             Verify::Never => false,
             Verify::Always => true,
         };
-        let connector = &self.tls[usize::from(verify)][usize::from(h2)];
-        let made = || Connector(TlsConnector::from(crate::tls::upstream_config(verify, h2)));
-        &connector.get_or_init(made).0
+        let config = self
+            .shared
+            .upstream_tls
+            .get(tls.terms.as_ref(), verifies, h2);
+        config.map(TlsConnector::from)
     }
 
     /// Returns the ports of HTTPS as they are now.
@@ -308,27 +327,47 @@ impl Worker {
 
     /// Returns the value of `Date` now.
     pub(super) fn date(&self) -> [u8; DATE] {
-        let now = SystemTime::now();
-        let seconds = now
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
-        let (known, text) = self.date.get();
-        if known == seconds {
+        let (until, text) = self.date.get();
+        if clock::now() < until {
             return text;
         }
+
+        let now = SystemTime::now();
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).ok();
+        let passed = since.map_or(0, |since| since.subsec_nanos());
+        let until = clock::now() + Duration::from_secs(1) - Duration::from_nanos(passed.into());
 
         let mut text = [b' '; DATE];
         let formatted = httpdate::fmt_http_date(now);
         if let Some(room) = text.get_mut(..formatted.len()) {
             room.copy_from_slice(formatted.as_bytes());
         }
-        self.date.set((seconds, text));
+        self.date.set((until, text));
         text
     }
 
     /// Returns true with probability `share`: the request is written to the access log.
     pub(super) fn sampled(&self, share: f64) -> bool {
         share >= 1.0 || (self.random() as f64) < share * (u64::MAX as f64)
+    }
+
+    /// Admits a request or connection of a client, if its limits do. The place is `None` if there
+    /// are none, or if they do not count what is in flight.
+    ///
+    /// # Errors
+    /// If the client has too many.
+    pub(super) fn admit(
+        &self,
+        limits: Option<&ClientLimits>,
+        client: IpAddr,
+    ) -> Result<Option<Box<Place<ClientKey>>>, TooMany> {
+        let Some(limits) = limits.filter(|limits| !limits.exempt.contains(client)) else {
+            return Ok(None);
+        };
+        let key = (limits.object.clone(), network(client));
+        let clients = &self.shared.clients;
+        let place = clients.admit(key, &limits.limits, clock::now())?;
+        Ok(place.map(Box::new))
     }
 
     /// Returns the addresses of a name; see [`DnsCache`].
@@ -350,6 +389,19 @@ impl Worker {
             });
             !of_backend.is_empty()
         });
+    }
+}
+
+/// Wakes all that waits when the memory budget is all but used up, so that some of it ends. Runs as
+/// long as the worker.
+async fn follow_pressure(memory: Arc<Memory>, deadlines: Rc<Deadlines>) {
+    let mut changes = memory.changes();
+    while changes.changed().await.is_ok() {
+        while *changes.borrow_and_update() == Pressure::Critical {
+            deadlines.wake_all();
+            tokio::time::sleep(memory::SHARE).await;
+            memory.pressure(Instant::now());
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The decision about who may come in: lists of addresses, and a login.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, num::NonZeroUsize, sync::Arc};
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::Prefixes;
 use crate::util::password::PasswordHash;
@@ -20,15 +20,26 @@ pub struct Access {
     pub login: Option<Login>,
     /// True if an allowed address needs no login, and a login no allowed address.
     pub satisfy_any: bool,
+    /// The status for a client whose address may not come in; `None` for 403.
+    pub status: Option<StatusCode>,
+    /// The place of the client in `X-Forwarded-For`, counted from its end; `None` for the client as
+    /// the trusted proxies name it.
+    pub depth: Option<NonZeroUsize>,
 }
 
-/// A login by name and password (RFC 7617).
+/// A login by name and password (RFC 7617), or by digests of them (RFC 7616).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Login {
     /// `WWW-Authenticate`: the scheme and the realm.
     pub challenge: HeaderValue,
+    /// The realm of a login by digests; `None` for one by passwords.
+    pub digest_realm: Option<Box<str>>,
     /// The users that may log in.
     pub users: Arc<Users>,
+    /// True if the backend gets the login too.
+    pub passes_on: bool,
+    /// The field with the name of the user for the backend.
+    pub user_field: Option<HeaderName>,
 }
 
 /// Users with the hashes of their passwords.
@@ -142,6 +153,9 @@ mod tests {
         Login {
             challenge: HeaderValue::from_static("Basic realm=\"\""),
             users: Arc::new(users.into_iter().collect()),
+            digest_realm: None,
+            passes_on: false,
+            user_field: None,
         }
     }
 

@@ -35,8 +35,14 @@ pub enum Refusal {
     UnsupportedGuard,
     /// The setting of a guard is not valid: 503.
     InvalidGuard,
+    /// A middleware that it names does not exist: 503.
+    UnknownMiddleware,
     /// It asks for a login, and its users are not known: 503.
     UnknownUsers,
+    /// It asks for certificates of clients, and their authorities are not known: 503.
+    UnknownAuthorities,
+    /// The terms of TLS with its backend cannot be met: 503.
+    UnmetBackendTls,
     /// It asks for TLS passthrough where that is not possible: 503.
     UnsupportedPassthrough,
     /// The path is a regular expression, and those are not matched: 503.
@@ -68,7 +74,14 @@ impl Refusal {
             Self::InvalidGuard => {
                 "access to this route is restricted by a setting that is not valid"
             }
+            Self::UnknownMiddleware => "a middleware of this route does not exist",
             Self::UnknownUsers => "the users who may come in on this route are not known",
+            Self::UnknownAuthorities => {
+                "the authorities of client certificates for this host are not known"
+            }
+            Self::UnmetBackendTls => {
+                "the terms of TLS with the backend of this route cannot be met"
+            }
             Self::UnsupportedPassthrough => {
                 "TLS passthrough, which this route asks for, is not possible"
             }
@@ -181,10 +194,11 @@ impl Split {
         part.target.as_ref().map_err(|refusal| *refusal)
     }
 
-    /// Returns the valid backends, the canary's last.
+    /// Returns the valid backends that have connections, the canary's last.
     pub fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
         let canary = self.canary().map(|canary| &canary.backend);
-        self.main_backends().chain(canary)
+        let all = self.main_backends().chain(canary);
+        all.flat_map(Backend::connected)
     }
 
     /// Returns the valid backends without the canary's.

@@ -1,10 +1,15 @@
 //! The target of a route: a backend and the cell that holds its endpoints.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 
-use super::{Host, Transport};
+use super::{BackendTls, Transport};
 use crate::util::hash::fnv1a;
 
 /// The stable identity of a backend. Pools, ejection state and counters are keyed by it, so that
@@ -37,6 +42,8 @@ pub enum Protocol {
     Https,
     /// TLS, then HTTP/2 (ALPN `h2`): gRPC over TLS.
     H2,
+    /// HTTP/1.1, over TLS for the requests of clients with HTTPS; see [`Backend::for_scheme`].
+    ByScheme,
     /// The bytes of the client, for the backend of a port.
     Tcp,
     /// The datagrams of the client, for the backend of a port.
@@ -61,6 +68,7 @@ impl fmt::Display for Protocol {
             Self::H2c => "h2c",
             Self::Https => "HTTP/1.1 over TLS",
             Self::H2 => "HTTP/2 over TLS",
+            Self::ByScheme => "HTTP/1.1, over TLS as the client",
             Self::Tcp => "TCP",
             Self::Udp => "UDP",
         })
@@ -77,29 +85,20 @@ pub struct BackendSettings {
     pub protocol: Protocol,
     /// TLS to its endpoints, if the protocol has it.
     pub tls: BackendTls,
+    /// The addresses that requests go to.
+    pub reach: Reach,
     /// Limits for each of its endpoints.
     pub limits: BackendLimits,
 }
 
-/// The terms of TLS to endpoints.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BackendTls {
-    /// The treatment of their certificates.
-    pub verify: Verify,
-    /// The name for SNI and verification, in place of the name or address of the endpoint.
-    pub server_name: Option<Host>,
-}
-
-/// The treatment of the certificates of endpoints.
+/// The addresses that requests for a Service go to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Verify {
-    /// As the settings of the data plane say.
+pub enum Reach {
+    /// Its endpoints.
     #[default]
-    Default,
-    /// Any certificate is accepted.
-    Never,
-    /// The system's roots decide.
-    Always,
+    Endpoints,
+    /// Its own address (`spec.clusterIP`), where the cluster chooses an endpoint.
+    Service,
 }
 
 /// Limits for each endpoint, on each core.
@@ -182,6 +181,26 @@ pub struct Backend {
     /// Its settings, shared with its connections.
     pub settings: Arc<BackendSettings>,
     endpoints: ArcSwap<EndpointSet>,
+    /// The backends without and with TLS, if the scheme of the client decides.
+    by_scheme: Option<Box<[Arc<Self>; 2]>>,
+}
+
+/// A backend in a step. It is equal to itself alone.
+#[derive(Clone, Debug)]
+pub struct BackendRef(pub Arc<Backend>);
+
+impl PartialEq for BackendRef {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for BackendRef {}
+
+impl Hash for BackendRef {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.settings.hash(state);
+    }
 }
 
 impl BackendSettings {
@@ -191,6 +210,7 @@ impl BackendSettings {
             id,
             protocol,
             tls: BackendTls::default(),
+            reach: Reach::default(),
             limits: BackendLimits::default(),
         }
     }
@@ -202,6 +222,32 @@ impl Backend {
         Self {
             settings: Arc::new(settings),
             endpoints: ArcSwap::default(),
+            by_scheme: None,
+        }
+    }
+
+    /// Returns a backend that stands for two others: one for clients without TLS, and one for those
+    /// with it.
+    pub fn by_scheme(settings: BackendSettings, plain: Arc<Self>, secure: Arc<Self>) -> Self {
+        Self {
+            by_scheme: Some(Box::new([plain, secure])),
+            ..Self::new(settings)
+        }
+    }
+
+    /// Returns the backend for a request, by the scheme that its client used.
+    pub fn for_scheme(self: &Arc<Self>, https: bool) -> &Arc<Self> {
+        match &self.by_scheme {
+            None => self,
+            Some(both) => &both[usize::from(https)],
+        }
+    }
+
+    /// Returns the backends that it stands for, or itself.
+    pub fn connected(self: &Arc<Self>) -> &[Arc<Self>] {
+        match &self.by_scheme {
+            None => std::slice::from_ref(self),
+            Some(both) => &both[..],
         }
     }
 

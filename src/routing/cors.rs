@@ -78,6 +78,11 @@ impl Origins {
         Ok(Self::Listed(listed?))
     }
 
+    /// Reports whether a request with this origin, or without one, may use the route.
+    pub fn allow(&self, origin: Option<&[u8]>) -> bool {
+        *self == Self::Any || origin.is_some_and(|origin| self.has(origin))
+    }
+
     /// Reports whether a page of this origin may use the route.
     pub fn has(&self, origin: &[u8]) -> bool {
         match self {

@@ -17,8 +17,10 @@ use crate::util::percent;
 /// The most bytes of a path that is compared with expressions, as in the buffers of nginx.
 const MAX_PATH: usize = 8 * 1024;
 
-/// Operators of PCRE that mean something else here, or nothing. An expression with one is refused.
-const OTHER_DIALECT: &[&str] = &["*+", "++", "?+", "}+", "&&", "~~", "--"];
+/// Repetitions that give nothing back, and operators between classes: PCRE reads them in another
+/// way. An expression with one is refused.
+const OTHER_REPETITIONS: &[&str] = &["*+", "++", "?+", "}+"];
+pub(super) const OTHER_CLASSES: &[&str] = &["&&", "~~", "--"];
 
 /// The condition on a path of a host whose paths are regular expressions.
 #[derive(Clone, Debug)]
@@ -58,7 +60,7 @@ impl Expression {
         if text.len() > MAX_TEXT {
             return Err(PatternError::TooLong);
         }
-        if let Some(operator) = OTHER_DIALECT.iter().find(|one| text.contains(**one)) {
+        if let Some(operator) = other_dialect(text) {
             return Err(PatternError::Syntax(
                 format!("{operator:?} is not supported").into(),
             ));
@@ -222,6 +224,35 @@ fn decoded_source(text: &str) -> String {
     source
 }
 
+/// Finds an operator that PCRE reads in another way.
+pub(super) fn other_dialect(text: &str) -> Option<&'static str> {
+    let (mut escaped, mut class) = (false, false);
+
+    for (at, character) in text.char_indices() {
+        if escaped {
+            escaped = false;
+            continue;
+        }
+
+        let operators = match class {
+            true => OTHER_CLASSES,
+            false => OTHER_REPETITIONS,
+        };
+        let found = operators.iter().find(|one| text[at..].starts_with(**one));
+        if let Some(operator) = found {
+            return Some(operator);
+        }
+
+        match character {
+            '\\' => escaped = true,
+            '[' => class = true,
+            ']' => class = false,
+            _ => {}
+        }
+    }
+    None
+}
+
 /// Returns bytes that every match begins with, and true if they are the whole expression.
 fn literal(source: &str) -> (Vec<u8>, bool) {
     let mut bytes: Vec<u8> = Vec::new();
@@ -246,8 +277,8 @@ fn literal(source: &str) -> (Vec<u8>, bool) {
         };
 
         rest = &rest[length..];
-        // It may occur never.
-        if rest.starts_with(['*', '?', '{']) {
+        // It may occur never. A plus can be repeated itself: `a+*`.
+        if rest.starts_with(['*', '+', '?', '{']) {
             return (bytes, false);
         }
         bytes.extend_from_slice(&atom);

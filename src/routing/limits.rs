@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use http::StatusCode;
+
 use super::Prefixes;
 
 /// The most rates of one limit.
@@ -25,7 +27,7 @@ pub struct Limits {
     pub in_flight: Option<u32>,
 }
 
-/// The limits of each client of a route.
+/// The limits of each client of a route, or of all together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClientLimits {
     /// The annotations that they are made from, for people.
@@ -36,6 +38,10 @@ pub struct ClientLimits {
     pub limits: Limits,
     /// The addresses that have none.
     pub exempt: Prefixes,
+    /// True if all clients count together.
+    pub is_shared: bool,
+    /// The status for too many; `None` for that of the settings.
+    pub status: Option<StatusCode>,
 }
 
 /// The pace of responses.

@@ -6,10 +6,19 @@
 
 pub mod access;
 pub mod action;
+pub mod authorities;
 pub mod backend;
+pub mod backend_tls;
 pub mod canary;
+pub mod certificate_fields;
+pub mod circuit_breaker;
+pub mod client_certificates;
+pub mod conditional;
 pub mod cors;
+pub mod error_pages;
 pub mod expression;
+pub mod external_auth;
+pub mod go_pattern;
 pub mod host;
 mod host_hash;
 pub mod limits;
@@ -17,46 +26,74 @@ pub mod listener;
 mod literals;
 pub mod location;
 mod matcher;
+pub mod mirror;
+pub mod origin_terms;
 pub mod passthrough;
 pub mod path;
+pub mod path_edit;
 pub mod pattern;
 pub mod policy;
 pub mod port;
 pub mod prefixes;
+pub mod request_counts;
 pub mod response;
 pub mod rewrite;
 pub mod route;
 pub mod rule;
+pub mod server;
 pub mod steps;
 pub mod sticky;
 pub mod table;
+pub mod url_redirect;
 pub mod variables;
 
 pub use access::{Access, AddressVerdict, Entry, Login, Users};
 pub use action::{Action, FixedResponse, PathChange, Redirect, Refusal, RequestUrl, Split};
+pub use authorities::Authorities;
 pub use backend::{
-    Backend, BackendId, BackendLimits, BackendSettings, BackendTls, Endpoint, EndpointId,
-    EndpointSet, Protocol, Verify,
+    Backend, BackendId, BackendLimits, BackendRef, BackendSettings, Endpoint, EndpointId,
+    EndpointSet, Protocol, Reach,
 };
+pub use backend_tls::{BackendTls, CertificateNames, Identity, TlsTerms, TlsVersions, Verify};
 pub use canary::{Canary, CanaryDecision, CanaryHeader, CanaryTerms, CanaryValues};
+pub use certificate_fields::{CertificatePart, NamePart, TraefikCertificateFields};
+pub use circuit_breaker::{
+    BreakerCondition, BreakerError, CircuitBreaker, Comparison, Measure, Number,
+};
+pub use client_certificates::{
+    CertificateFields, ClientCertificates, SubjectPattern, VerifyClient,
+};
+pub use conditional::{Condition, Conditional, Test, Then};
 pub use cors::{Cors, OriginError, Origins};
+pub use error_pages::{ErrorPages, Page, PageUrl, Statuses};
 pub use expression::Expression;
+pub use external_auth::{
+    AuthCaching, AuthCookieTerms, AuthDialect, AuthFailure, AuthFields, AuthMethod, AuthTarget,
+    ExternalAuth, FieldNames, FieldNamesError, is_same_name,
+};
+pub use go_pattern::GoPattern;
 pub use host::{Authority, Host, HostError, HostPattern};
 pub use limits::{ClientLimits, Limits, Pace, RATES, Rate};
 pub use listener::{Listener, ListenerProtocol};
 pub use location::{Elsewhere, Location, LocationError};
 pub use matcher::Loser;
+pub use mirror::Mirror;
+pub use origin_terms::{AllowedList, OriginTerms};
 pub use passthrough::Passthrough;
 pub use path::{Closed, PathError, PathMatch};
+pub use path_edit::{Edit, Edited, PathEdit};
 pub use pattern::{Pattern, PatternError};
 pub use policy::{LoadBalancing, Policy, Timeouts};
 pub use port::{Port, PortRoute, PortTable, ProxyVersion, Transport};
 pub use prefixes::Prefixes;
+pub use request_counts::RequestCounts;
 pub use response::{CookieChange, LocationChange};
 pub use rewrite::{Rewrite, RewriteError, RewriteTarget, Rewritten};
 pub use route::{Origin, Route};
 pub use rule::{Conditions, Head, HeaderMatch, PlainGet, QueryMatch, Rule, TextMatch};
-pub use steps::{RequestStep, ResponseStep, SetField, Steps};
+pub use server::Server;
+pub use steps::{RemovedField, RequestStep, ResponseStep, SetField, SetHost, SetText, Steps};
 pub use sticky::{Stickiness, StickyCookie, StickyHash};
 pub use table::{Candidate, Found, HostRoutes, HostSearch, RoutingTable};
+pub use url_redirect::{SentUrl, UrlForm, UrlRedirect};
 pub use variables::{RequestParts, Variables, VariablesError};

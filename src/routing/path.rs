@@ -189,7 +189,7 @@ pub fn normalize(path: &str) -> Result<Cow<'_, str>, PathError> {
         return Err(PathError::Relative);
     }
 
-    let is_normal = path.bytes().all(|byte| PLAIN[usize::from(byte)]) && !path.contains("/.");
+    let is_normal = path.bytes().all(|byte| PLAIN[usize::from(byte)]) && !has_pair(path, *b"/.");
     if is_normal {
         return Ok(Cow::Borrowed(path));
     }
@@ -201,7 +201,7 @@ pub fn normalize(path: &str) -> Result<Cow<'_, str>, PathError> {
 /// Returns the form of a normal path that rules are compared with: without empty elements, so that
 /// `//admin` is no way around the rule of `/admin`. Allocates only when something changes.
 pub fn matched(path: &str) -> Cow<'_, str> {
-    if !path.contains("//") {
+    if !has_pair(path, *b"//") {
         return Cow::Borrowed(path);
     }
     let mut merged = String::with_capacity(path.len());
@@ -211,6 +211,12 @@ pub fn matched(path: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(merged)
+}
+
+/// Reports whether two bytes follow each other. Paths are short: a search for a text would prepare
+/// for longer than this takes.
+fn has_pair(path: &str, pair: [u8; 2]) -> bool {
+    path.as_bytes().windows(2).any(|two| two == pair)
 }
 
 /// The bytes that stand for themselves in a normal path: those that RFC 3986 lets it have, and `[`

@@ -59,6 +59,17 @@ impl Pattern {
         })
     }
 
+    /// Compiles a regular expression that may match any part of a text.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_within(text: &str, ignores_case: bool) -> Result<Self, PatternError> {
+        // By itself first: the parentheses around it would complete some that are no expressions.
+        Self::parse(text)?;
+        let case = if ignores_case { "(?i)" } else { "" };
+        Self::parse(&format!("(?s:.*){case}(?:{text})(?s:.*)"))
+    }
+
     /// Returns the expression.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -102,8 +113,8 @@ fn literal_prefix(text: &str) -> &str {
     let end = text.find(special).unwrap_or(text.len());
     let (literal, rest) = text.split_at(end);
 
-    // The last character may occur never.
-    if rest.starts_with(['*', '?', '{']) {
+    // The last character may occur never. A plus can be repeated itself: `a+*`.
+    if rest.starts_with(['*', '+', '?', '{']) {
         let last = literal.chars().next_back().map_or(0, char::len_utf8);
         return &literal[..literal.len() - last];
     }
@@ -170,7 +181,8 @@ mod tests {
             ("/api/v[0-9]+", "/api/v"),
             ("/apis?/x", "/api"),
             ("/a*", "/"),
-            ("/a+b", "/a"),
+            ("/a+b", "/"),
+            ("/a+*b", "/"),
             ("/a{0}b", "/"),
             ("/a|/b", ""),
             ("^/a.b", "/a"),
@@ -201,5 +213,19 @@ mod tests {
             broken.to_string(),
             "it is not a regular expression: unclosed group"
         );
+    }
+
+    proptest::proptest! {
+        /// Rules are looked up by the prefix: nothing that is taken may be without it.
+        #[test]
+        fn what_is_taken_has_the_prefix(
+            text in "\\^?/[a-c/.()|\\\\$^*+?{}\\[\\]2]{0,12}",
+            path in "/[a-c/.2]{0,12}",
+        ) {
+            let Ok(pattern) = Pattern::parse(&text) else { return Ok(()) };
+            if pattern.matches(path.as_bytes()) {
+                proptest::prop_assert!(path.starts_with(pattern.prefix()), "{} {}", text, path);
+            }
+        }
     }
 }

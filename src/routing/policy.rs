@@ -14,6 +14,8 @@ pub struct Policy {
     pub timeouts: Timeouts,
     /// Attempts for one request, the first included. At least one is made.
     pub attempts: Option<u32>,
+    /// The time after which no further attempt begins, from the first one on.
+    pub attempts_time: Option<Duration>,
     /// Bytes of a request body: 413 above.
     pub max_body_bytes: Option<u64>,
     /// The pace of responses; `None` for as fast as the client takes them.
@@ -22,6 +24,8 @@ pub struct Policy {
     pub balancing: Option<LoadBalancing>,
     /// The property by which a client stays at one endpoint.
     pub stickiness: Option<Stickiness>,
+    /// True if the access log has no requests of it.
+    pub is_unlogged: bool,
 }
 
 /// The times of a request.

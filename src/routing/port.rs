@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
-use super::{Access, Backend, Origin, Policy, Protocol};
+use super::{Access, Backend, ClientLimits, Origin, Policy, Protocol};
 
 /// The protocol below the bytes of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,10 +40,16 @@ pub struct PortRoute {
     pub origin: Origin,
     /// Clients begin each connection with a header of the PROXY protocol, of any version.
     pub accepts_proxy: bool,
+    /// We end the TLS of clients, with the certificates of the hosts.
+    pub ends_tls: bool,
     /// The version of the header that endpoints get; `None` for no header.
     pub sends_proxy: Option<ProxyVersion>,
     /// The decision about who may come in, which is about addresses alone; `None` for everybody.
     pub access: Option<Arc<Access>>,
+    /// The limits of each client; `None` for none.
+    pub limits: Option<Arc<ClientLimits>>,
+    /// True if all connections of a client go to one endpoint (`sessionAffinity` of a Service).
+    pub sticky: bool,
     /// The destination of its connections.
     pub backend: Arc<Backend>,
     /// The terms in place of the settings of the data plane.

@@ -49,9 +49,11 @@ impl CookieChange {
 
         if name.eq_ignore_ascii_case(b"domain") {
             let (from, to) = self.domain.as_ref()?;
-            let value = value.strip_prefix(b".").unwrap_or(value);
-            let is_same = value.eq_ignore_ascii_case(from.as_bytes());
-            return is_same.then(|| [start, to.as_bytes()].concat());
+            // As nginx does, a dot in front is kept.
+            let bare = value.strip_prefix(b".").unwrap_or(value);
+            let dot = &value[..value.len() - bare.len()];
+            let is_same = bare.eq_ignore_ascii_case(from.as_bytes());
+            return is_same.then(|| [start, dot, to.as_bytes()].concat());
         }
         if name.eq_ignore_ascii_case(b"path") {
             let (from, to) = self.path.as_ref()?;

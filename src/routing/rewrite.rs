@@ -1,7 +1,7 @@
 //! Rewritten paths: the target of a route in place of the path that a client asked for, with groups
 //! of the regular expression that matched it.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use super::{
     Expression, Location, LocationError, RequestUrl,
@@ -129,21 +129,28 @@ impl Rewrite {
 }
 
 /// Returns the normal form of a path that came out.
-fn normal(target: &str) -> Result<String, RewriteError> {
+pub(super) fn normal(target: &str) -> Result<String, RewriteError> {
     let rooted = match target.starts_with('/') {
         true => target.to_owned(),
         false => format!("/{target}"),
     };
     let has_dots = |path: &str| path.split('/').any(|one| matches!(one, "." | ".."));
-    // An escape may stand for a dot, so both forms are looked at.
+    // A path that is normal from the start has no dot segments. In another one an escape may stand
+    // for a dot, so both forms are checked.
     let normal = path::normalize(&rooted).map_err(|_error| RewriteError::Dots)?;
-    if has_dots(&rooted) || normal.split('/').count() != rooted.split('/').count() {
+    if let Cow::Owned(normal) = &normal
+        && (has_dots(&rooted) || normal.split('/').count() != rooted.split('/').count())
+    {
         return Err(RewriteError::Dots);
     }
-    match Subject::of(&normal) {
-        Some(_) => Ok(normal.into_owned()),
-        None => Err(RewriteError::Unclear),
+
+    if Subject::of(&normal).is_none() {
+        return Err(RewriteError::Unclear);
     }
+    Ok(match normal {
+        Cow::Borrowed(_) => rooted,
+        Cow::Owned(normal) => normal,
+    })
 }
 
 #[cfg(test)]

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
 
-use super::{Action, Policy, Refusal, RequestStep, ResponseStep, Steps};
+use super::{
+    Action, Backend, ErrorPages, Mirror, Policy, Refusal, RequestCounts, RequestStep, ResponseStep,
+    Steps,
+};
 
 /// The object and field of a rule, shown in `explain`, logs and metrics.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug)]
 pub struct Origin {
     /// Namespace of the object.
     pub namespace: Arc<str>,
@@ -15,6 +18,8 @@ pub struct Origin {
     pub name: Arc<str>,
     /// Field of the object (`spec.rules[0].http.paths[1]`).
     pub field: Box<str>,
+    /// The requests to the rules of the object; `None` if they are not counted.
+    pub requests: Option<Arc<RequestCounts>>,
 }
 
 impl Origin {
@@ -52,6 +57,31 @@ impl Route {
     /// Creates a route that refuses every request at once, without a redirect.
     pub fn refused(origin: Origin, refusal: Refusal) -> Self {
         Self::new(origin, Action::Refuse(refusal))
+    }
+
+    /// Returns the backends that its requests may lead to: those of its action, those of
+    /// servers that check logins, that of pages in place of errors, and that of copies.
+    pub fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        let steps = self.steps.iter().flat_map(|steps| &steps.request);
+        let of_steps = steps.filter_map(|step| match step {
+            RequestStep::ExternalAuth(auth) => auth.to.backend(),
+            RequestStep::Errors(pages) => Some(&pages.backend.0),
+            _ => None,
+        });
+        let of_errors = self.error_pages().map(|pages| &pages.backend.0);
+        let of_copies = self.mirror().map(|mirror| &mirror.backend.0);
+        let beside = of_steps.chain(of_errors).chain(of_copies);
+        self.action.backends().chain(beside)
+    }
+
+    /// Returns the server that gets copies of its requests, if there is one.
+    pub fn mirror(&self) -> Option<&Arc<Mirror>> {
+        self.steps.as_ref()?.mirror.as_ref()
+    }
+
+    /// Returns the pages in place of errors, if there are any.
+    pub fn error_pages(&self) -> Option<&ErrorPages> {
+        self.steps.as_ref()?.errors.as_deref()
     }
 
     /// Returns the status of the redirect to HTTPS that plain HTTP gets; `tls` is true if the host

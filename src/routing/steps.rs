@@ -1,12 +1,17 @@
-//! The steps of a route: prepared when the table is compiled, and taken in their order, which is
-//! that of the kinds in [`RequestStep`]. Where one is not `always` to be taken, it is for hosts
-//! that have TLS ([`HostRoutes::has_tls`](super::HostRoutes::has_tls)).
+//! The steps of a route: prepared when the table is compiled, and taken in their order. That of
+//! annotations is the order of the kinds in [`RequestStep`]; middlewares have their own. Where one
+//! is not `always` to be taken, it is for hosts that have TLS
+//! ([`HostRoutes::has_tls`](super::HostRoutes::has_tls)).
 
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::{Access, ClientLimits, CookieChange, Cors, Elsewhere, LocationChange, Rewrite};
+use super::{
+    Access, CircuitBreaker, ClientLimits, Conditional, CookieChange, Cors, Elsewhere, ErrorPages,
+    ExternalAuth, LocationChange, Mirror, OriginTerms, PathEdit, Rewrite, TraefikCertificateFields,
+    UrlRedirect, Variables,
+};
 
 /// The steps of a route. Routes without any have no list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -15,6 +20,10 @@ pub struct Steps {
     pub request: Box<[RequestStep]>,
     /// Steps on the response that the action leads to.
     pub response: Box<[ResponseStep]>,
+    /// The pages in place of errors.
+    pub errors: Option<Arc<ErrorPages>>,
+    /// The server that gets copies of the requests that are forwarded.
+    pub mirror: Option<Arc<Mirror>>,
 }
 
 /// A step on a request.
@@ -34,21 +43,65 @@ pub enum RequestStep {
     Preflight(Arc<Cors>),
     /// Count the requests of each client: 503, or another status, for too many.
     Limit(Arc<ClientLimits>),
+    /// Respond ourselves to the requests that meet a condition.
+    Conditional(Arc<Conditional>),
     /// Let in those who may come in: 403 or 401 for others.
     Access(Arc<Access>),
+    /// Let in those whose login another server confirms.
+    ExternalAuth(Arc<ExternalAuth>),
     /// Respond with a redirect to another URL.
     Elsewhere(Arc<Elsewhere>),
     /// Send another `Host` to the backend.
-    Host {
-        /// The annotation that it is made from, for people.
-        from: Box<str>,
-        /// The value.
-        value: HeaderValue,
-    },
+    Host(Arc<SetHost>),
     /// Send another path to the backend, or respond with a redirect to another URL.
     Rewrite(Arc<Rewrite>),
+    /// Replace errors of the steps behind it and of the backend.
+    Errors(Arc<ErrorPages>),
+    /// Refuse requests while too many of those behind it fail.
+    CircuitBreaker(Arc<CircuitBreaker>),
+    /// Send fields about the certificate of the client to the backend, as Traefik does.
+    CertificateFields(Arc<TraefikCertificateFields>),
+    /// Change the path for the backend.
+    EditPath(Arc<PathEdit>),
+    /// Respond with a redirect to another form of the URL, unless it has that form.
+    RedirectUrl(Arc<UrlRedirect>),
+    /// Respond to preflight requests as Traefik does.
+    OriginPreflight(Arc<OriginTerms>),
+    /// Send no field with this name to the backend.
+    RemoveField(Arc<RemovedField>),
     /// Send a field to the backend, in place of those of the client with its name.
     SetField(Arc<SetField>),
+    /// The same with a value that depends on the request. An empty one is not sent.
+    SetText(Arc<SetText>),
+}
+
+/// A field that is set to a text with variables.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SetText {
+    /// The annotation that it is made from, for people.
+    pub from: Box<str>,
+    /// The name.
+    pub name: HeaderName,
+    /// The value.
+    pub value: Variables,
+}
+
+/// A different `Host` for the backend.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SetHost {
+    /// The annotation that it is made from, for people.
+    pub from: Box<str>,
+    /// The value.
+    pub value: HeaderValue,
+}
+
+/// A field that is removed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RemovedField {
+    /// The object that it is made from, for people.
+    pub from: Box<str>,
+    /// The name.
+    pub name: HeaderName,
 }
 
 /// A field that is set.
@@ -80,11 +133,18 @@ pub enum ResponseStep {
     Location(Arc<LocationChange>),
     /// Send a field to the client, in place of those of the backend with its name.
     SetField(Arc<SetField>),
+    /// Send no field with this name to the client.
+    RemoveField(HeaderName),
+    /// Add the fields of CORS as Traefik does.
+    Origin(Arc<OriginTerms>),
 }
 
 impl Steps {
     /// Returns true if there is none.
     pub fn is_empty(&self) -> bool {
-        self.request.is_empty() && self.response.is_empty()
+        self.request.is_empty()
+            && self.response.is_empty()
+            && self.errors.is_none()
+            && self.mirror.is_none()
     }
 }

@@ -1,6 +1,6 @@
 //! The property by which a client stays at one endpoint.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use super::Variables;
 
@@ -41,4 +41,6 @@ pub struct StickyHash {
     pub from: Box<str>,
     /// The text.
     pub text: Variables,
+    /// The number of endpoints that requests with the same text are spread over.
+    pub subset: NonZeroU32,
 }

@@ -7,7 +7,7 @@
 use std::{collections::HashMap, hash::BuildHasher, sync::Arc};
 
 use super::{
-    HostPattern, Passthrough, PathMatch, Route, Rule,
+    ClientCertificates, HostPattern, Passthrough, PathMatch, Route, Rule,
     host::wildcard_suffix,
     host_hash::HostHash,
     matcher::{Loser, Matcher},
@@ -25,6 +25,7 @@ pub struct HostRoutes {
     fallback: Option<Arc<Route>>,
     tls: bool,
     passthrough: Option<Arc<Passthrough>>,
+    client_certificates: Option<Arc<ClientCertificates>>,
 }
 
 /// The host patterns that may take a request.
@@ -52,6 +53,8 @@ pub struct RoutingTable {
     default: Option<Arc<Route>>,
     /// The number of hosts whose TLS is passed through.
     passthroughs: usize,
+    /// The number of hosts with terms for certificates of clients.
+    with_client_certificates: usize,
 }
 
 /// The rule that matches a request.
@@ -61,6 +64,8 @@ pub struct Found<'a> {
     pub route: &'a Arc<Route>,
     /// True if the host has TLS, whichever rule matched.
     pub tls: bool,
+    /// The terms of the host for certificates of clients, whichever rule matched.
+    pub client_certificates: Option<&'a Arc<ClientCertificates>>,
 }
 
 type Shards = Box<[Option<Arc<Shard>>]>;
@@ -99,6 +104,7 @@ impl HostRoutes {
             fallback,
             tls: false,
             passthrough: None,
+            client_certificates: None,
         };
         (routes, losers)
     }
@@ -126,6 +132,16 @@ impl HostRoutes {
     /// Returns the treatment of TLS connections, if they are passed through.
     pub fn passthrough(&self) -> Option<&Arc<Passthrough>> {
         self.passthrough.as_ref()
+    }
+
+    /// Lets clients in by their certificates.
+    pub fn set_client_certificates(&mut self, terms: Arc<ClientCertificates>) {
+        self.client_certificates = Some(terms);
+    }
+
+    /// Returns the terms for certificates of clients, if there are any.
+    pub fn client_certificates(&self) -> Option<&Arc<ClientCertificates>> {
+        self.client_certificates.as_ref()
     }
 
     /// The host pattern.
@@ -176,6 +192,7 @@ impl RoutingTable {
             any: None,
             default: None,
             passthroughs: 0,
+            with_client_certificates: 0,
         }
     }
 
@@ -183,11 +200,15 @@ impl RoutingTable {
     /// path, and the rest of the head.
     pub fn find(&self, host: Option<&str>, path: &str, head: &impl Head) -> Option<Found<'_>> {
         let mut patterns = self.patterns(host).peekable();
-        let tls = patterns.peek().is_some_and(|routes| routes.tls);
+        let first = patterns.peek().copied();
         let route = patterns
             .find_map(|routes| routes.find(path, head))
             .or(self.default.as_ref())?;
-        Some(Found { route, tls })
+        Some(Found {
+            route,
+            tls: first.is_some_and(|routes| routes.tls),
+            client_certificates: first.and_then(|routes| routes.client_certificates()),
+        })
     }
 
     /// Returns the rules of the most specific pattern that takes the host.
@@ -205,6 +226,12 @@ impl RoutingTable {
     /// through.
     pub fn passthrough(&self, name: &str) -> Option<&Arc<Passthrough>> {
         self.host(Some(name))?.passthrough()
+    }
+
+    /// Reports whether any host has terms for certificates of clients. Only then are names looked
+    /// up before the handshake.
+    pub fn has_client_certificates(&self) -> bool {
+        self.with_client_certificates > 0
     }
 
     /// Returns the rules of the patterns that may take requests for the host, in their order.
@@ -280,8 +307,8 @@ impl RoutingTable {
 
     /// Puts in the rules of a host pattern, in place of those it had.
     pub fn set(&mut self, routes: Arc<HostRoutes>) {
-        let passes = |routes: &Arc<HostRoutes>| usize::from(routes.passthrough.is_some());
-        self.passthroughs += passes(&routes);
+        self.passthroughs += usize::from(routes.passthrough.is_some());
+        self.with_client_certificates += usize::from(routes.client_certificates.is_some());
 
         let before = match routes.pattern.clone() {
             HostPattern::Any => self.any.replace(routes),
@@ -294,7 +321,7 @@ impl RoutingTable {
                 shard.insert(host.as_str().into(), routes)
             }
         };
-        self.passthroughs -= before.as_ref().map_or(0, passes);
+        self.forget(before.as_deref());
     }
 
     /// Takes out the rules of a host pattern.
@@ -304,8 +331,16 @@ impl RoutingTable {
             HostPattern::Exact(host) => self.edit(false, host.as_str()).remove(host.as_str()),
             HostPattern::Wildcard(host) => self.edit(true, host.as_str()).remove(host.as_str()),
         };
-        let passed = before.is_some_and(|routes| routes.passthrough.is_some());
-        self.passthroughs -= usize::from(passed);
+        self.forget(before.as_deref());
+    }
+
+    /// Takes the rules that a host pattern had out of the counts.
+    fn forget(&mut self, before: Option<&HostRoutes>) {
+        let Some(before) = before else {
+            return;
+        };
+        self.passthroughs -= usize::from(before.passthrough.is_some());
+        self.with_client_certificates -= usize::from(before.client_certificates.is_some());
     }
 
     /// Sets what takes the requests that no rule takes.

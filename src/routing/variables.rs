@@ -23,6 +23,8 @@ enum Part {
     Address,
     Args,
     Argument(Box<str>),
+    /// The host and port as the client wrote them.
+    Authority,
     Cookie(Box<str>),
     EscapedTarget,
     Field(HeaderName),
@@ -37,9 +39,12 @@ enum Part {
 const NAMES: &[(&str, Part)] = &[
     ("args", Part::Args),
     ("binary_remote_addr", Part::Address),
-    ("best_http_host", Part::Host),
+    ("best_http_host", Part::Authority),
     ("escaped_request_uri", Part::EscapedTarget),
     ("host", Part::Host),
+    // HTTP/2 has no field for it.
+    ("http_host", Part::Authority),
+    ("pass_access_scheme", Part::Scheme),
     ("query_string", Part::Args),
     ("realip_remote_addr", Part::Address),
     ("remote_addr", Part::Address),
@@ -72,6 +77,8 @@ pub struct RequestParts<'a, H> {
     pub path: &'a str,
     /// The address of the client.
     pub address: &'a str,
+    /// The host and port as the client wrote them.
+    pub authority: &'a [u8],
 }
 
 impl Variables {
@@ -127,6 +134,7 @@ impl Variables {
                 Part::Address => out.extend_from_slice(request.address.as_bytes()),
                 Part::Args => out.extend_from_slice(url.query.unwrap_or_default().as_bytes()),
                 Part::Argument(name) => out.extend_from_slice(argument(url.query, name)),
+                Part::Authority => out.extend_from_slice(request.authority),
                 Part::Cookie(name) => {
                     let value = cookie_value(request.head, name);
                     out.extend_from_slice(value.unwrap_or_default());
@@ -207,6 +215,7 @@ mod tests {
             },
             path: "/x%20y",
             address: "192.0.2.1",
+            authority: b"A.example:443",
         };
         for (text, expected) in [
             ("", ""),
@@ -219,6 +228,7 @@ mod tests {
             ("${remote_addr}x", "192.0.2.1x"),
             ("$http_x_user-$cookie_b-$arg_r-$arg_s", "ann-2-2-"),
             ("$request_method", "GET"),
+            ("$http_host $best_http_host", "A.example:443 A.example:443"),
             ("$escaped_request_uri", "%2Fx%2520y%3Fq%3D1%26r%3D2"),
         ] {
             let found = Variables::parse(text).expect(text).of(request());

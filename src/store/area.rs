@@ -9,7 +9,7 @@ pub struct Area {
     /// Its records are in the mirror too. Records that can be restored otherwise are not, which
     /// saves a write and a sync of the disk each time.
     pub mirrored: bool,
-    /// A batch with records of such areas only may become durable together with a later batch.
+    /// A batch with records of such areas only may become durable later. They are not mirrored.
     pub lazy: bool,
     /// Its records hold private keys, or tokens of the same value: they are sealed, if a key for
     /// that is configured.

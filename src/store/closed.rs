@@ -9,7 +9,7 @@ use super::{
     StoreError,
     area::Areas,
     format::{self, Newer},
-    mirror,
+    mirror::{self, Condition},
     recovery::{lock_directory, newer},
     seal::SealKeys,
 };
@@ -75,11 +75,14 @@ pub fn read_closed(
     })?;
 
     let bytes = fs::read(&path).map_err(failed)?;
-    let (records, is_whole) = mirror::read(&bytes);
-    if !is_whole {
+    let contents = mirror::read(&bytes);
+    // That of an older release does not say how long it has to be.
+    let is_old = contents.generation == 0;
+    if contents.condition != Condition::Whole || !(is_old || contents.is_complete(None)) {
         return Err(ClosedError::Damaged(dir.to_owned()));
     }
-    let kept = records
+    let kept = contents
+        .into_live()
         .into_iter()
         .filter(|(name, _value)| areas.is_mirrored(name));
     Ok(keys.unseal_all(kept.collect())?)

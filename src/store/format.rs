@@ -4,7 +4,7 @@
 use std::{fs, io::Write as _, path::Path};
 
 /// The format that this gatelet writes. It changes when older ones cannot read what it writes.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// A state directory that a newer gatelet has written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

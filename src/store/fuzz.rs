@@ -1,13 +1,21 @@
 //! Entry points for `fuzz/`: files that may be damaged. Each panics when an invariant does not
 //! hold.
 
-use super::{mirror, record};
+use super::{
+    mirror::{self, Condition},
+    record,
+};
 
 /// Reads a mirror file of any bytes.
 pub fn mirror(data: &[u8]) {
-    let (live, whole) = mirror::read(data);
-    assert!(whole || !data.is_empty());
-    drop(live);
+    let contents = mirror::read(data);
+    assert!(contents.end <= data.len() as u64);
+    if contents.condition != Condition::Damaged {
+        // Only the end was left out.
+        let kept = mirror::read(&data[..contents.end as usize]);
+        assert_eq!(kept.condition, Condition::Whole);
+        assert_eq!(kept.into_live(), contents.into_live());
+    }
 }
 
 /// Writes a mirror file, damages one byte, and reads it. All other records are still there.
@@ -19,7 +27,8 @@ pub fn damaged_mirror(data: &[u8]) {
     let mut file = Vec::new();
     let mut ends = Vec::new();
     for (number, value) in values.chunks(7).enumerate() {
-        mirror::write(&mut file, &format!("key/{number}"), Some(value));
+        let op = (format!("key/{number}"), Some(value.to_vec()));
+        mirror::encode(&mut file, 1, &[op]);
         ends.push(file.len());
     }
 
@@ -31,8 +40,9 @@ pub fn damaged_mirror(data: &[u8]) {
     file[at] ^= mask;
 
     let damaged = ends.partition_point(|end| *end <= at);
-    let (live, whole) = mirror::read(&file);
-    assert!(!whole);
+    let contents = mirror::read(&file);
+    assert_ne!(contents.condition, Condition::Whole);
+    let live = contents.into_live();
 
     for (number, value) in values
         .chunks(7)

@@ -8,6 +8,8 @@ mod format;
 pub mod fuzz;
 mod memory;
 mod mirror;
+mod mirrored;
+mod reconcile;
 mod record;
 mod recovery;
 mod seal;
@@ -34,11 +36,13 @@ pub use settings::Settings;
 ///
 /// Keys are paths of the form `area/...`, at most 1 KiB; values are at most 2 MiB.
 ///
-/// - **Atomic**: a [`Batch`] is applied whole or not at all, also across a power cut.
+/// - **Atomic**: a [`Batch`] is applied whole or not at all, also across a power cut. Only the keys
+///   that the mirror has and those that it does not have may be parted by one: the former come
+///   first.
 /// - **Durable**: when [`Store::commit`] returns `Ok`, the batch survives a power cut (the data
 ///   reached the disk, not only the kernel). A batch with keys in lazy [areas](Area) only survives
-///   it once a later batch is durable: the CA can be asked again, which is cheaper than a sync of
-///   the disk.
+///   it once the database is synced for another reason: the CA can be asked again, which is cheaper
+///   than a sync of the disk.
 /// - **Ordered**: batches become durable in the order in which their commits returned;
 ///   [`Store::scan`] yields keys in byte order.
 /// - **Isolated**: a reader sees a batch whole or not at all.
@@ -61,6 +65,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Applies a batch; see the guarantees above.
     fn commit(&self, batch: Batch) -> Result<(), StoreError>;
+
+    /// Stores a second time what is on the disk once, so that it survives damage to either copy.
+    /// Writes nothing if there is nothing such.
+    fn settle(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Frees memory that past commits still occupy. Takes some milliseconds.
     fn trim_memory(&self) {}

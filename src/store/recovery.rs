@@ -3,21 +3,21 @@
 //! serves in any case.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, RwLock},
+    sync::Arc,
 };
 
 use super::{
     Batch, Memory, Store, StoreError,
     area::Areas,
     format::{self, FORMAT, Newer},
-    mirror::Mirror,
+    mirror::{Contents, Mirror},
+    mirrored::{Mirrored, compact, settle},
+    reconcile::reconcile,
     seal::{KEY_SETTING, OLD_SETTING, SealKeys, Sealed},
     sled::Sled,
 };
-use crate::util::sync::{lock, read, write};
 
 /// Damaged databases kept for a post-mortem.
 const KEPT: usize = 2;
@@ -37,8 +37,8 @@ pub enum Health {
         /// Number of restored records.
         records: usize,
     },
-    /// The database had lost records that the mirror has; they were restored. After a power cut one
-    /// lost write is normal; more of them mean that the disk loses data.
+    /// The database had lost changes that it had on the disk, and that the mirror still has; they
+    /// were restored. The disk loses data, or a file was replaced.
     Repaired {
         /// Number of restored records.
         records: usize,
@@ -88,27 +88,6 @@ pub(super) fn newer(dir: &Path, format: u32) -> String {
          nothing was changed",
         dir.display()
     )
-}
-
-/// The database and its mirror.
-#[derive(Debug)]
-struct Mirrored {
-    database: RwLock<Database>,
-    mirror: Mutex<Mirror>,
-    dir: PathBuf,
-    areas: Areas,
-    /// Held for as long as the store is open.
-    _lock: File,
-}
-
-/// The database, as far as it can be used.
-#[derive(Debug)]
-enum Database {
-    Open(Sled),
-    /// A write failed: sled refuses further writes until it is reopened.
-    Failed(Sled),
-    /// Reopening failed so far: reads use the mirror.
-    Closed,
 }
 
 /// Opens the store in `dir`, and creates the directory if needed (mode 0700). Private keys are not
@@ -192,33 +171,50 @@ fn on_disk(dir: &Path, areas: Areas, keys: &SealKeys) -> Result<(Mirrored, Healt
     let path = dir.join("store");
     let is_half_sealed = finish_reseal(dir).map_err(io)?;
 
-    let (mut mirror, mut kept) = open_mirror(&dir.join("mirror"))?;
+    let (mut mirror, mut contents) = open_mirror(&dir.join("mirror"))?;
 
     // Older releases mirrored more areas.
-    kept.retain(|key, _| areas.is_mirrored(key));
-    let mut is_as_configured = !is_half_sealed & as_configured(areas, keys, &kept)?;
+    contents.changes.retain(|key, _| areas.is_mirrored(key));
+    let mut is_as_configured = !is_half_sealed & as_configured(areas, keys, contents.live())?;
 
-    let (sled, health) = match Sled::open(&path, areas) {
-        Ok((sled, records)) => {
-            let pairs = records.iter().map(|(name, value)| (name, value));
-            is_as_configured &= as_configured(areas, keys, pairs)?;
-            let health = match reconcile(&sled, areas, records, &mut mirror, kept)? {
-                0 => Health::Good,
-                records => Health::Repaired { records },
-            };
-            (sled, health)
-        }
+    let (sled, records, aside) = match Sled::open(&path, areas) {
+        Ok((sled, records)) => (sled, records, None),
         Err(StoreError::Damaged(_)) => {
             let aside = set_aside(dir, &path).map_err(io)?;
-            let (sled, _nothing) = Sled::open(&path, areas)?;
-            let records = kept.len();
-            for (key, value) in kept {
-                sled.commit(Batch::new().put(key, value))?;
-            }
-            (sled, Health::Rebuilt { aside, records })
+            let (sled, nothing) = Sled::open(&path, areas)?;
+            (sled, nothing, Some(aside))
         }
         Err(error) => return Err(error.into()),
     };
+    let pairs = records.iter().map(|(name, value)| (name, value));
+    is_as_configured &= as_configured(areas, keys, pairs)?;
+
+    let mark = sled.mark()?;
+    let found = reconcile(areas, records, mark, contents);
+    let health = match (aside, found.restored) {
+        (Some(aside), records) => Health::Rebuilt { aside, records },
+        (None, 0) => Health::Good,
+        (None, records) => Health::Repaired { records },
+    };
+
+    // What came after the mark may stay pending. Other differences must not be found again.
+    if let Some(mark) = mark {
+        mirror.settled(mark.place);
+    }
+    let mut pending = found.pending;
+    if found.restored > 0 || found.is_mirror_lacking || mark.is_none() || !is_as_configured {
+        settle(&sled, &mut mirror, &pending)?;
+        pending.clear();
+    }
+
+    if found.is_mirror_lacking {
+        if mark.is_some() {
+            tracing::warn!("the mirror of the state is damaged: rewriting it");
+        }
+        compact(&sled, areas, &mut mirror)?;
+    } else {
+        mirror.mend()?;
+    }
 
     let sled = if is_as_configured {
         sled
@@ -226,14 +222,7 @@ fn on_disk(dir: &Path, areas: Areas, keys: &SealKeys) -> Result<(Mirrored, Healt
         reseal(dir, areas, sled, &mut mirror, keys)?
     };
 
-    let mirrored = Mirrored {
-        database: RwLock::new(Database::Open(sled)),
-        mirror: Mutex::new(mirror),
-        dir: dir.to_owned(),
-        areas,
-        _lock: lock,
-    };
-
+    let mirrored = Mirrored::new(dir, areas, sled, mirror, pending, lock);
     Ok((mirrored, health))
 }
 
@@ -250,48 +239,6 @@ pub(super) fn lock_directory(dir: &Path) -> std::io::Result<Option<File>> {
         Some(locked) => locked.map(|()| Some(lock)),
         None => Ok(None),
     }
-}
-
-/// Restores records that the database has lost from the mirror, and completes the mirror. Returns
-/// the number of restored records.
-fn reconcile(
-    sled: &Sled,
-    areas: Areas,
-    records: Vec<(String, Vec<u8>)>,
-    mirror: &mut Mirror,
-    kept: BTreeMap<String, Vec<u8>>,
-) -> Result<usize, StoreError> {
-    let whole = mirror.is_whole();
-    let mut live: BTreeMap<_, _> = records
-        .into_iter()
-        .filter(|(key, _)| areas.is_mirrored(key))
-        .collect();
-    let missing = live.keys().filter(|key| !kept.contains_key(*key)).count();
-
-    // sled takes a damaged segment for a torn write and opens without it: only the mirror can tell.
-    // A mirror with damaged records may have lost the newest value of a key.
-    let mut lost = Batch::new();
-    for (key, value) in kept {
-        match live.get(&key) {
-            Some(same) if *same == value || !whole => {}
-            _ => {
-                live.insert(key.clone(), value.clone());
-                lost = lost.put(key, value);
-            }
-        }
-    }
-
-    let restored = lost.len();
-    if restored > 0 {
-        sled.commit(lost)?;
-    }
-
-    if !whole || missing > 0 {
-        tracing::warn!(missing, "the mirror of the state is damaged: rewriting it");
-        mirror.compact(&live.into_iter().collect::<Vec<_>>())?;
-    }
-
-    Ok(restored)
 }
 
 /// Reports whether every record has the configured form: sealed or plain.
@@ -347,15 +294,13 @@ fn reseal(
     made.commit(batch.clone())?;
     drop(made);
 
-    let mirrored = batch
+    let mirrored: Vec<_> = batch
         .ops
         .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)));
-    mirror.compact(
-        &mirrored
-            .filter(|(name, _)| areas.is_mirrored(name))
-            .collect::<Vec<_>>(),
-    )?;
+        .filter_map(|(name, value)| Some((name, value?)))
+        .filter(|(name, _)| areas.is_mirrored(name))
+        .collect();
+    mirror.compact(&mirrored)?;
 
     drop(sled);
     fs::rename(&path, &last).map_err(io)?;
@@ -364,11 +309,13 @@ fn reseal(
     fs::remove_dir_all(last).map_err(io)?;
     tracing::info!("the private keys in the state were sealed, or unsealed, as is set");
 
-    Ok(Sled::open(&path, areas)?.0)
+    let (sled, _records) = Sled::open(&path, areas)?;
+    sled.set_mark(mirror.end())?;
+    Ok(sled)
 }
 
 /// Opens the mirror, or a new one if it cannot be read: the database has the same records.
-fn open_mirror(path: &Path) -> Result<(Mirror, BTreeMap<String, Vec<u8>>), StoreError> {
+fn open_mirror(path: &Path) -> Result<(Mirror, Contents), StoreError> {
     Mirror::open(path).or_else(|error| {
         let aside = path.with_extension("damaged");
         tracing::warn!(
@@ -379,15 +326,6 @@ fn open_mirror(path: &Path) -> Result<(Mirror, BTreeMap<String, Vec<u8>>), Store
         fs::rename(path, &aside).map_err(|_stuck| error)?;
         Mirror::open(path)
     })
-}
-
-/// Returns the records that belong in the mirror.
-fn mirrored_records(sled: &Sled, areas: Areas) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-    Ok(sled
-        .scan("")?
-        .into_iter()
-        .filter(|(key, _)| areas.is_mirrored(key))
-        .collect())
 }
 
 fn set_aside(dir: &Path, path: &Path) -> std::io::Result<PathBuf> {
@@ -407,115 +345,4 @@ fn set_aside(dir: &Path, path: &Path) -> std::io::Result<PathBuf> {
     }
     fs::rename(path, name(number))?;
     Ok(name(number))
-}
-
-impl Mirrored {
-    /// Reads from the database, or from the mirror while the database is closed.
-    fn read<T>(
-        &self,
-        from: impl FnOnce(&Sled) -> Result<T, StoreError>,
-        otherwise: impl FnOnce(BTreeMap<String, Vec<u8>>) -> T,
-    ) -> Result<T, StoreError> {
-        match &*read(&self.database) {
-            Database::Open(sled) | Database::Failed(sled) => from(sled),
-            Database::Closed => Ok(otherwise(Mirror::read(&self.dir.join("mirror")))),
-        }
-    }
-
-    /// Uses the database, which has to be open.
-    fn with_open<T>(
-        &self,
-        using: impl FnOnce(&Sled) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        match &*read(&self.database) {
-            Database::Open(sled) => using(sled),
-            Database::Failed(_) | Database::Closed => {
-                Err(StoreError::Io("the database is not open".to_owned()))
-            }
-        }
-    }
-
-    /// Marks the database as failed after a write error.
-    fn fail(&self) {
-        let mut database = write(&self.database);
-        if let Database::Open(sled) = std::mem::replace(&mut *database, Database::Closed) {
-            *database = Database::Failed(sled);
-        }
-    }
-
-    /// Reopens the database after a failed write; fails if the disk still does.
-    fn reopen(&self) -> Result<(), StoreError> {
-        if matches!(*read(&self.database), Database::Open(_)) {
-            return Ok(());
-        }
-        let mut database = write(&self.database);
-        // Close first: sled locks its files.
-        *database = Database::Closed;
-        let (sled, _records) = Sled::open(&self.dir.join("store"), self.areas)?;
-        *database = Database::Open(sled);
-        tracing::info!("the store takes writes again");
-        Ok(())
-    }
-}
-
-impl Store for Mirrored {
-    fn trim_memory(&self) {
-        let _ = self.with_open(|sled| {
-            sled.trim_memory();
-            Ok(())
-        });
-    }
-
-    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.read(|sled| sled.get(key), |mut kept| kept.remove(key))
-    }
-
-    fn scan(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.read(
-            |sled| sled.scan(prefix),
-            |kept| {
-                kept.into_iter()
-                    .filter(|(key, _)| key.starts_with(prefix))
-                    .collect()
-            },
-        )
-    }
-
-    fn snapshot(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        // No commit is under way while the mirror is locked.
-        let _no_commit = lock(&self.mirror);
-        let areas = self.areas;
-        self.read(
-            |sled| mirrored_records(sled, areas),
-            |kept| kept.into_iter().collect(),
-        )
-    }
-
-    fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        super::check(&batch)?;
-        let wanted: Vec<_> = batch
-            .ops
-            .iter()
-            .filter(|(key, _)| self.areas.is_mirrored(key))
-            .cloned()
-            .collect();
-
-        let mut mirror = lock(&self.mirror);
-        self.reopen()?;
-        // The mirror comes first, so that it never lacks a record of the database.
-        mirror.append(&wanted)?;
-        let stored = self
-            .with_open(|sled| sled.commit(batch))
-            .inspect_err(|_failed| self.fail());
-
-        if stored.is_ok()
-            && mirror.is_stale()
-            && let Err(error) = self
-                .with_open(|sled| mirrored_records(sled, self.areas))
-                .and_then(|live| mirror.compact(&live))
-        {
-            tracing::warn!(%error, "the mirror of the state was not made smaller");
-        }
-        stored
-    }
 }

@@ -271,6 +271,10 @@ impl Store for Sealed {
         self.inner.commit(batch)
     }
 
+    fn settle(&self) -> Result<(), StoreError> {
+        self.inner.settle()
+    }
+
     fn trim_memory(&self) {
         self.inner.trim_memory();
     }

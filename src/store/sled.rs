@@ -8,16 +8,26 @@ use std::{
     fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::RwLock,
+    sync::{
+        RwLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
-use super::{Batch, Store, StoreError, area::Areas, record};
+use super::{
+    Batch, Store, StoreError,
+    area::Areas,
+    mirror::{Mark, Place, length},
+    record,
+};
 use crate::util::sync::{read, write};
 
 /// Length of a chunk. Those of older databases are longer.
 const CHUNK: usize = 512;
-/// Chunks lie outside the keys that callers can name.
+/// Begins the keys of this file, which lie outside those that callers can name.
+const OWN: char = '\u{1}';
 const CHUNKS: &str = "\u{1}chunk/";
+const MARK: &str = "\u{1}mark";
 /// First byte of an entry: the value itself, or the number of its chunks.
 const WHOLE: u8 = 0;
 const CHUNKED: u8 = 1;
@@ -26,6 +36,9 @@ const CHUNKED: u8 = 1;
 #[derive(Debug)]
 pub(super) struct Sled {
     db: ::sled::Db,
+    /// The number of mirrored records, and about their length in a mirror.
+    mirrored: AtomicU64,
+    mirrored_length: AtomicU64,
     areas: Areas,
     file: File,
     /// Orders commits, and keeps readers from chunks that are being replaced.
@@ -58,14 +71,22 @@ impl Sled {
             .unwrap_or_else(|| Err(StoreError::Io("the database is in use".to_owned())))?;
 
             let file = File::open(dir.join("db")).map_err(|error| from_io(&error))?;
-            let store = Self {
+            let mut store = Self {
                 db,
+                mirrored: AtomicU64::new(0),
+                mirrored_length: AtomicU64::new(0),
                 areas,
                 file,
                 writing: RwLock::new(()),
             };
 
             let records = store.scan("")?;
+            let mirrored = records.iter().filter(|(key, _)| areas.is_mirrored(key));
+            let (count, lengths) = mirrored.fold((0, 0), |(count, lengths), (key, value)| {
+                (count + 1, lengths + length(key, value))
+            });
+            store.mirrored = AtomicU64::new(count);
+            store.mirrored_length = AtomicU64::new(lengths);
             Ok((store, records))
         }));
 
@@ -74,6 +95,37 @@ impl Sled {
                 "the database cannot be opened".to_owned(),
             ))
         })
+    }
+
+    /// Returns the mark, if the database has one that is readable.
+    pub(super) fn mark(&self) -> Result<Option<Mark>, StoreError> {
+        let entry = self.db.get(MARK).map_err(from_sled)?;
+        Ok(entry.and_then(|entry| parse_mark(record::open(MARK, &entry).ok()?)))
+    }
+
+    /// Notes, on the disk, that the database has everything up to a place of the mirror. It must
+    /// be on the disk already: sled keeps no order of what it writes.
+    pub(super) fn set_mark(&self, place: Place) -> Result<(), StoreError> {
+        let mut entry = Vec::new();
+        entry.extend_from_slice(&place.generation.to_le_bytes());
+        entry.extend_from_slice(&place.offset.to_le_bytes());
+        entry.extend_from_slice(&self.mirrored.load(Relaxed).to_le_bytes());
+        self.caught(|| {
+            let marked = self.db.insert(MARK, record::seal(&entry));
+            marked.map_err(from_sled)?;
+            self.sync()
+        })
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.db.flush().map_err(from_sled)?;
+        self.file.sync_data().map_err(|error| from_io(&error))
+    }
+
+    /// sled panics after some errors of the disk.
+    fn caught(&self, write: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
+        catch_unwind(AssertUnwindSafe(write))
+            .unwrap_or_else(|_panic| Err(StoreError::Io("the database broke off".to_owned())))
     }
 
     fn read(&self, key: &str, entry: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -117,14 +169,23 @@ impl Sled {
         Ok(value)
     }
 
-    /// Returns the number of chunks of a value; `None` if the key does not exist.
-    fn chunks_of(&self, key: &str) -> Result<Option<u16>, StoreError> {
+    /// Returns about the length of the mirrored records in a mirror.
+    pub(super) fn mirrored_length(&self) -> u64 {
+        self.mirrored_length.load(Relaxed)
+    }
+
+    /// Returns the number of chunks of a value, and about its length; `None` if the key does not
+    /// exist.
+    fn chunks_of(&self, key: &str) -> Result<Option<(u16, usize)>, StoreError> {
         let Some(entry) = self.db.get(key).map_err(from_sled)? else {
             return Ok(None);
         };
         Ok(Some(match record::open(key, &entry) {
-            Ok([CHUNKED, low, high]) => u16::from_le_bytes([*low, *high]),
-            _ => 0,
+            Ok([CHUNKED, low, high]) => {
+                let count = u16::from_le_bytes([*low, *high]);
+                (count, usize::from(count) * CHUNK)
+            }
+            _ => (0, entry.len()),
         }))
     }
 
@@ -132,9 +193,19 @@ impl Sled {
         let _one = write(&self.writing);
         let can_wait = batch.ops.iter().all(|(key, _)| self.areas.is_lazy(key));
         let mut ops = Vec::with_capacity(batch.ops.len());
+        let (mut added, mut removed) = (0, 0);
+        let (mut longer, mut shorter) = (0, 0);
         for (key, value) in batch.ops {
             let had = self.chunks_of(&key)?;
             let mut has = 0;
+
+            if self.areas.is_mirrored(&key) {
+                added += u64::from(had.is_none() && value.is_some());
+                removed += u64::from(had.is_some() && value.is_none());
+                let sum = |value: usize| (key.len() + value) as u64;
+                longer += value.as_ref().map_or(0, |value| sum(value.len()));
+                shorter += had.map_or(0, |(_chunks, value)| sum(value));
+            }
 
             match value {
                 // The key does not exist: nothing has to be removed.
@@ -157,7 +228,7 @@ impl Sled {
             }
 
             // Chunks that a longer value left.
-            for number in has..had.unwrap_or(0) {
+            for number in has..had.map_or(0, |(chunks, _length)| chunks) {
                 ops.push((chunk(&key, number), None));
             }
         }
@@ -166,12 +237,11 @@ impl Sled {
             return Ok(());
         }
         self.put(ops).map_err(from_sled)?;
-        if can_wait {
-            return Ok(());
-        }
-
-        self.db.flush().map_err(from_sled)?;
-        self.file.sync_data().map_err(|error| from_io(&error))
+        self.mirrored.fetch_add(added, Relaxed);
+        self.mirrored.fetch_sub(removed, Relaxed);
+        let length = (self.mirrored_length() + longer).saturating_sub(shorter);
+        self.mirrored_length.store(length, Relaxed);
+        if can_wait { Ok(()) } else { self.sync() }
     }
 
     #[cfg(test)]
@@ -225,7 +295,7 @@ impl Store for Sled {
             let (key, entry) = pair.map_err(from_sled)?;
             let key = std::str::from_utf8(&key)
                 .map_err(|_bad| StoreError::Damaged("a key".to_owned()))?;
-            if !key.starts_with(CHUNKS)
+            if !key.starts_with(OWN)
                 && let Some(value) = self.read(key, &entry)?
             {
                 found.push((key.to_owned(), value));
@@ -236,9 +306,21 @@ impl Store for Sled {
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         super::check(&batch)?;
-        catch_unwind(AssertUnwindSafe(|| self.apply(batch)))
-            .unwrap_or_else(|_panic| Err(StoreError::Io("the database broke off".to_owned())))
+        self.caught(|| self.apply(batch))
     }
+}
+
+fn parse_mark(bytes: &[u8]) -> Option<Mark> {
+    let (generation, rest) = bytes.split_first_chunk()?;
+    let (offset, rest) = rest.split_first_chunk()?;
+    let place = Place {
+        generation: u32::from_le_bytes(*generation),
+        offset: u64::from_le_bytes(*offset),
+    };
+    Some(Mark {
+        place,
+        records: u64::from_le_bytes(rest.try_into().ok()?),
+    })
 }
 
 fn chunk(key: &str, number: u16) -> String {

@@ -58,6 +58,12 @@ families! {
         "request_duration",
         "Time from the head of a request to the head of its response",
     ).in_seconds();
+    INGRESS_REQUESTS = counter("ingress_requests", "Requests to rules of an Ingress")
+        .labelled(BY_INGRESS_AND_CODE);
+    INGRESS_REQUEST_DURATION = counter(
+        "ingress_request_duration",
+        "Sum of the times from the head of a request to the head of its response, by Ingress",
+    ).in_seconds().labelled(BY_INGRESS);
     REQUESTS_CANCELED = counter(
         "requests_canceled",
         "Requests whose client went away before the head of the response",
@@ -69,6 +75,19 @@ families! {
         "code",
         "status of the response: 400, 405, 408, 413, 414, 417, 421, 431, 505, 508",
     )]);
+    COPIES = counter("copies", "Copies of requests for mirrors (`mirror-target`)").labelled(&[(
+        "outcome",
+        "`sent` (the mirror has responded), `dropped` (too many at once, or no whole body up to 64 \
+         KiB), `failed` (no response)",
+    )]);
+    MEMORY_BUDGET = gauge(
+        "memory_budget",
+        "Memory that the process may take (`memory` in `gatelet.toml`)",
+    ).in_bytes();
+    MEMORY_SHED = counter(
+        "memory_shed",
+        "Connections and requests refused or ended because the memory budget was all but used up",
+    );
     REQUEST_BODY = counter("request_body", "Bytes of request bodies sent to backends")
         .in_bytes();
     RESPONSE_BODY = counter("response_body", "Bytes of response bodies from backends")
@@ -196,6 +215,16 @@ const TRANSPORT: &[(&str, &str)] = &[(
     "transport",
     "`tcp`, `udp`; `tls` if TLS is passed through by its name",
 )];
+const INGRESS: &str = "its name; empty for all Ingresses beyond the first 1,000 together";
+const BY_INGRESS: &[(&str, &str)] = &[
+    ("namespace", "namespace of the Ingress"),
+    ("ingress", INGRESS),
+];
+const BY_INGRESS_AND_CODE: &[(&str, &str)] = &[
+    BY_INGRESS[0],
+    BY_INGRESS[1],
+    ("code", "class of the status: `1xx` to `5xx`"),
+];
 const BY_ISSUER: &[(&str, &str)] = &[("name", CERTIFICATE), ("issuer", "its issuer")];
 const BY_CERT_MANAGER: &[(&str, &str)] = &[
     ("name", "name of the Secret"),
@@ -275,6 +304,19 @@ impl MetricFamily {
         &self,
         encoder: &mut DescriptorEncoder<'_>,
         samples: impl IntoIterator<Item = (Vec<Label>, u64)>,
+    ) -> fmt::Result {
+        let samples = samples.into_iter();
+        self.write(
+            encoder,
+            samples.map(|(labels, value)| (labels, ConstCounter::new(value))),
+        )
+    }
+
+    /// Writes a counter of seconds, one sample for each set of labels.
+    pub fn write_seconds(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        samples: impl IntoIterator<Item = (Vec<Label>, f64)>,
     ) -> fmt::Result {
         let samples = samples.into_iter();
         self.write(

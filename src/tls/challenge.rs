@@ -109,8 +109,9 @@ impl ChallengeMap {
     /// Responds to TLS-ALPN-01 for a host (or an address as host) with a certificate of
     /// [`challenge_certificate`].
     pub fn answer_tls(&mut self, host: &Host, certificate: impl Into<Arc<CertifiedKey>>) {
-        let mut config = super::base_config(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate.into())));
+        let mut config =
+            super::base_config(&[&rustls::version::TLS13, &rustls::version::TLS12], None)
+                .with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate.into())));
         config.alpn_protocols = vec![ACME_TLS.to_vec()];
         // A session must not outlive its challenge.
         config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -1,35 +1,49 @@
 //! Certificates in memory: PEM to key pair, the SNI map, the rustls resolver, tickets, the local
 //! CA; and the answers to a CA's challenges.
 
+mod asking;
+mod backend_authority;
 mod certificate;
+mod certificate_info;
 mod challenge;
+mod client_authority;
+mod client_certificate;
+mod client_error;
 mod failure;
 mod local_ca;
+mod old_certificate;
 mod pem;
 mod resolver;
 mod server;
 mod settings;
+mod trusted;
 mod upstream;
 
 use std::sync::Arc;
 
 use rcgen::{DistinguishedName, DnType};
 use rustls::{
-    CipherSuite, ConfigBuilder, ServerConfig, SupportedProtocolVersion, crypto::CryptoProvider,
-    server::WantsServerCert,
+    CipherSuite, ConfigBuilder, ServerConfig, SupportedProtocolVersion,
+    crypto::CryptoProvider,
+    server::{WantsServerCert, danger::ClientCertVerifier},
 };
 
 pub use certificate::{Certificate, CertificateError, chain_has_issuer};
+pub use certificate_info::certificate_info;
 pub use challenge::{
     ChallengeError, ChallengeKind, ChallengeMap, Challenges, Hits, challenge_certificate,
 };
+pub use client_authority::{AuthoritiesError, ClientAuthority, read_authorities};
+pub use client_certificate::ClientCertificate;
+pub use client_error::ClientCertificateError;
 pub use failure::{handshake_failure, refused_later};
 pub use local_ca::{Issued, LocalCa, LocalCaError};
 pub use pem::{Found, KeyKind};
 pub use resolver::{Resolver, SniMap, UnknownSni};
 pub use server::Server;
 pub use settings::{MinVersion, Settings};
-pub use upstream::upstream_config;
+pub use trusted::{Now, TrustedAuthorities};
+pub use upstream::{UpstreamConfigs, UpstreamTlsError, unverified_config};
 
 /// The one crypto provider of the process, with the cipher suites in the order of what they cost
 /// here.
@@ -83,11 +97,20 @@ pub fn install() {
 /// The configuration of the HTTPS listeners. Session tickets belong to it, not to a certificate, so
 /// resumption goes on when certificates are swapped.
 pub fn server_config(resolver: Arc<Resolver>, min: MinVersion) -> Arc<ServerConfig> {
+    Arc::new(server_config_with(resolver, min, None))
+}
+
+/// The same, with an optional verifier, which asks clients for their certificates.
+fn server_config_with(
+    resolver: Arc<Resolver>,
+    min: MinVersion,
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+) -> ServerConfig {
     let versions: &[&SupportedProtocolVersion] = match min {
         MinVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
         MinVersion::Tls13 => &[&rustls::version::TLS13],
     };
-    let mut config = base_config(versions).with_cert_resolver(resolver);
+    let mut config = base_config(versions, verifier).with_cert_resolver(resolver);
 
     // The client's order says what is cheap for it; most say what OpenSSL was built with.
     config.ignore_client_order = true;
@@ -104,16 +127,20 @@ pub fn server_config(resolver: Arc<Resolver>, min: MinVersion) -> Arc<ServerConf
     config.session_storage = rustls::server::ServerSessionMemoryCache::new(1024);
     // One ticket is enough for a browser that comes back; each more costs a write and 300 bytes.
     config.send_tls13_tickets = 1;
-    Arc::new(config)
+    config
 }
 
 fn base_config(
     versions: &[&'static SupportedProtocolVersion],
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
 ) -> ConfigBuilder<ServerConfig, WantsServerCert> {
-    ServerConfig::builder_with_provider(provider())
+    let builder = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)
-        .expect("ring offers suites for both versions")
-        .with_no_client_auth()
+        .expect("ring offers suites for both versions");
+    match verifier {
+        None => builder.with_no_client_auth(),
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+    }
 }
 
 fn distinguished(name: &str) -> DistinguishedName {

@@ -40,7 +40,7 @@ pub enum Found {
 }
 
 impl Found {
-    fn of(text: &[u8]) -> Self {
+    pub(super) fn of(text: &[u8]) -> Self {
         match labels(text).next() {
             Some(label) => Self::Label(label.chars().take(64).collect::<String>().into()),
             None if is_sequence(text) => Self::Der,

@@ -32,6 +32,17 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex::encode(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
+/// Returns the SHA-256 of several byte strings, each behind its length: `["ab", "c"]` and
+/// `["a", "bc"]` differ.
+pub fn sha256_fields<'a>(fields: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
+    let mut all = digest::Context::new(&digest::SHA256);
+    for field in fields {
+        all.update(&(field.len() as u64).to_le_bytes());
+        all.update(field);
+    }
+    all.finish().as_ref().try_into().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

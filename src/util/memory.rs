@@ -1,4 +1,10 @@
-//! Returns unused memory of the allocator to the system. Has an effect with glibc only.
+//! The memory of the process: how much it takes and may take, and what the allocator keeps of it.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
 
 /// Tells the allocator that `busy` threads need memory of their own, and the rest can share. To be
 /// called before there are threads.
@@ -20,7 +26,7 @@ pub fn set_up(busy: usize) {
     }
 }
 
-/// Gives what is free back to the system. Takes some milliseconds.
+/// Gives what is free back to the system. Takes some milliseconds. Has an effect with glibc only.
 pub fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[allow(unsafe_code, reason = "there is no safe way to say it")]
@@ -28,5 +34,93 @@ pub fn give_back() {
     // own locks.
     unsafe {
         libc::malloc_trim(0);
+    }
+}
+
+/// Reads the resident memory of this process, without the pages of files, such as those of the
+/// program: the system drops them when it needs their room.
+#[derive(Debug)]
+pub struct Resident {
+    statm: File,
+    page: u64,
+}
+
+impl Resident {
+    /// Opens what the system says about this process; `None` outside Linux.
+    pub fn open() -> Option<Self> {
+        Some(Self {
+            statm: File::open("/proc/self/statm").ok()?,
+            page: page_size()?,
+        })
+    }
+
+    /// Returns the bytes.
+    pub fn bytes(&self) -> Option<u64> {
+        let mut text = [0; 128];
+        let length = self.statm.read_at(&mut text, 0).ok()?;
+        let digits = |word: &[u8]| {
+            let digit = |number: u64, byte: &u8| number * 10 + u64::from(byte.wrapping_sub(b'0'));
+            word.iter().fold(0, digit)
+        };
+        let mut words = text[..length].split(|byte| *byte == b' ').skip(1);
+        let (resident, of_files) = (digits(words.next()?), digits(words.next()?));
+        Some(resident.saturating_sub(of_files) * self.page)
+    }
+}
+
+fn page_size() -> Option<u64> {
+    #[allow(unsafe_code, reason = "there is no safe way to ask it")]
+    // SAFETY: it takes and returns numbers.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(size).ok().filter(|size| *size > 0)
+}
+
+/// Returns the bytes of memory that the control groups of this process may take; `None` without a
+/// limit.
+pub fn group_limit() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    // Version 2 has one hierarchy; of version 1, the one with the memory controller counts.
+    let limits = groups.lines().flat_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, group) = (parts.next().unwrap_or(""), parts.next().unwrap_or("/"));
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            _ => return Vec::new(),
+        };
+
+        // A group has the limits of all groups around it. In a container, only its own is visible.
+        let around = Path::new(group).ancestors();
+        let dirs =
+            around.map(|group| Path::new(root).join(group.strip_prefix("/").unwrap_or(group)));
+        let read = |dir: PathBuf| fs::read_to_string(dir.join(file)).ok()?.trim().parse().ok();
+        dirs.filter_map(read).collect()
+    });
+    // Version 1 has a number near the greatest for no limit.
+    limits.filter(|limit: &u64| *limit < 1 << 60).min()
+}
+
+/// Returns the bytes of memory of this device.
+pub fn total() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_resident_memory_of_this_process_is_known() {
+        let resident = Resident::open().expect("Linux");
+        let before = resident.bytes().expect("a number");
+        let taken = vec![1_u8; 32 << 20];
+        assert!(resident.bytes().expect("a number") >= before + (16 << 20));
+        assert!(before < total().expect("a number"));
+        drop(taken);
     }
 }

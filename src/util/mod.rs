@@ -15,6 +15,7 @@ pub mod port;
 pub mod port_range;
 pub mod priority;
 pub mod random;
+pub mod secretive;
 pub mod setting;
 pub mod sockets;
 pub mod stamp;

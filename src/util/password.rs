@@ -38,6 +38,8 @@ enum Form {
     SaltedSha1,
     /// `{PLAIN}`: the password itself.
     Plain,
+    /// The digest of name, realm and password (RFC 7616), in hexadecimal.
+    Digest,
 }
 
 /// The reason why a hash cannot be used.
@@ -91,6 +93,30 @@ impl PasswordHash {
         }
     }
 
+    /// Returns the digest of a name, a realm and a password.
+    ///
+    /// # Errors
+    /// If it is not the MD5 of a text, in hexadecimal.
+    pub fn digest(text: &str) -> Result<Self, HashError> {
+        let is_digit = |byte: u8| byte.is_ascii_hexdigit();
+        if text.len() != 32 || !text.bytes().all(is_digit) {
+            return Err(HashError::Broken);
+        }
+        Ok(Self {
+            form: Form::Digest,
+            text: text.to_ascii_lowercase().into(),
+        })
+    }
+
+    /// Reports whether a response is right, given the function to it from the digest.
+    pub fn is_right_digest(&self, expected: impl Fn(&str) -> String, response: &str) -> bool {
+        self.form == Form::Digest
+            && is_same(
+                expected(&self.text).as_bytes(),
+                response.to_ascii_lowercase().as_bytes(),
+            )
+    }
+
     /// Returns the text that it was parsed from.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -98,7 +124,10 @@ impl PasswordHash {
 
     /// Returns true if a comparison takes no time that others would notice.
     pub fn is_cheap(&self) -> bool {
-        matches!(self.form, Form::Sha1 | Form::SaltedSha1 | Form::Plain)
+        matches!(
+            self.form,
+            Form::Sha1 | Form::SaltedSha1 | Form::Plain | Form::Digest
+        )
     }
 
     /// Reports whether this is the hash of the password. May take seconds.
@@ -124,6 +153,8 @@ impl PasswordHash {
                 let computed = digest(&SHA1_FOR_LEGACY_USE_ONLY, &salted);
                 is_same(computed.as_ref(), expected)
             }
+            // It is for logins by digests alone.
+            Form::Digest => false,
             Form::Plain => {
                 let stored = self.text.strip_prefix("{PLAIN}").unwrap_or_default();
                 // Hashes have one length, so that the time of the comparison shows none.

@@ -168,6 +168,7 @@ fn every_kind_of_discovery_is_served() {
             "ingresses.networking.k8s.io",
             "leases.coordination.k8s.io",
             "localsubjectaccessreviews.authorization.k8s.io",
+            "middlewares.traefik.io",
             "namespaces",
             "rolebindings.rbac.authorization.k8s.io",
             "roles.rbac.authorization.k8s.io",
@@ -199,6 +200,7 @@ fn every_kind_of_discovery_is_served() {
         "rbac.authorization.k8s.io/v1",
         "scheduling.k8s.io/v1",
         "storage.k8s.io/v1",
+        "traefik.io/v1alpha1",
         "v1",
     ];
     assert_eq!(versions.split_whitespace().collect::<Vec<_>>(), expected);

@@ -1,18 +1,19 @@
 //! The same requests to gatelet with annotations of ingress-nginx, and to a real nginx with the
 //! configuration that ingress-nginx would write for them.
 
+mod backend_tls;
+mod certificates;
+mod external;
 mod fields;
+mod mirror;
 mod paths;
+mod snippets;
 
-use std::{
-    path::Path,
-    process::{Child, Command, Stdio},
-};
+use std::process::Command;
 
-use super::support::{Backend, Folder, Gatelet, eventually, free_port, run};
+use super::support::{Backend, Folder, Gatelet, Nginx, eventually, nginx::program, run};
 
 const HOST: &str = "app.example.com";
-const PROGRAM: &str = "/usr/sbin/nginx";
 
 /// Users in each form that both read, all with the password `secret`, and lines that let nobody in.
 const USERS: &[&str] = &[
@@ -31,63 +32,19 @@ const USERS: &[&str] = &[
     "double::secret",
 ];
 
-/// A real nginx, ended with its test.
-struct Nginx {
-    port: u16,
-    process: Child,
-    _folder: Folder,
+/// Starts nginx with the content of a `location /`.
+fn nginx_at_root(location: &str, backend: u16) -> Nginx {
+    nginx_with(&format!(
+        "location / {{ {location} proxy_pass http://127.0.0.1:{backend}; }}"
+    ))
 }
 
-impl Nginx {
-    /// Starts it with the content of a `location /`.
-    fn start(location: &str, backend: u16) -> Self {
-        Self::with_locations(&format!(
-            "location / {{ {location} proxy_pass http://127.0.0.1:{backend}; }}"
-        ))
-    }
-
-    /// Starts it with the locations of a server.
-    fn with_locations(locations: &str) -> Self {
-        let (folder, port) = (Folder::new(), free_port());
-        let users = folder.write("users", &(USERS.join("\n") + "\n"));
-        let at = folder.path().display();
-        let locations = locations.replace("USERS", &users.display().to_string());
-        let text = format!(
-            "daemon off; pid {at}/pid; error_log {at}/errors; worker_processes 1; user root;
-events {{}}
-http {{
-  access_log off;
-  client_body_temp_path {at}/1; proxy_temp_path {at}/2; fastcgi_temp_path {at}/3;
-  uwsgi_temp_path {at}/4; scgi_temp_path {at}/5;
-  server {{
-    listen 127.0.0.1:{port};
-    {locations}
-  }}
-}}
-"
-        );
-        let config = folder.write("nginx.conf", &text);
-        let mut command = Command::new(PROGRAM);
-        command.arg("-c").arg(config).stderr(Stdio::null());
-        let process = command.spawn().expect("nginx starts");
-        eventually("nginx listens", || {
-            std::net::TcpStream::connect(("127.0.0.1", port)).ok()
-        });
-        Self {
-            port,
-            process,
-            _folder: folder,
-        }
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // A signal that it can handle, so that its workers end too.
-        let pid = self.process.id().to_string();
-        let _ = Command::new("kill").args(["-QUIT", &pid]).status();
-        let _ = self.process.wait();
-    }
+/// Starts nginx with the locations of a server.
+fn nginx_with(locations: &str) -> Nginx {
+    let folder = Folder::new();
+    let users = folder.write("users", &(USERS.join("\n") + "\n"));
+    let locations = locations.replace("USERS", &users.display().to_string());
+    Nginx::start_in(folder, &locations)
 }
 
 /// Returns the status, the target and the challenge of a response.
@@ -101,8 +58,7 @@ fn outcome(port: u16, path: &str, arguments: &[&str]) -> String {
 
 /// Sends each request to both, and compares. `applied` is the first status with the annotations.
 fn compare(annotations: &[&str], location: &str, applied: u16, requests: &[(&str, &[&str])]) {
-    if !Path::new(PROGRAM).exists() {
-        eprintln!("left out: {PROGRAM} is missing");
+    if program().is_none() {
         return;
     }
     let backend = Backend::start("app");
@@ -124,7 +80,7 @@ fn compare(annotations: &[&str], location: &str, applied: u16, requests: &[(&str
         (gatelet.status_of(HOST, "/") == applied).then_some(())
     });
 
-    let nginx = Nginx::start(location, backend.port);
+    let nginx = nginx_at_root(location, backend.port);
     for (path, arguments) in requests {
         let ours = outcome(gatelet.http, path, arguments);
         let theirs = outcome(nginx.port, path, arguments);

@@ -1,5 +1,7 @@
 //! TLS to backends: certificates as devices have them, and handshakes that fail.
 
+mod mutual;
+
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},

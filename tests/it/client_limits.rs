@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use super::support::{Backend, Gatelet, eventually, run};
+use super::support::{Backend, Folder, Gatelet, Nginx, eventually, nginx, run};
 
 const HOST: &str = "app.example.com";
 const NGINX: &str = "nginx.ingress.kubernetes.io/";
@@ -147,9 +147,11 @@ fn requests_in_flight_are_counted_until_their_end() {
         let mut curl = gatelet.curl(HOST, "/hang");
         curl.spawn().expect("curl")
     };
+    // It has had requests already, by which the test saw that the annotations apply.
+    let earlier = backend.count();
     let mut waiting = [start(), start()];
     eventually("both are at the backend", || {
-        (backend.count() >= 2).then_some(())
+        (backend.count() >= earlier + 2).then_some(())
     });
     let before = backend.count();
     assert_eq!(statuses(gatelet.curl(HOST, "/"), 3, &[]), vec!["503"; 3]);
@@ -191,4 +193,37 @@ fn a_response_is_sent_at_its_pace_and_whole() {
         head.to_ascii_lowercase().contains("content-length: 100"),
         "{head}"
     );
+}
+
+#[test]
+fn a_rate_admits_as_many_as_in_nginx() {
+    if nginx::program().is_none() {
+        return;
+    }
+    // So slow that none is added while the test runs.
+    let zone = "limit_req_zone $binary_remote_addr zone=z:1m rate=1r/m; limit_req_status 503;";
+    for (annotations, burst) in [
+        (&["limit-rpm=1"][..], 5),
+        (&["limit-rpm=1", "limit-burst-multiplier=2"], 2),
+        (&["limit-rpm=1", "limit-burst-multiplier=9"], 9),
+    ] {
+        let (gatelet, backend) = limited("", annotations);
+        let server = format!(
+            "location / {{ limit_req zone=z burst={burst} nodelay; \
+             proxy_pass http://127.0.0.1:{}; }}",
+            backend.port
+        );
+        let nginx = Nginx::start_with(Folder::new(), zone, &server);
+
+        for client in ["127.0.0.2", "127.0.0.3"] {
+            let from = ["--interface", client];
+            let mut curl = Command::new("curl");
+            curl.args(["-sS", "-m", "20"]);
+            curl.arg(format!("http://127.0.0.1:{}/", nginx.port));
+            let theirs = statuses(curl, 14, &from);
+            let ours = statuses(gatelet.curl(HOST, "/"), 14, &from);
+            assert_eq!(ours, theirs, "{annotations:?}");
+            assert_eq!(count(&ours, "200"), burst + 1);
+        }
+    }
 }

@@ -3,12 +3,13 @@
 //! sends what neither would send.
 
 mod classes;
+mod middlewares;
 mod real;
 mod replicas;
 mod shared_account;
 mod strange;
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, thread, time::Duration};
 
 use gatelet::objects::Kind;
 
@@ -187,4 +188,50 @@ fn renewed_credentials_are_used_without_a_restart() {
             .count(),
         1
     );
+}
+
+#[test]
+fn config_maps_are_followed_when_annotations_name_them() {
+    let (mut cluster, backend) = (Gatelet::start(), Backend::start("other"));
+    let map = |name: &str, value: &str| {
+        let data = format!("data: {{X-Custom: {value}}}");
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n{data}\n---\n")
+    };
+    let plain = external("one", "one.example.com", backend.port);
+    cluster.apply(&(map("first", "one") + &map("second", "two") + &plain));
+    let mut gatelet = following(&cluster.kubeconfig());
+    gatelet.spawn();
+    gatelet.wait_ready();
+    let restart = |gatelet: &mut Gatelet| {
+        gatelet.kill();
+        gatelet.spawn();
+        gatelet.wait_ready();
+    };
+    let shows = |gatelet: &Gatelet, value: &str| {
+        let text = run(gatelet.curl("one.example.com", "/").arg("-i"));
+        text.to_ascii_lowercase()
+            .contains(&format!("x-custom: {value}\r\n"))
+    };
+
+    // The follower lists again when another one is named, and sees its changes.
+    let name = |map: &str| {
+        let annotation = format!("nginx.ingress.kubernetes.io/custom-headers={map}");
+        cluster.kubectl(&["annotate", "--overwrite", "ingress", "one", &annotation]);
+    };
+    name("first");
+    eventually("the first", || shows(&gatelet, "one").then_some(()));
+    cluster.apply(&map("first", "changed"));
+    eventually("its change", || shows(&gatelet, "changed").then_some(()));
+    name("second");
+    eventually("the second", || shows(&gatelet, "two").then_some(()));
+
+    // It is in the local copy, which is written every five seconds: after a restart it is there
+    // from the first response on, with and without the API server.
+    thread::sleep(Duration::from_secs(6));
+    restart(&mut gatelet);
+    assert!(shows(&gatelet, "two"));
+
+    cluster.kill();
+    restart(&mut gatelet);
+    assert!(shows(&gatelet, "two"));
 }

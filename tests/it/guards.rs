@@ -1,12 +1,14 @@
 //! Ingresses whose access is restricted by annotations that gatelet does not support, and classes
 //! of other controllers.
 
+pub mod external_auth;
+
 use serde_json::{Value, json};
 
 use super::support::{Backend, Folder, Gatelet, eventually, gatelet::program, run, said};
 
 const HOST: &str = "app.example.com";
-const AUTH: &str = "nginx.ingress.kubernetes.io/auth-url=http://auth.example/";
+const GUARD: &str = "nginx.ingress.kubernetes.io/modsecurity-snippet=SecRuleEngine On";
 
 /// Returns the outcome that `explain` shows.
 fn outcome(gatelet: &Gatelet) -> String {
@@ -16,18 +18,12 @@ fn outcome(gatelet: &Gatelet) -> String {
 }
 
 #[test]
-fn an_external_login_closes_its_paths_and_says_why() {
+fn a_firewall_closes_its_paths_and_says_why() {
     let backend = Backend::start("app");
     let gatelet = Gatelet::start();
     gatelet.serve(&backend.manifests("app", HOST), HOST);
     let before = backend.count();
-    gatelet.kubectl(&[
-        "annotate",
-        "ingress",
-        "app",
-        AUTH,
-        "nginx.ingress.kubernetes.io/auth-signin=http://auth.example/",
-    ]);
+    gatelet.kubectl(&["annotate", "ingress", "app", GUARD]);
     eventually("it is closed", || {
         (gatelet.status_of(HOST, "/") == 503).then_some(())
     });
@@ -41,7 +37,7 @@ fn an_external_login_closes_its_paths_and_says_why() {
     );
     assert_eq!(outcome(&gatelet), format!("503: {reason}"));
     let findings = gatelet.status()["findings"].clone();
-    let field = "metadata.annotations[nginx.ingress.kubernetes.io/auth-url]";
+    let field = "metadata.annotations[nginx.ingress.kubernetes.io/modsecurity-snippet]";
     assert_eq!(findings.as_array().expect("a list").len(), 1, "{findings}");
     for (key, value) in [
         ("severity", "Warning"),
@@ -50,7 +46,7 @@ fn an_external_login_closes_its_paths_and_says_why() {
     ] {
         assert_eq!(findings[0][key], value, "{findings}");
     }
-    let message = "it asks for a login that another server checks, which is not supported: the \
+    let message = "it asks for rules of a web application firewall, which is not supported: the \
                    paths return 503";
     assert!(
         findings[0]["message"]
@@ -137,19 +133,20 @@ fn other_classes_are_reported_and_can_be_taken_over() {
     gatelet.apply(&of_nginx(
         "safe",
         "safe.example.com",
-        "nginx.ingress.kubernetes.io/auth-url: basic",
+        "nginx.ingress.kubernetes.io/modsecurity-snippet: basic",
     ));
     let classes = eventually("the findings are there", || {
         let status = gatelet.status();
         (status["other_classes"][0]["ingresses"] == 2).then(|| status["other_classes"].clone())
     });
-    let guards = json!([{"annotation": "nginx.ingress.kubernetes.io/auth-url", "ingresses": 1}]);
+    let guards =
+        json!([{"annotation": "nginx.ingress.kubernetes.io/modsecurity-snippet", "ingresses": 1}]);
     assert_eq!(
         classes,
         json!([{"class": "nginx", "ingresses": 2, "guarded": 1, "guards": guards}])
     );
     let text = run(&mut gatelet.command_line(&["status"]));
-    let row = "nginx  2          1            nginx.ingress.kubernetes.io/auth-url (1)";
+    let row = "nginx  2          1            nginx.ingress.kubernetes.io/modsecurity-snippet (1)";
     assert!(
         text.contains("Ingresses of other classes: not served (docs/migrating.md)\n"),
         "{text}"
@@ -175,7 +172,7 @@ fn check_fails_for_a_guard_that_is_not_supported() {
     let guarded = super::support::backend::manifests("app", HOST, 3000).replace(
         "kind: Ingress\nmetadata: {name: app}",
         "kind: Ingress\nmetadata: {name: app, annotations: \
-            {nginx.ingress.kubernetes.io/auth-tls-secret: 'x/ca'}}",
+            {nginx.ingress.kubernetes.io/server-snippet: 'deny all;'}}",
     );
     let path = folder.write("app.yaml", &guarded);
     let check = || {
@@ -195,7 +192,7 @@ fn check_fails_for_a_guard_that_is_not_supported() {
 
     folder.write(
         "app.yaml",
-        &guarded.replace("'x/ca'", "'x/ca', gatelet.dev/unsupported-guards: ignore"),
+        &guarded.replace("all;'", "all;', gatelet.dev/unsupported-guards: ignore"),
     );
     let output = check();
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));

@@ -428,13 +428,14 @@ fn row(line: &str) -> String {
     )
 }
 
-const EVERYWHERE: [&str; 8] = [
+const EVERYWHERE: [&str; 9] = [
     "configmaps [] [] [list watch]",
     "endpointslices.discovery.k8s.io [] [] [list watch]",
     "events [] [] [create get patch]",
     "ingressclasses.networking.k8s.io [] [] [list watch]",
     "ingresses.networking.k8s.io [] [] [list watch]",
     "ingresses.networking.k8s.io/status [] [] [patch]",
+    "middlewares.traefik.io [] [] [list watch]",
     "secrets [] [] [list watch]",
     "services [] [] [list watch]",
 ];

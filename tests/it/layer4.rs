@@ -40,6 +40,40 @@ fn echoed(port: u16, text: &str) -> Option<String> {
     Some(all)
 }
 
+/// Starts an endpoint that says its name to each connection, and stays until the client ends.
+fn named(name: &'static str) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = listener.local_addr().expect("its address").port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let _ = stream.write_all(name.as_bytes());
+                let _ = stream.read(&mut [0]);
+            });
+        }
+    });
+    port
+}
+
+/// Connects from an address of the loopback. Returns the connection with what the endpoint says;
+/// `None` if it is reset.
+fn greeted(from: &str, port: u16) -> Option<(TcpStream, String)> {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).ok()?;
+    let from: SocketAddr = format!("{from}:0").parse().expect("an address");
+    socket.bind(&from.into()).ok()?;
+    socket
+        .connect(&SocketAddr::from(([127, 0, 0, 1], port)).into())
+        .ok()?;
+
+    let mut stream = TcpStream::from(socket);
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .ok()?;
+    let mut name = [0; 1];
+    stream.read_exact(&mut name).ok()?;
+    Some((stream, String::from_utf8_lossy(&name).into_owned()))
+}
+
 /// A Service with an annotation, and a slice with its endpoint.
 fn service(name: &str, annotation: &str, endpoint: u16) -> String {
     let metadata = format!("metadata: {{name: {name}, annotations: {{{annotation}}}}}");
@@ -212,6 +246,26 @@ fn expose_opens_a_port_for_an_address() {
         (echoed(number, "hello")? == "hello").then_some(())
     });
 
+    // A port of datagrams too.
+    let server = DnsServer::start(&[("example.com", "www 60 A 192.0.2.7\n")]);
+    let datagrams = free_port().to_string();
+    let to_server = format!("127.0.0.1:{}", server.port);
+    let output = gatelet.command(&["expose", "--udp", &datagrams, "--to", &to_server]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    eventually("the name is found", || {
+        let mut kdig = Command::new("kdig");
+        kdig.args([
+            "@127.0.0.1",
+            "-p",
+            &datagrams,
+            "+notcp",
+            "+retry=0",
+            "+time=5",
+        ]);
+        let answer = said(&kdig.arg("www.example.com").output().expect("kdig"));
+        answer.contains("192.0.2.7").then_some(())
+    });
+
     // It cannot be a host too.
     for arguments in [&["a.example.com", "--to", &to][..], &["--tls", "--to", &to]] {
         let (code, text) = expose(arguments);
@@ -328,4 +382,102 @@ fn lists_of_addresses_and_the_operator_bound_ports() {
         let is_named = events.contains("gatelet.dev/denylist-source-range: ");
         (is_named && events.contains("is not opened")).then_some(())
     });
+}
+
+#[test]
+fn clients_stay_at_one_endpoint_and_have_limits() {
+    let port = free_port();
+    let gatelet = Gatelet::configured("workers = 2\n");
+    let annotations =
+        format!("gatelet.dev/tcp-listen: \"{port}:80\", gatelet.dev/limit-connections: \"3\"");
+    let manifests = service("named", &annotations, named("a"));
+    let manifests = manifests.replace("spec: {ports:", "spec: {sessionAffinity: ClientIP, ports:");
+    let others = backend::slice("named", &[named("b"), named("c"), named("d")]);
+    let others = others.replace("name: named-", "name: named-more-");
+    gatelet.apply(&format!("{manifests}{others}"));
+    eventually("the port is open", || greeted("127.0.0.1", port));
+    eventually("all endpoints are known", || {
+        let endpoints = gatelet.status()["ports"][0]["endpoints"]
+            .as_array()
+            .map(Vec::len);
+        (endpoints == Some(4)).then_some(())
+    });
+
+    // Each client has one endpoint, and not all of them the same.
+    let mut seen = std::collections::BTreeSet::new();
+    for client in 1..40 {
+        let from = format!("127.0.1.{client}");
+        let names: std::collections::BTreeSet<String> = (0..3)
+            .map(|_| greeted(&from, port).expect("it is open").1)
+            .collect();
+        assert_eq!(names.len(), 1, "{from}: {names:?}");
+        seen.extend(names);
+    }
+    assert!(seen.len() > 1, "{seen:?}");
+
+    // A fourth connection of a client is reset, until another one ends. Others are not affected.
+    let mut held: Vec<_> = (0..3).map(|_| greeted("127.0.2.1", port)).collect();
+    assert!(held.iter().all(Option::is_some));
+    assert!(greeted("127.0.2.1", port).is_none());
+    assert!(greeted("127.0.2.2", port).is_some());
+    held.pop();
+    eventually("its place is free", || greeted("127.0.2.1", port));
+    let url = format!("tcp://:{port}");
+    let explained = said(&gatelet.command(&["explain", &url]));
+    assert!(
+        explained.contains("3 connections of each client"),
+        "{explained}"
+    );
+    assert!(
+        explained.contains("one endpoint for each client"),
+        "{explained}"
+    );
+}
+
+#[test]
+fn tls_of_clients_ends_at_a_port() {
+    const HOST: &str = "mqtt.example.com";
+    let (port, plain) = (free_port(), free_port());
+    let gatelet = Gatelet::start();
+    let annotations =
+        format!("gatelet.dev/tcp-listen: \"{port}:80\", gatelet.dev/tcp-tls: \"true\"");
+    let tls = format!("  tls: [{{hosts: [{HOST}]}}]");
+    gatelet.apply(&format!(
+        "{}{}{}",
+        service("echo", &annotations, echo()),
+        backend::ingress("echo", HOST, &tls),
+        service(
+            "plain",
+            &format!("gatelet.dev/tcp-listen: \"{plain}:80\""),
+            echo()
+        )
+    ));
+    eventually("the plain port is open", || echoed(plain, "hello"));
+
+    // OpenSSL verifies the certificate of the host, and asks for the protocol of MQTT.
+    let says = |client: &str| {
+        let connect = format!("127.0.0.1:{port}");
+        let ca = gatelet.inner_state().join("ca.pem");
+        let mut openssl = Command::new("sh");
+        let script = format!(
+            "(printf hello; sleep 1) | timeout 20 openssl s_client -quiet -no_ign_eof \
+             -verify_return_error -servername {HOST} -verify_hostname {HOST} -alpn mqtt \
+             -CAfile {} -connect {connect} {client}",
+            ca.display()
+        );
+        openssl.args(["-c", &script]).output().expect("openssl")
+    };
+    eventually("the certificate is served", || {
+        (says("").stdout == b"hello").then_some(())
+    });
+    assert_eq!(says("-tls1_2").stdout, b"hello");
+    // What is no TLS goes nowhere.
+    assert_ne!(echoed(port, "hello").as_deref(), Some("hello"));
+
+    let url = format!("tcp://:{port}");
+    let explained = said(&gatelet.command(&["explain", &url]));
+    assert!(
+        explained.contains("TLS of clients ends here"),
+        "{explained}"
+    );
 }

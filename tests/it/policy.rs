@@ -1,6 +1,8 @@
 //! Decisions about a request: its backend, the fields that the backend receives, redirects, log
 //! lines.
 
+mod error_pages;
+
 use super::support::{
     Backend, Certificate, Connection, Gatelet, backend, certificates, eventually, run,
 };
@@ -409,6 +411,25 @@ fn requests_are_logged_as_text_or_json_or_not_at_all() {
         "errors are written whatever the share"
     );
     assert_eq!(lines("").len(), 0);
+
+    // An Ingress can leave itself out, with its errors.
+    let mut gatelet = Gatelet::configured("[log]\naccess = 1.0\n");
+    let silent = backend.manifests("policy", HOST).replace(
+        "kind: Ingress\nmetadata: {name: policy}",
+        "kind: Ingress\nmetadata:\n  name: policy\n  annotations:\n    \
+         nginx.ingress.kubernetes.io/enable-access-log: \"false\"",
+    );
+    gatelet.serve(&silent, HOST);
+    for path in ["/logged", "/status/500"] {
+        assert_ne!(gatelet.status_of(HOST, path), 404);
+    }
+    gatelet.signal("TERM");
+    gatelet.wait();
+    let log = gatelet.log();
+    assert!(
+        !log.contains("/logged") && !log.contains("/status/500"),
+        "{log}"
+    );
 
     // A share of the requests: of 400 samples, the count is within 12 standard deviations.
     let mut gatelet = Gatelet::configured("[log]\naccess = 0.25\n");

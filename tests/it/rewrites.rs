@@ -101,3 +101,45 @@ fn explain_shows_the_rewritten_path() {
     assert_eq!(step["effect"], "the backend gets /x?q=1");
     assert_eq!(step["from"], "nginx.ingress.kubernetes.io/rewrite-target");
 }
+
+#[test]
+fn annotations_of_haproxy_rewrite_paths() {
+    let backend = Backend::start("app");
+    let gatelet = Gatelet::start();
+    gatelet.serve(&backend.manifests("app", HOST), HOST);
+    let asked = |path: &str| {
+        let text = gatelet.get(HOST, path);
+        let line = text.lines().nth(1).unwrap_or_default();
+        line.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+
+    for (annotation, requests) in [
+        (
+            "haproxy-ingress.github.io/rewrite-target=/y",
+            &[("/", "/y/"), ("/a%2Fb?c", "/y/a%2Fb?c")][..],
+        ),
+        (
+            "haproxy.org/path-rewrite=/api/(.*)/x /v1/\\1",
+            &[
+                ("/api/a/x", "/v1/a"),
+                ("/in/api/a/x/more?q=1", "/v1/a?q=1"),
+                ("/other", "/other"),
+            ],
+        ),
+        ("haproxy.org/path-rewrite=/all", &[("/x?y", "/all?y")]),
+    ] {
+        let (name, _) = annotation.split_once('=').expect("a value");
+        gatelet.kubectl(&["annotate", "ingress", "app", annotation]);
+        let (first, expected) = requests[0];
+        eventually("the annotation applies", || {
+            (asked(first) == expected).then_some(())
+        });
+        for (path, expected) in requests {
+            assert_eq!(asked(path), *expected, "{annotation}: {path}");
+        }
+        gatelet.kubectl(&["annotate", "ingress", "app", &format!("{name}-")]);
+        eventually("the annotation is gone", || {
+            (asked(first) != expected).then_some(())
+        });
+    }
+}

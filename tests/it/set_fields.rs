@@ -7,13 +7,18 @@ const HOST: &str = "app.example.com";
 /// Starts gatelet with an Ingress with these annotations.
 fn start(backend: &Backend, annotations: &str) -> Gatelet {
     let gatelet = Gatelet::start();
+    gatelet.serve(&manifests(backend, annotations), HOST);
+    gatelet
+}
+
+/// Returns an Ingress with these annotations, and its Service.
+fn manifests(backend: &Backend, annotations: &str) -> String {
     let ingress = backend::ingress("app", HOST, "").replace(
         "metadata: {name: app}",
         &format!("metadata:\n  name: app\n  annotations:\n{annotations}"),
     );
     let service = backend::service("app", "") + &backend::slice("app", &[backend.port]);
-    gatelet.serve(&(service + &ingress), HOST);
-    gatelet
+    service + &ingress
 }
 
 #[test]
@@ -60,6 +65,47 @@ fn fields_are_set_in_place_of_those_that_come() {
             assert!(!text.contains(&format!(": {value}")), "{value}: {text}");
         }
     }
+}
+
+#[test]
+fn fields_of_a_config_map_follow_it() {
+    let backend = Backend::start("app");
+    let annotation = "    nginx.ingress.kubernetes.io/custom-headers: default/fields\n";
+    let gatelet = Gatelet::start();
+    gatelet.apply(&manifests(&backend, annotation));
+    let has_status = |status: u16| {
+        eventually(&format!("status {status}"), || {
+            (gatelet.status_of(HOST, "/") == status).then_some(())
+        });
+    };
+    // It may say what browsers must not do: without it nothing is shown.
+    has_status(503);
+    let findings = gatelet.status()["findings"].to_string();
+    assert!(
+        findings.contains("ConfigMap fields does not exist"),
+        "{findings}"
+    );
+
+    let map = |policy: &str| {
+        let data = format!("data: {{X-Frame-Options: {policy}, Server: none}}");
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: fields}}\n{data}\n")
+    };
+    let has_field = |line: &str| {
+        eventually(line, || {
+            let text = run(gatelet.curl(HOST, "/").arg("-i")).to_ascii_lowercase();
+            text.contains(&format!("{line}\r\n")).then_some(())
+        });
+    };
+    gatelet.apply(&map("DENY"));
+    has_status(200);
+    has_field("x-frame-options: deny");
+    has_field("server: none");
+
+    gatelet.apply(&map("SAMEORIGIN"));
+    has_field("x-frame-options: sameorigin");
+
+    gatelet.kubectl(&["delete", "configmap", "fields"]);
+    has_status(503);
 }
 
 #[test]

@@ -170,7 +170,9 @@ fn damaged_files_are_recovered_and_everything_is_served() {
         .map(|(n, host)| backend.manifests(&format!("store-{n}"), host))
         .collect();
     gatelet.serve(&manifests, &hosts[19]);
-    gatelet.kill();
+    // After a stop everything is on the disk twice.
+    gatelet.signal("TERM");
+    assert_eq!(gatelet.wait().code(), Some(0));
     let state = gatelet.state();
     let whole = gatelet.folder.path().join("whole");
     let copy = |from: &Path, to: &Path| run(Command::new("cp").arg("-a").arg(from).arg(to));

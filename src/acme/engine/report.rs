@@ -125,6 +125,11 @@ impl Engine {
         self.context.time.now()
     }
 
+    /// Returns the time, or the best guess if it is unknown.
+    pub fn guess(&self) -> UnixSeconds {
+        self.context.time.guess()
+    }
+
     /// Describes how far the clock is trusted.
     pub fn clock_state(&self) -> &'static str {
         match self.context.time.trust() {

@@ -21,8 +21,9 @@ use crate::{
 
 /// Label of the objects of this command. It changes no others.
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "gatelet-expose");
-/// Annotation with the TCP port.
+/// Annotations with the port.
 const TCP_LISTEN: &str = "gatelet.dev/tcp-listen";
+const UDP_LISTEN: &str = "gatelet.dev/udp-listen";
 /// Annotation with the issuer of the certificate.
 const ISSUER: &str = "gatelet.dev/issuer";
 /// Maximum length of a Service's name (RFC 1035 label).
@@ -55,6 +56,19 @@ pub enum Entrance {
     },
     /// A TCP port.
     Tcp(u16),
+    /// A UDP port.
+    Udp(u16),
+}
+
+impl Entrance {
+    /// Returns name, number and protocol of the Service's port.
+    fn port(&self) -> (&'static str, u16, &'static str) {
+        match self {
+            Self::Host { .. } => ("http", 80, "TCP"),
+            Self::Tcp(port) => ("tcp", *port, "TCP"),
+            Self::Udp(port) => ("udp", *port, "UDP"),
+        }
+    }
 }
 
 /// The use of HTTPS.
@@ -124,19 +138,20 @@ impl Exposure {
         let metadata =
             |name: &str| json!({ "name": name, "namespace": self.namespace, "labels": labels });
 
-        let (port_name, port) = match &self.entrance {
-            Entrance::Host { .. } => ("http", 80),
-            Entrance::Tcp(port) => ("tcp", *port),
-        };
+        let (port_name, port, protocol) = self.entrance.port();
         let target = self.to.port();
+        let mut ports = json!([{ "name": port_name, "port": port, "targetPort": target }]);
+        if protocol != "TCP" {
+            ports[0]["protocol"] = protocol.into();
+        }
         let mut service = json!({
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": metadata(&name),
-            "spec": { "ports": [{ "name": port_name, "port": port, "targetPort": target }] },
+            "spec": { "ports": ports },
         });
         let slice_metadata = metadata(&self.slice_name(&name));
-        let slice = self.slice(&name, port_name, device, slice_metadata)?;
+        let slice = self.slice(&name, device, slice_metadata)?;
 
         match &self.entrance {
             Entrance::Host { host, path, tls } => {
@@ -147,13 +162,16 @@ impl Exposure {
                 service["metadata"]["annotations"] = json!({ TCP_LISTEN: port.to_string() });
                 Ok(vec![service, slice])
             }
+            Entrance::Udp(port) => {
+                service["metadata"]["annotations"] = json!({ UDP_LISTEN: port.to_string() });
+                Ok(vec![service, slice])
+            }
         }
     }
 
     fn slice(
         &self,
         service: &str,
-        port_name: &str,
         device: &Device,
         mut metadata: Value,
     ) -> Result<Value, ExposeError> {
@@ -194,13 +212,18 @@ impl Exposure {
                 json!({ "addresses": [own.unwrap_or(documentation)], "nodeName": device.node });
         }
 
+        let (name, _, protocol) = self.entrance.port();
+        let mut ports = json!([{ "name": name, "port": self.to.port() }]);
+        if protocol != "TCP" {
+            ports[0]["protocol"] = protocol.into();
+        }
         Ok(json!({
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
             "metadata": metadata,
             "addressType": family,
             "endpoints": [endpoint],
-            "ports": [{ "name": port_name, "port": self.to.port() }],
+            "ports": ports,
         }))
     }
 
@@ -225,7 +248,10 @@ impl Exposure {
             Entrance::Host { host, path, .. } => {
                 format!("{}{path}", host.replace('*', "wildcard")).to_ascii_lowercase()
             }
-            Entrance::Tcp(port) => format!("tcp-{port}"),
+            Entrance::Tcp(_) | Entrance::Udp(_) => {
+                let (name, port, _) = self.entrance.port();
+                format!("{name}-{port}")
+            }
         };
         let words = text
             .split(|c: char| !c.is_ascii_alphanumeric())

@@ -1,10 +1,17 @@
 //! Chooses the certificate that a host is served with: of all that cover the host, the best one.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use crate::{
-    acme::engine::active::ActiveCertificates, controller::TlsHost, objects::Key,
-    routing::HostPattern, tls::Certificate, util::time::UnixSeconds,
+    acme::engine::active::{ActiveCertificates, CertificatePair},
+    controller::TlsHost,
+    objects::Key,
+    routing::HostPattern,
+    tls::Certificate,
+    util::time::UnixSeconds,
 };
 
 /// A certificate to serve, and its source.
@@ -44,12 +51,61 @@ enum Quality {
 /// All certificates that there are.
 pub(super) struct Choices<'a> {
     active: &'a ActiveCertificates,
-    /// The Secrets that Ingresses name.
-    secrets: &'a [(Key, Arc<Certificate>)],
     /// The time, if it is known.
     now: Option<UnixSeconds>,
     /// The revoked certificates, in DER.
     revoked: HashSet<&'a [u8]>,
+    issued_by_name: ByName<'a, (&'a String, &'a CertificatePair)>,
+    secrets_by_name: ByName<'a, &'a (Key, Arc<Certificate>)>,
+}
+
+/// Certificates by the names in them: of thousands of hosts each asks for those that may cover it.
+struct ByName<'a, T> {
+    all: Vec<T>,
+    /// The numbers of those with a name, and of those with a wildcard over the name.
+    names: HashMap<(bool, &'a str), Vec<usize>>,
+}
+
+impl<'a, T: Copy> ByName<'a, T> {
+    fn new(all: impl Iterator<Item = (&'a Certificate, T)>) -> Self {
+        let mut found = Self {
+            all: Vec::new(),
+            names: HashMap::new(),
+        };
+        for (certificate, one) in all {
+            for name in certificate.names() {
+                let key = match name.strip_prefix("*.") {
+                    Some(suffix) => (true, suffix),
+                    None => (false, &**name),
+                };
+                found.names.entry(key).or_default().push(found.all.len());
+            }
+            found.all.push(one);
+        }
+        found
+    }
+
+    /// Returns those that may cover a pattern, in their order.
+    fn candidates(&self, pattern: &HostPattern) -> impl Iterator<Item = T> {
+        let keys = match pattern {
+            HostPattern::Any => [None, None],
+            HostPattern::Wildcard(suffix) => [None, Some((true, suffix.as_str()))],
+            HostPattern::Exact(host) => {
+                let host = host.as_str();
+                let suffix = host.split_once('.').map(|(_label, suffix)| (true, suffix));
+                [Some((false, host)), suffix]
+            }
+        };
+        let keys = keys.into_iter().flatten();
+        let mut numbers: Vec<usize> = keys
+            .filter_map(|key| self.names.get(&key))
+            .flatten()
+            .copied()
+            .collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers.into_iter().map(|number| self.all[number])
+    }
 }
 
 impl<'a> Choices<'a> {
@@ -63,11 +119,13 @@ impl<'a> Choices<'a> {
             .filter(|pair| pair.revoked)
             .filter_map(|pair| leaf(&pair.live))
             .collect();
+        let issued = active.certificates.iter();
         Self {
             active,
-            secrets,
             now,
             revoked,
+            issued_by_name: ByName::new(issued.map(|(id, pair)| (&*pair.live, (id, pair)))),
+            secrets_by_name: ByName::new(secrets.iter().map(|one| (&*one.1, one))),
         }
     }
 
@@ -134,9 +192,8 @@ impl<'a> Choices<'a> {
         let is_good = |one: &Certificate| self.quality(one, &host.pattern) == Quality::Good;
 
         let of_engine = self
-            .active
-            .certificates
-            .iter()
+            .issued_by_name
+            .candidates(&host.pattern)
             .filter(|(id, pair)| is_near(id) || !pair.adopted)
             .filter(|(_, pair)| pair.public && is_good(&pair.live));
         if let Some((id, pair)) = of_engine.max_by_key(|(_, pair)| pair.live.not_after()) {
@@ -145,8 +202,8 @@ impl<'a> Choices<'a> {
         }
 
         let of_secrets = self
-            .secrets
-            .iter()
+            .secrets_by_name
+            .candidates(&host.pattern)
             .filter(|(key, one)| *key.namespace == *namespace && is_good(one))
             .filter(|(_, one)| !one.is_self_signed());
         let (key, certificate) = of_secrets.max_by_key(|(_, one)| one.not_after())?;

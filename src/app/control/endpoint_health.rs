@@ -207,6 +207,7 @@ mod tests {
             namespace: "n".into(),
             name: "i".into(),
             field: field.into(),
+            requests: None,
         };
         Arc::new(Route::new(
             origin,

@@ -1,18 +1,21 @@
 //! Findings about certificates that end soon and that gatelet does not renew: those in Secrets of
-//! other owners.
+//! other owners, and what certificates of clients are verified with.
 
 use std::collections::BTreeSet;
 
 use super::parsed::Parsed;
 use crate::{
     controller::{Finding, Reason, TlsHost},
-    objects::EventType,
+    objects::{EventType, ObjectRef},
+    routing::Authorities,
     tls::Certificate,
     util::time::UnixSeconds,
 };
 
 /// The time before the end of a certificate, in seconds, in which it counts as ending.
 const SOON: i64 = 14 * 86_400;
+/// The same for a list of revoked certificates, which may be made every week.
+const SOON_OF_LIST: i64 = 86_400;
 
 /// Returns true if gatelet does not renew the certificate in the Secret of a host.
 pub(super) fn is_foreign(host: &TlsHost) -> bool {
@@ -58,6 +61,41 @@ pub(super) fn findings(
     findings
 }
 
+/// Returns a finding for each Ingress that asks for certificates of clients and will accept none
+/// soon, or accepts none. `now` is the time, if it is known.
+pub(super) fn of_authorities<'a>(
+    asking: impl Iterator<Item = (&'a ObjectRef, &'a Authorities)>,
+    now: Option<UnixSeconds>,
+) -> Vec<Finding> {
+    let Some(now) = now else {
+        return Vec::new();
+    };
+    let parts = asking.flat_map(|(about, authorities)| {
+        let lists = authorities
+            .lists_end
+            .map(|end| ("ca.crl", end, SOON_OF_LIST));
+        let all = [Some(("ca.crt", authorities.ends, SOON)), lists];
+        all.into_iter().flatten().map(move |part| (about, part))
+    });
+    let ending = parts.filter(|(_, (_, end, soon))| *end - now <= *soon);
+    let findings = ending.map(|(about, (key, end, _))| {
+        let (reason, verb) = match end <= now {
+            true => (Reason::CertificateExpired, "expired"),
+            false => (Reason::CertificateExpiring, "expires"),
+        };
+        let message =
+            format!("{key} of client certificates {verb} at {end}: then none is accepted");
+        Finding {
+            about: about.clone(),
+            severity: EventType::Warning,
+            reason,
+            field: "metadata.annotations".into(),
+            message: message.into(),
+        }
+    });
+    findings.collect()
+}
+
 /// Returns the reason and the verb for a certificate that ends soon: within 14 days, or within the
 /// last quarter of a shorter lifetime.
 fn state(certificate: &Certificate, now: UnixSeconds) -> Option<(Reason, &'static str)> {
@@ -77,9 +115,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        controller::{CertificateSource, Secretive},
+        controller::CertificateSource,
         objects::{Key, Kind, ObjectRef},
         routing::HostPattern,
+        util::secretive::Secretive,
     };
 
     const BEGIN: UnixSeconds = UnixSeconds(1_800_000_000);
@@ -121,6 +160,35 @@ mod tests {
         let findings = findings(&hosts, &Parsed::default(), now);
         assert!(findings.len() <= 1, "{findings:?}");
         findings.first().map(|one| one.reason)
+    }
+
+    #[test]
+    fn authorities_that_end_are_reported() {
+        let about = host(1, None).ingress;
+        let authorities = Authorities {
+            ends: BEGIN,
+            ..Authorities::default()
+        };
+        let reason = |now| {
+            let asking = [(&about, &authorities)].into_iter();
+            of_authorities(asking, now).first().map(|one| one.reason)
+        };
+        assert_eq!(reason(Some(BEGIN - 15 * DAY)), None);
+        let soon = reason(Some(BEGIN - 13 * DAY));
+        assert_eq!(soon, Some(Reason::CertificateExpiring));
+        assert_eq!(reason(Some(BEGIN)), Some(Reason::CertificateExpired));
+        assert_eq!(reason(None), None);
+
+        let of_list = |end| {
+            let authorities = Authorities {
+                ends: BEGIN + 100 * DAY,
+                lists_end: Some(end),
+                ..Authorities::default()
+            };
+            let asking = [(&about, &authorities)].into_iter();
+            of_authorities(asking, Some(BEGIN)).len()
+        };
+        assert_eq!((of_list(BEGIN + 2 * DAY), of_list(BEGIN + DAY)), (0, 1));
     }
 
     #[test]

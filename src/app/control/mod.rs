@@ -38,7 +38,7 @@ use self::{
 use super::{certificates::Certificates, memory::ChangeCounter, write_queue::WriteQueue};
 use crate::{
     controller::{Index, Output},
-    objects::{Event, Kind, Write},
+    objects::{Event, Kind, NamedConfigMaps, Write},
     proxy::{ConnectFailure, EndpointKey},
     routing::Origin,
     store::Store,
@@ -72,6 +72,8 @@ pub(super) struct ControlLoop {
     publisher: Publisher,
     ports: Ports,
     certificates: Certificates,
+    /// Selects the ConfigMaps that are followed.
+    config_maps: watch::Sender<NamedConfigMaps>,
     queue: WriteQueue,
     role: Role,
     /// True if this replica writes, as of the last change of its role.
@@ -93,6 +95,7 @@ pub(super) struct Parts {
     pub(super) publisher: Publisher,
     pub(super) ports: Ports,
     pub(super) certificates: Certificates,
+    pub(super) config_maps: watch::Sender<NamedConfigMaps>,
     pub(super) queue: WriteQueue,
     pub(super) role: Role,
     /// The local copy of a real cluster's objects. `None` for the mini cluster, which stores them
@@ -139,6 +142,7 @@ impl ControlLoop {
             publisher,
             ports,
             certificates,
+            config_maps,
             queue,
             mut role,
             cache,
@@ -159,6 +163,7 @@ impl ControlLoop {
             publisher,
             ports,
             certificates,
+            config_maps,
             queue,
             role,
             leads,
@@ -272,11 +277,12 @@ impl ControlLoop {
         self.changes.add(batch.iter().map(Event::objects).sum());
 
         for event in batch.drain(..) {
-            // Without certificates, issuers or classes the rest can be served; without the other
-            // kinds nothing can.
+            // Without certificates, issuers, classes or middlewares the rest can be served; without
+            // the other kinds nothing can.
             if let Event::Reset(kind, _)
-            | Event::Refused(kind @ (Kind::Secret | Kind::ConfigMap | Kind::IngressClass)) =
-                &event
+            | Event::Refused(
+                kind @ (Kind::Secret | Kind::ConfigMap | Kind::IngressClass | Kind::Middleware),
+            ) = &event
             {
                 self.missing.remove(kind);
             }
@@ -342,6 +348,9 @@ impl ControlLoop {
     }
 
     fn publish(&mut self, output: &mut Output) {
+        if let Some(names) = output.config_maps.take() {
+            self.config_maps.send_replace(names);
+        }
         let now = self.certificates.engine.now();
         self.publisher
             .publish(output, &self.certificates.active(), now);
@@ -394,6 +403,7 @@ impl ControlLoop {
         let hosts = output.certificates.as_deref();
         let now = self.certificates.engine.now();
         findings.extend(self.publisher.ending(hosts, now));
+        findings.extend(expiry::of_authorities(self.index.asking(), now));
 
         let reference = |origin: &Origin| {
             // The origin of the default backend of the settings is a Service.

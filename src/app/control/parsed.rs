@@ -6,14 +6,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use ring::digest;
-
 use crate::{
-    controller::{CertificateSource, InspectError, TlsHost},
+    controller::{CertificateSource, InspectError, InvalidAuthorities, TlsHost},
     objects::Key,
-    routing::HostPattern,
-    tls::{Certificate, CertificateError},
-    util::sync::lock,
+    routing::{Authorities, HostPattern},
+    tls::{self, Certificate, CertificateError},
+    util::{hash::sha256_fields, sync::lock},
 };
 
 /// Hash of a chain and its key.
@@ -38,11 +36,7 @@ pub(crate) struct Parsed {
 impl Parsed {
     /// Returns the pair of a PEM chain and key.
     pub(crate) fn get(&self, chain: &[u8], key: &[u8]) -> Pair {
-        let mut both = digest::Context::new(&digest::SHA256);
-        both.update(&(chain.len() as u64).to_le_bytes());
-        both.update(chain);
-        both.update(key);
-        let id: Id = both.finish().as_ref().try_into().unwrap_or_default();
+        let id: Id = sha256_fields([chain, key]);
 
         let mut pairs = lock(&self.pairs);
         let entry = pairs.entry(id).or_insert_with(|| {
@@ -108,6 +102,16 @@ impl Parsed {
             std::mem::take(&mut entry.is_used) || is_served
         });
     }
+}
+
+/// Reads the authorities of certificates of clients, as [`controller::ReadAuthorities`] describes.
+///
+/// [`controller::ReadAuthorities`]: crate::controller::ReadAuthorities
+pub(crate) fn authorities(
+    ca: &[u8],
+    crl: Option<&[u8]>,
+) -> Result<Authorities, InvalidAuthorities> {
+    tls::read_authorities(ca, crl).map_err(|error| InvalidAuthorities(error.to_string()))
 }
 
 #[cfg(test)]

@@ -17,9 +17,9 @@ use crate::{
     controller::{Finding, OtherClass, Output, Reason, TlsHost},
     objects::{EventType, Key},
     proxy::Shared,
-    routing::Port,
+    routing::{Port, RoutingTable},
     telemetry::Metrics,
-    tls::{Certificate, Resolver, SniMap},
+    tls::{Certificate, Server, SniMap},
     util::{hash::sha256, sync::lock, time::UnixSeconds},
 };
 
@@ -36,7 +36,7 @@ pub(crate) struct Live {
 /// Publishes outputs.
 pub(crate) struct Publisher {
     pub(crate) shared: Arc<Shared>,
-    resolver: Arc<Resolver>,
+    server: Arc<Server>,
     metrics: Arc<Metrics>,
     live: Arc<Mutex<Live>>,
     /// The hosts with TLS as of the last compile.
@@ -49,14 +49,14 @@ pub(crate) struct Publisher {
 impl Publisher {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        resolver: Arc<Resolver>,
+        server: Arc<Server>,
         metrics: Arc<Metrics>,
         live: Arc<Mutex<Live>>,
         parsed: Arc<Parsed>,
     ) -> Self {
         Self {
             shared,
-            resolver,
+            server,
             metrics,
             live,
             hosts: Vec::new(),
@@ -99,6 +99,7 @@ impl Publisher {
                 .hosts
                 .set(i64::try_from(table.hosts().count()).unwrap_or(i64::MAX));
             self.metrics.generations.inc();
+            self.trust(table);
             self.shared.table.store(table.clone());
         }
 
@@ -111,6 +112,21 @@ impl Publisher {
         }
 
         self.parsed.sweep();
+    }
+
+    /// Lets the data plane verify certificates of clients with the authorities of the hosts in this
+    /// table, and with those of the last one, which some requests still have.
+    fn trust(&self, table: &RoutingTable) {
+        let last = self.shared.table.load();
+        let tables = [&**last, table].into_iter();
+        let hosts = tables
+            .filter(|table| table.has_client_certificates())
+            .flat_map(RoutingTable::hosts);
+
+        let terms = hosts.filter_map(|host| host.client_certificates());
+        let asking = terms.filter(|terms| terms.asks());
+        self.server
+            .trust(asking.filter_map(|terms| terms.authorities.as_ref().ok()));
     }
 
     /// Publishes the certificates for the hosts of the last compile. `now` is the time, if it is
@@ -138,7 +154,7 @@ impl Publisher {
             }
             reports.push(self.certificate(host, choice.as_ref()));
         }
-        self.resolver.swap(map);
+        self.server.resolver().swap(map);
         lock(&self.live).certificates = reports;
     }
 

@@ -2,28 +2,41 @@
 
 use http::{HeaderName, Method};
 
-use crate::{admin::UrlError, routing::Head};
+use crate::{
+    admin::{ExplainRequest, UrlError},
+    routing::Head,
+};
 
-/// A GET with these fields.
+/// A head with the parts that decide about a request.
 #[derive(Debug)]
 pub(super) struct AskedHead<'a> {
+    method: Method,
     query: Option<&'a str>,
     fields: Vec<(HeaderName, &'a [u8])>,
 }
 
 impl<'a> AskedHead<'a> {
-    /// Reads fields as they stand in a request (`Name: value`).
-    pub(super) fn new(query: Option<&'a str>, headers: &'a [String]) -> Result<Self, UrlError> {
+    /// Reads the method and the fields of a request.
+    pub(super) fn new(
+        query: Option<&'a str>,
+        request: &'a ExplainRequest,
+    ) -> Result<Self, UrlError> {
+        let method = request.method.as_deref().unwrap_or("GET");
+        let wrong = |_bad| UrlError::Method(method.to_owned());
+        let method = Method::from_bytes(method.as_bytes()).map_err(wrong)?;
+
         let field = |header: &'a String| {
             let (name, value) = header.split_once(':')?;
             let name = name.trim().parse::<HeaderName>().ok()?;
             Some((name, value.trim().as_bytes()))
         };
         let wrong = |header: &String| UrlError::Header(header.clone());
-        let fields = headers
+        let fields = request
+            .headers
             .iter()
             .map(|header| field(header).ok_or_else(|| wrong(header)));
         Ok(Self {
+            method,
             query,
             fields: fields.collect::<Result<_, _>>()?,
         })
@@ -32,7 +45,7 @@ impl<'a> AskedHead<'a> {
 
 impl Head for AskedHead<'_> {
     fn method(&self) -> &Method {
-        &Method::GET
+        &self.method
     }
 
     fn values(&self, name: &HeaderName) -> impl Iterator<Item = &[u8]> {

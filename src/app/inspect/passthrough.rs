@@ -34,7 +34,16 @@ pub(super) fn explain(
     let table = shared.table.load();
     let Some(passthrough) = table.passthrough(&authority.host) else {
         report.certificate = certificate(&authority.host);
-        report.outcome = "TLS ends here: requests are matched by their host and path".to_owned();
+        let ends = "TLS ends here: requests are matched by their host and path";
+        let terms = table.host(Some(&authority.host));
+        let terms = terms.and_then(|routes| routes.client_certificates());
+        report.outcome = match terms.filter(|terms| terms.asks()) {
+            None => ends.to_owned(),
+            Some(terms) => format!(
+                "{ends}. Clients are asked for a certificate: {}",
+                terms.from
+            ),
+        };
         return Ok(report);
     };
 

@@ -73,11 +73,23 @@ pub(super) fn explain(
     Ok(report)
 }
 
-/// Names the annotations about who may come in.
+/// Names who may come in, and the terms of a client.
 fn limits(route: &PortRoute) -> String {
-    let from = route.access.as_ref().map(|access| &access.from);
-    let limits = from.map(|from| format!(", by the address of the client: {from}"));
-    limits.unwrap_or_default()
+    let mut text = String::new();
+    if route.ends_tls {
+        text += ", TLS of clients ends here";
+    }
+    if let Some(access) = &route.access {
+        text += &format!(", by the address of the client: {}", access.from);
+    }
+    let most = route.limits.as_ref().and_then(|one| one.limits.in_flight);
+    if let Some(most) = most {
+        text += &format!(", at most {most} connections of each client");
+    }
+    if route.sticky {
+        text += ", one endpoint for each client";
+    }
+    text
 }
 
 fn state(live: &Live, port: Port) -> String {

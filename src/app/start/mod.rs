@@ -3,6 +3,7 @@
 mod cluster_source;
 mod error;
 mod listeners;
+mod second_copy;
 mod shutdown;
 mod source;
 pub(crate) mod state;
@@ -16,7 +17,7 @@ use std::{
 
 use tokio::{
     runtime::{self, Handle},
-    sync::mpsc,
+    sync::{mpsc, watch},
 };
 
 pub use self::error::RunError;
@@ -31,13 +32,13 @@ use super::{
     control::{
         self, ControlLoop,
         classes::ClassNote,
-        parsed::Parsed,
+        parsed::{self, Parsed},
         ports::Ports,
         publish::{Live, Publisher},
     },
     inspect::Inspector,
     memory::MemoryTrimmer,
-    metrics::{self, DataPlane},
+    metrics::{self, DataPlane, Ingresses},
     settings,
     tasks::Tasks,
     write_queue,
@@ -46,9 +47,9 @@ use crate::{
     acme::Timing,
     admin, cluster as mini,
     config::{Config, Listen},
-    controller::Index,
+    controller::{CountedIngresses, Index},
     k8s::Unread,
-    objects::{Key, Write},
+    objects::{Key, NamedConfigMaps, Write},
     proxy::{self, Shared},
     routing::ListenerProtocol,
     telemetry::{self, Metrics},
@@ -91,10 +92,11 @@ async fn run_in_runtime(config: Config) -> Result<(), RunError> {
     // The data plane listens first: until the first compile it returns 503.
     let shared = Arc::new(Shared::default());
     shared.set_session_secret(state.local_ca.key_pem().as_bytes());
+    shared.memory.set_budget(settings::memory_budget(&config));
     let metrics = Arc::new(Metrics::default());
     metrics.collect(Box::new(DataPlane(shared.clone())));
 
-    let (resolver, server_tls) = server_tls(&config, &state);
+    let server_tls = server_tls(&config, &state);
     let data_plane = listeners::start_proxy(&config, &shared, &server_tls, &drain)?;
 
     let mut tasks = Tasks::new(Handle::current());
@@ -106,10 +108,12 @@ async fn run_in_runtime(config: Config) -> Result<(), RunError> {
         Err(error) => tracing::warn!(%error, "`gatelet backup` works only when gatelet is stopped"),
     }
     let (events, event_receiver) = mpsc::channel(EVENTS);
+    let config_maps = watch::Sender::new(settings::config_maps(&config, &[]));
     let connector = Connector {
         config: &config,
         store: &state.store,
         addresses: node_addresses(&config),
+        config_maps: &config_maps,
         events,
         tasks: &mut tasks,
         drain: &drain,
@@ -124,7 +128,8 @@ async fn run_in_runtime(config: Config) -> Result<(), RunError> {
         listeners: data_plane.listeners.clone(),
         shared,
         metrics: metrics.clone(),
-        resolver,
+        config_maps,
+        server_tls,
         started,
     };
     let inspector = parts
@@ -153,6 +158,7 @@ async fn run_in_runtime(config: Config) -> Result<(), RunError> {
     shutdown::drain(&mut signals, &signal, config.grace, data_plane).await;
     role.ended().await;
     tasks.shutdown().await;
+    second_copy::make(&*state.store);
     outcome
 }
 
@@ -163,7 +169,8 @@ struct Parts<'a> {
     listeners: Arc<proxy::Listeners>,
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
-    resolver: Arc<Resolver>,
+    config_maps: watch::Sender<NamedConfigMaps>,
+    server_tls: Arc<tls::Server>,
     started: Instant,
 }
 
@@ -184,6 +191,7 @@ impl Parts<'_> {
 
         let (trimmer, changes) = MemoryTrimmer::new(store.clone(), self.shared.clone());
         tasks.spawn_infallible("memory", trimmer.run());
+        tasks.spawn_infallible("second copy", second_copy::keep(store.clone()));
 
         // Parts that only one kind of cluster has.
         let (mut cache, mut copy, mut account_secret) = (None, Vec::new(), None);
@@ -249,6 +257,8 @@ impl Parts<'_> {
         tasks.spawn("certificates", running);
 
         let (acme, owners) = (certificates.engine.clone(), certificates.owners.clone());
+        let engine = acme.clone();
+        self.server_tls.trusted().set_clock(move || engine.guess());
         self.metrics
             .collect(Box::new(metrics::Certificates(acme.clone())));
         if config.cert_manager_metrics {
@@ -289,18 +299,24 @@ impl Parts<'_> {
             live.clone(),
             listeners::port_address(&http, &https),
         );
+        let counted = Arc::<CountedIngresses>::default();
+        self.metrics.collect(Box::new(Ingresses(counted.clone())));
         let mut control = ControlLoop::new(control::Parts {
-            index: Index::new(controller_settings, inspect).recognizing(is_stored),
+            index: Index::new(controller_settings, inspect)
+                .recognizing(is_stored)
+                .reading_authorities(Box::new(parsed::authorities))
+                .counting(counted),
             class_note,
             publisher: Publisher::new(
                 self.shared.clone(),
-                self.resolver,
+                self.server_tls,
                 self.metrics,
                 live.clone(),
                 parsed,
             ),
             ports,
             certificates,
+            config_maps: self.config_maps,
             queue,
             role: role.clone(),
             cache,
@@ -342,14 +358,13 @@ impl Parts<'_> {
     }
 }
 
-/// Returns the certificate resolver, and the TLS settings of the listeners that use it.
-fn server_tls(config: &Config, state: &State) -> (Arc<Resolver>, Arc<tls::Server>) {
+/// Returns the TLS settings of the listeners.
+fn server_tls(config: &Config, state: &State) -> Arc<tls::Server> {
     let resolver = Arc::new(Resolver::new(
         state.local_ca.clone(),
         config.tls.unknown_sni,
     ));
-    let server = Arc::new(tls::Server::new(resolver.clone(), config.tls.min_version));
-    (resolver, server)
+    Arc::new(tls::Server::new(resolver, config.tls.min_version))
 }
 
 /// Returns the addresses of this node, the main one first.

@@ -2,7 +2,7 @@
 
 use super::{
     row::{Annotation, HAPROXY, HAPROXY_OLD, HAPROXY_TECHNOLOGIES, NGINX, OLD, OURS, row},
-    value::{InvalidValue, networks, none_of},
+    value::{InvalidValue, filled, networks, none_of},
     values::{AnnotationValues, LoginValues},
 };
 
@@ -178,8 +178,4 @@ fn is_ignored(name: &str, value: &str) -> bool {
 fn login<'a>(values: &'a mut AnnotationValues, name: &str) -> &'a mut LoginValues {
     let end = name.find('/').map_or(0, |slash| slash + 1);
     values.access.logins.entry(name[..end].into()).or_default()
-}
-
-fn filled(value: &str) -> Option<Box<str>> {
-    (!value.is_empty()).then(|| value.into())
 }

@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::{
     row::{Annotation, HAPROXY, HAPROXY_OLD, HAPROXY_TECHNOLOGIES, NGINX, OLD, OURS, row},
-    value::{InvalidValue, authority, boolean, number},
+    value::{InvalidValue, authority, boolean, filled, number},
     values::AnnotationValues,
 };
 use crate::routing::{Location, LocationChange};
@@ -16,7 +16,7 @@ const OF_TECHNOLOGIES: &[&str] = &[OURS, HAPROXY_TECHNOLOGIES, HAPROXY_OLD];
 const MAX_FIELDS: usize = 64;
 
 /// Fields that frame messages or belong to one connection, or that other annotations are for.
-const FORBIDDEN: &[&str] = &[
+pub(in crate::controller) const FORBIDDEN: &[&str] = &[
     "connection",
     "content-length",
     "expect",
@@ -67,6 +67,22 @@ pub(super) const ROWS: &[Annotation] = &[
     )
     .differs(LITERAL),
     row(
+        PREFIXES,
+        "custom-headers",
+        "the name of a ConfigMap of the same namespace",
+        "The fields for the client, in place of those of the backend: its keys are the names.",
+        |values, name, value| {
+            let named = filled(value).map(|map| (name.into(), map));
+            values.fields.custom.extend(named);
+            Ok(())
+        },
+    )
+    .guard()
+    .differs(
+        "Every field is allowed but those that frame messages; `global-allowed-response-headers` \
+         is not needed. Variables close the paths.",
+    ),
+    row(
         &[HAPROXY_TECHNOLOGIES, HAPROXY_OLD],
         "set-host",
         "a host",
@@ -101,7 +117,7 @@ pub(super) const ROWS: &[Annotation] = &[
             Ok(())
         },
     )
-    .differs("The same."),
+    .differs("Variables and regular expressions are not evaluated."),
     row(
         PREFIXES,
         "proxy-redirect-from",
@@ -130,7 +146,7 @@ pub(super) const ROWS: &[Annotation] = &[
             Ok(())
         },
     )
-    .differs("The same variables."),
+    .differs("The variables of `temporal-redirect` alone."),
     row(
         &[OURS, HAPROXY],
         "hsts",
@@ -214,7 +230,8 @@ fn lines(
 /// A field that is set, with the name of its annotation.
 type Named = (Box<str>, HeaderName, HeaderValue);
 
-fn add(
+/// Adds fields of an annotation, in place of those with the same name.
+pub(super) fn add(
     all: &mut Vec<Named>,
     annotation: &str,
     fields: Vec<(HeaderName, HeaderValue)>,

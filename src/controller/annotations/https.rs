@@ -1,10 +1,14 @@
 //! Annotations about HTTPS, the protocol of backends, and guards that are not supported.
 
 use super::{
-    row::{Annotation, HAPROXY, HAPROXY_OLD, HAPROXY_TECHNOLOGIES, NGINX, OLD, OURS, row},
-    value::{InvalidValue, boolean, guards, none_of, not, protocol},
+    row::{Annotation, HAPROXY, HAPROXY_OLD, HAPROXY_TECHNOLOGIES, NGINX, OLD, OURS, TRAEFIK, row},
+    value::{boolean, guards, none_of, not, protocol},
 };
-use crate::routing::{Host, Verify};
+use crate::{controller::ciphers, routing::Reach};
+
+/// The Services that have no address.
+const NO_ADDRESS: &str = "A Service without an address, and every one of the mini cluster, is \
+                          reached at its endpoints.";
 
 /// The rows.
 pub(super) const ROWS: &[Annotation] = &[
@@ -30,49 +34,53 @@ pub(super) const ROWS: &[Annotation] = &[
         },
     ),
     row(
-        &[OURS, NGINX],
+        &[OURS, NGINX, HAPROXY, OLD],
         "backend-protocol",
-        "HTTP, HTTPS, GRPC, GRPCS",
-        "The protocol of the backends; without it `appProtocol` of the Service's port decides.",
+        "HTTP, HTTPS, AUTO_HTTP, GRPC, GRPCS, or of HAProxy Ingress h1, h1-ssl, h2, h2-ssl",
+        "The protocol of the backends; without it `appProtocol` of the Service's port decides. \
+         AUTO_HTTP: HTTPS for the requests of clients with HTTPS, and HTTP for others.",
         |values, _, value| {
-            values.protocol = Some(protocol(value)?);
+            values.terms.protocol = Some(protocol(value)?);
             Ok(())
         },
-    ),
-    row(
-        &[OURS, NGINX, OLD],
-        "proxy-ssl-verify",
-        "on, off",
-        "on: the certificates of backends with TLS are verified with the system's roots: 502 for \
-         others. off: the setting `proxy.verify_backends` decides.",
-        |values, _, value| {
-            values.tls.verify = match value {
-                "off" => Verify::Default,
-                _ => Verify::Always,
-            };
-            match value {
-                "on" | "off" => Ok(()),
-                _ => Err(none_of(value, "on, off")),
-            }
-        },
     )
+    .on_services()
     .differs(
-        "It needs no `proxy-ssl-secret`, and does not use its CA. An invalid value counts as on.",
+        "With AUTO_HTTP a trusted proxy says what the client used (`X-Forwarded-Proto`). FCGI is \
+         not supported.",
     ),
     row(
-        &[OURS, NGINX, OLD],
-        "proxy-ssl-name",
-        "a host",
-        "The name that is sent to backends with TLS (SNI), and that their certificates are \
-         verified for.",
-        |values, _, value| {
-            let host = Host::parse(value);
-            let host = host.map_err(|error| InvalidValue::Host(value.to_owned(), error))?;
-            values.tls.server_name = Some(host);
+        &[OURS, NGINX, HAPROXY, OLD],
+        "service-upstream",
+        "true, false",
+        "true: requests go to the address of the Service (`clusterIP`), and the cluster chooses \
+         the endpoint. Sticky sessions and further attempts have no other one then.",
+        |values, name, value| {
+            let is_on = boolean(value)?;
+            values.service_upstream = is_on.then(|| name.into());
+            values.terms.reach = match is_on {
+                true => Reach::Service,
+                false => Reach::Endpoints,
+            };
             Ok(())
         },
     )
-    .differs("It is sent without `proxy-ssl-server-name` too."),
+    .differs(NO_ADDRESS),
+    row(
+        &[TRAEFIK],
+        "service.nativelb",
+        "true, false",
+        "On a Service: as `service-upstream`, for all paths to the Service.",
+        |values, _, value| {
+            values.terms.reach = match boolean(value)? {
+                true => Reach::Service,
+                false => Reach::Endpoints,
+            };
+            Ok(())
+        },
+    )
+    .of_services()
+    .differs(NO_ADDRESS),
     row(
         &[OURS, NGINX, HAPROXY, HAPROXY_TECHNOLOGIES, HAPROXY_OLD, OLD],
         "ssl-passthrough",
@@ -104,6 +112,39 @@ pub(super) const ROWS: &[Annotation] = &[
             let number = value.parse().ok().filter(|number| *number != 0);
             let number = number.ok_or_else(|| not(value, "a port from 1 to 65535"))?;
             values.passthrough.plain_port = Some((name.into(), number));
+            Ok(())
+        },
+    ),
+    row(
+        &[NGINX, HAPROXY, OLD],
+        "ssl-ciphers",
+        "a list of cipher suites, as in OpenSSL",
+        "None: clients are offered the same suites on all hosts, those with ECDHE and AES-GCM or \
+         ChaCha20. A finding names those that the list does not have.",
+        |values, name, value| {
+            let read = ciphers::parse(value);
+            let read = read.ok_or_else(|| not(value, "a list of cipher suites"))?;
+            let others = read.others().join(", ");
+            if !others.is_empty() {
+                let message = format!(
+                    "the cipher suites are the same on all hosts: clients are offered {others} too"
+                );
+                values.unsupported(name, &message);
+            }
+            Ok(())
+        },
+    ),
+    row(
+        &[NGINX, OLD],
+        "ssl-prefer-server-ciphers",
+        "true, false",
+        "None: the order of the suites is that of gatelet, as with true. For false a finding says \
+         so.",
+        |values, name, value| {
+            if !boolean(value)? {
+                let message = "the order of cipher suites is that of gatelet, not of the client";
+                values.unsupported(name, message);
+            }
             Ok(())
         },
     ),

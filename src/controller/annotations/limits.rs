@@ -1,20 +1,38 @@
 //! Annotations about how much a client may ask for.
 
+use std::time::Duration;
+
+use http::StatusCode;
+
 use super::{
-    row::{Annotation, NGINX, OLD, OURS, row},
-    value::{InvalidValue, networks, not, number},
+    row::{Annotation, HAPROXY, HAPROXY_OLD, HAPROXY_TECHNOLOGIES, NGINX, OLD, OURS, nothing, row},
+    value::{InvalidValue, duration, networks, not, number},
     values::AnnotationValues,
 };
 
 const PREFIXES: &[&str] = &[OURS, NGINX, OLD];
+const WITH_HAPROXY: &[&str] = &[OURS, NGINX, HAPROXY, OLD];
+const OF_HAPROXY: &[&str] = &[HAPROXY_TECHNOLOGIES, HAPROXY_OLD];
 const NUMBER: &str = "a number; 0 for no limit";
 const KILOBYTES: &str = "kilobytes; 0 for none";
 const NETWORKS: &str = "addresses and networks separated by commas";
 
+/// The shortest and the longest time of a limit.
+const MIN_PERIOD: Duration = Duration::from_millis(10);
+const MAX_PERIOD: Duration = Duration::from_hours(24);
+
+/// The difference in how requests are counted.
+const COUNTED: &str = "All cores count together. IPv6 addresses of one /64 are one client. The \
+                       client is the one that `trusted_proxies` name.";
+/// The same where HAProxy counts in windows.
+const COUNTED_EVENLY: &str = "As many may come at once, and then one for each part of the time, \
+                              also for clients whose requests were refused. All cores count \
+                              together. IPv6 addresses of one /64 are one client.";
+
 /// The rows.
 pub(super) const ROWS: &[Annotation] = &[
     row(
-        PREFIXES,
+        WITH_HAPROXY,
         "limit-rps",
         NUMBER,
         "Requests of a client in a second, to all paths of the Ingress; further ones get 503, or \
@@ -26,10 +44,7 @@ pub(super) const ROWS: &[Annotation] = &[
             Ok(())
         },
     )
-    .differs(
-        "All cores count together. IPv6 addresses of one /64 are one client. The client is the one \
-         that `trusted_proxies` name.",
-    ),
+    .differs(COUNTED),
     row(
         PREFIXES,
         "limit-rpm",
@@ -41,7 +56,7 @@ pub(super) const ROWS: &[Annotation] = &[
             Ok(())
         },
     )
-    .differs("The same."),
+    .differs(COUNTED),
     row(
         PREFIXES,
         "limit-burst-multiplier",
@@ -55,7 +70,7 @@ pub(super) const ROWS: &[Annotation] = &[
         },
     ),
     row(
-        PREFIXES,
+        WITH_HAPROXY,
         "limit-connections",
         NUMBER,
         "Requests of a client in flight at the same time, WebSockets included; further ones get \
@@ -66,7 +81,7 @@ pub(super) const ROWS: &[Annotation] = &[
             Ok(())
         },
     )
-    .differs("The same as for `limit-rps`."),
+    .differs(COUNTED),
     row(
         PREFIXES,
         "limit-allowlist",
@@ -74,7 +89,13 @@ pub(super) const ROWS: &[Annotation] = &[
         "Clients with these addresses have no limit.",
         exempt,
     ),
-    row(PREFIXES, "limit-whitelist", NETWORKS, "The same.", exempt),
+    row(
+        WITH_HAPROXY,
+        "limit-whitelist",
+        NETWORKS,
+        "The same.",
+        exempt,
+    ),
     row(
         PREFIXES,
         "limit-rate",
@@ -95,6 +116,64 @@ pub(super) const ROWS: &[Annotation] = &[
             values.limits.rate_after = limit(value)?;
             Ok(())
         },
+    ),
+    row(
+        OF_HAPROXY,
+        "rate-limit-requests",
+        NUMBER,
+        "Requests of a client in the time of `rate-limit-period`, to all paths of the Ingress; \
+         further ones get 403, or `rate-limit-status-code`.",
+        |values, name, value| {
+            values.limits.of_period = limit(value)?;
+            note(values, name);
+            Ok(())
+        },
+    )
+    .differs(COUNTED_EVENLY),
+    row(
+        OF_HAPROXY,
+        "rate-limit-period",
+        "a time (10s, 1m), or milliseconds",
+        "The time; 1s without it.",
+        |values, _, value| {
+            let milliseconds = value.parse().map(Duration::from_millis);
+            let period = milliseconds.or_else(|_unit| duration(value))?;
+            if !(MIN_PERIOD..=MAX_PERIOD).contains(&period) {
+                return Err(not(value, "a time from 10ms to 24h"));
+            }
+            values.limits.period = Some(period);
+            Ok(())
+        },
+    ),
+    row(
+        OF_HAPROXY,
+        "rate-limit-status-code",
+        "a status from 400 to 599",
+        "The status in place of 403.",
+        |values, _, value| {
+            let status = number(value, "a status from 400 to 599")?;
+            let status = u16::try_from(status).ok();
+            let status = status.filter(|status| (400..=599).contains(status));
+            let status = status.and_then(|status| StatusCode::from_u16(status).ok());
+            let wrong = || not(value, "a status from 400 to 599");
+            values.limits.status = Some(status.ok_or_else(wrong)?);
+            Ok(())
+        },
+    ),
+    row(
+        OF_HAPROXY,
+        "rate-limit-whitelist",
+        NETWORKS,
+        "Clients with these addresses have no limit.",
+        exempt,
+    )
+    .differs("Pattern files are a finding."),
+    row(
+        OF_HAPROXY,
+        "rate-limit-size",
+        "a size",
+        "None: a bounded number of clients is remembered.",
+        nothing,
     ),
 ];
 

@@ -3,12 +3,17 @@
 use http::HeaderValue;
 
 use super::{
-    row::{Annotation, NGINX, OLD, OURS, row},
-    value::{InvalidValue, boolean},
+    row::{Annotation, HAPROXY, HAPROXY_OLD, HAPROXY_TECHNOLOGIES, NGINX, OLD, OURS, row},
+    value::{InvalidValue, boolean, not},
 };
-use crate::routing::RewriteTarget;
+use crate::routing::{Edit, GoPattern, RewriteTarget, path};
 
 const PREFIXES: &[&str] = &[OURS, NGINX, OLD];
+const WITH_HAPROXY: &[&str] = &[OURS, NGINX, HAPROXY, OLD];
+const OF_HAPROXY: &[&str] = &[HAPROXY_TECHNOLOGIES, HAPROXY_OLD];
+
+/// The most rules of a rewriting.
+const MAX_RULES: usize = 16;
 
 /// The rows.
 pub(super) const ROWS: &[Annotation] = &[
@@ -29,14 +34,20 @@ pub(super) const ROWS: &[Annotation] = &[
          behind escapes is taken by no expression.",
     ),
     row(
-        PREFIXES,
+        WITH_HAPROXY,
         "rewrite-target",
         "a path or a URL; groups of the path's expression as `$1` to `$9`, and the variables of \
          `temporal-redirect`, may stand in it",
         "The backend gets this path and the query of the request. The paths are regular \
-         expressions, as with `use-regex`. A URL: 302 to it.",
+         expressions, as with `use-regex`. A URL: 302 to it. Under `haproxy-ingress.github.io/` a \
+         path that the backend gets in place of the path of the rule, at the beginning of that of \
+         the request.",
         |values, name, value| {
             if value.is_empty() {
+                return Ok(());
+            }
+            if name.starts_with(HAPROXY) {
+                values.rewrite.swap = Some((name.into(), plain_path(value)?));
                 return Ok(());
             }
             let target = RewriteTarget::parse(value);
@@ -51,6 +62,28 @@ pub(super) const ROWS: &[Annotation] = &[
          with dot segments is 400. Other variables close the paths.",
     ),
     row(
+        OF_HAPROXY,
+        "path-rewrite",
+        "a path; or an expression and a path, in which its groups stand as `\\1` to `\\9`; several \
+         in lines",
+        "The backend gets this path and the query of the request, if the expression is found in \
+         the path.",
+        |values, name, value| {
+            let rules = value.lines().filter(|line| !line.trim().is_empty());
+            let rules: Vec<Edit> = rules.map(path_rule).collect::<Result<_, _>>()?;
+            if rules.len() > MAX_RULES {
+                return Err(InvalidValue::TooMany(MAX_RULES));
+            }
+            values.rewrite.rules = rules.into_iter().map(|rule| (name.into(), rule)).collect();
+            Ok(())
+        },
+    )
+    .guard()
+    .differs(
+        "Look-around, backreferences and formats (`%[...]`) close the paths. Escapes of the \
+         request stay as they are, and guards see its path.",
+    ),
+    row(
         PREFIXES,
         "x-forwarded-prefix",
         "text",
@@ -62,3 +95,53 @@ pub(super) const ROWS: &[Annotation] = &[
         },
     ),
 ];
+
+/// Parses a path without a query.
+fn plain_path(value: &str) -> Result<Box<str>, InvalidValue> {
+    let wrong = || not(value, "a path without a query and dot segments");
+    let is_plain = value.starts_with('/') && value.bytes().all(|byte| byte.is_ascii_graphic());
+    let normal = path::normalize(value).ok();
+    let normal =
+        normal.filter(|normal| is_plain && *normal == value && !value.contains(['?', '#']));
+    normal.map(|normal| (*normal).into()).ok_or_else(wrong)
+}
+
+/// Parses a rule of HAProxy: an expression, and what takes the place of the whole path.
+fn path_rule(rule: &str) -> Result<Edit, InvalidValue> {
+    let words: Vec<&str> = rule.split_whitespace().collect();
+    let (expression, path) = match words[..] {
+        [path] => ("", path),
+        [expression, path] => (expression, path),
+        _ => return Err(not(rule, "an expression and a path")),
+    };
+    let by = template(path).ok_or_else(|| not(path, "a path with groups like \\1"))?;
+    // The whole path is replaced, wherever the expression is found.
+    let whole = GoPattern::parse(&format!("(?s)^.*?(?:{expression}).*$"));
+    let own = GoPattern::parse(expression);
+    let pattern = own.and(whole).map_err(InvalidValue::Pattern)?;
+    Ok(Edit::Rewrite(pattern, by))
+}
+
+/// Returns the text of a path with groups in the form of Go.
+fn template(path: &str) -> Option<Box<str>> {
+    let mut out = String::new();
+    let mut characters = path.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => match characters.next()? {
+                '\\' => out.push('\\'),
+                group @ '1'..='9' => {
+                    out.push_str("${");
+                    out.push(group);
+                    out.push('}');
+                }
+                _ => return None,
+            },
+            '$' => out.push_str("$$"),
+            '%' | '?' | '#' => return None,
+            other if other.is_ascii_graphic() => out.push(other),
+            _ => return None,
+        }
+    }
+    (out.starts_with('/') || out.starts_with("${")).then(|| out.into())
+}

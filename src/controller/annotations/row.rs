@@ -38,6 +38,8 @@ pub struct Annotation {
     pub is_guard: bool,
     /// True if it is for Services and not for Ingresses.
     pub is_of_services: bool,
+    /// True if it is for Services too, under prefixes whose controllers read them there.
+    pub is_on_services: bool,
     pub(super) read: Read,
 }
 
@@ -60,6 +62,7 @@ pub(super) const fn row(
         difference: "",
         is_guard: false,
         is_of_services: false,
+        is_on_services: false,
         read,
     }
 }
@@ -81,9 +84,25 @@ impl Annotation {
         }
     }
 
+    /// Makes it one of Services too.
+    pub(super) const fn on_services(self) -> Self {
+        Self {
+            is_on_services: true,
+            ..self
+        }
+    }
+
     /// Says how it differs.
     pub(super) const fn differs(self, difference: &'static str) -> Self {
         Self { difference, ..self }
+    }
+
+    /// Returns the name of the annotation that says the same: the newer of two, or its own.
+    pub(super) fn main_name(&self) -> &'static str {
+        match self.name {
+            "whitelist-source-range" => "allowlist-source-range",
+            name => name,
+        }
     }
 
     /// Returns true if this is the name behind a prefix.

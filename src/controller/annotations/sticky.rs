@@ -269,6 +269,33 @@ pub(super) const ROWS: &[Annotation] = &[
     .differs("`affinity` precedes it. Not every variable is known (see below)."),
     row(
         PREFIXES,
+        "upstream-hash-by-subset",
+        "true, false",
+        "true: requests for which the text of `upstream-hash-by` is the same are spread over \
+         several endpoints, not one.",
+        |values, _, value| {
+            values.sticky.has_subset = boolean(value)?;
+            Ok(())
+        },
+    )
+    .differs(
+        "Each text has its own set of endpoints, of which few change when endpoints come or go.",
+    ),
+    row(
+        PREFIXES,
+        "upstream-hash-by-subset-size",
+        "a number from 1",
+        "Their number; 3 without it.",
+        |values, _, value| {
+            let size = value
+                .parse()
+                .map_err(|_bad| not(value, "a number from 1"))?;
+            values.sticky.subset_size = Some(size);
+            Ok(())
+        },
+    ),
+    row(
+        PREFIXES,
         "load-balance",
         "round_robin, ewma",
         "The choice of an endpoint: in turn, or the one with fewer requests in flight of two \

@@ -5,8 +5,8 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::{
-    row::{Annotation, HAPROXY, NGINX, OLD, OURS, row},
-    value::{InvalidValue, authority, none_of, not},
+    row::{Annotation, HAPROXY, NGINX, OLD, OURS, TRAEFIK, row},
+    value::{InvalidValue, authority, boolean, none_of, not},
     values::AnnotationValues,
 };
 use crate::routing::Location;
@@ -18,6 +18,9 @@ const MAX_SECONDS: u32 = 366 * 24 * 3600;
 
 const PREFIXES: &[&str] = &[OURS, NGINX, OLD];
 const SECONDS: &str = "seconds";
+
+/// The difference in what is logged.
+const NO_LOG: &str = "true does not turn on the log: the setting `log.access` does.";
 
 /// The rows about time and size.
 pub(super) const LIMITS: &[Annotation] = &[
@@ -107,6 +110,41 @@ pub(super) const LIMITS: &[Annotation] = &[
             Ok(())
         },
     ),
+    row(
+        PREFIXES,
+        "proxy-next-upstream-timeout",
+        "seconds; 0 for no limit",
+        "After this time no further attempt begins.",
+        |values, _, value| {
+            values.policy.attempts_time = match value {
+                "0" => None,
+                value => Some(seconds(value)?),
+            };
+            Ok(())
+        },
+    ),
+    row(
+        PREFIXES,
+        "enable-access-log",
+        "true, false",
+        "false: the access log has none of its requests.",
+        |values, _, value| {
+            values.policy.is_unlogged = !boolean(value)?;
+            Ok(())
+        },
+    )
+    .differs(NO_LOG),
+    row(
+        &[TRAEFIK],
+        "router.observability.accesslogs",
+        "true, false",
+        "The same.",
+        |values, _, value| {
+            values.policy.is_unlogged = !boolean(value)?;
+            Ok(())
+        },
+    )
+    .differs(NO_LOG),
 ];
 
 /// The rows about where requests go.
@@ -150,7 +188,7 @@ pub(super) const TARGETS: &[Annotation] = &[
         },
     )
     .guard()
-    .differs("The same."),
+    .differs("Those who may not come in are not redirected. Other variables close the paths."),
     row(
         PREFIXES,
         "permanent-redirect-code",
@@ -207,7 +245,7 @@ const CONDITIONS: &[&str] = &[
 ];
 
 /// Sets the time between two parts of a body, unless it is longer.
-fn idle(values: &mut AnnotationValues, time: Duration) {
+pub(super) fn idle(values: &mut AnnotationValues, time: Duration) {
     let idle = &mut values.policy.timeouts.idle;
     *idle = Some(idle.map_or(time, |known| known.max(time)));
 }
@@ -222,7 +260,7 @@ fn seconds(value: &str) -> Result<Duration, InvalidValue> {
 }
 
 /// Parses a size of nginx; 0 stands for no limit.
-fn size(value: &str) -> Result<u64, InvalidValue> {
+pub(super) fn size(value: &str) -> Result<u64, InvalidValue> {
     let wrong = || not(value, "a size (8m, 512k, 1g)");
     let digits = value.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit: u64 = match &*value[digits.len()..].to_ascii_lowercase() {

@@ -6,10 +6,10 @@ use http::HeaderValue;
 use ipnet::IpNet;
 
 use crate::{
-    controller::UnsupportedGuards,
+    controller::{UnsupportedGuards, server_url::ServerUrlError},
     routing::{
-        Authority, HostError, HostPattern, LocationError, OriginError, PatternError, Protocol,
-        VariablesError,
+        Authority, FieldNamesError, HostError, HostPattern, LocationError, OriginError,
+        PatternError, Protocol, VariablesError,
     },
 };
 
@@ -63,6 +63,12 @@ pub(super) enum InvalidValue {
     Pattern(PatternError),
     #[error("{0}")]
     Variables(VariablesError),
+    #[error("{0:?}: {1}")]
+    ServerUrl(String, ServerUrlError),
+    #[error("the host of the request cannot be its own mirror")]
+    OwnMirror,
+    #[error("{0}")]
+    FieldNames(FieldNamesError),
     #[error("{0:?} is not a field that can be set")]
     Field(String),
     #[error("there are more than {0}")]
@@ -100,11 +106,12 @@ pub(super) fn common_name(value: &str) -> Result<Box<str>, InvalidValue> {
 /// Parses a protocol of backends.
 pub(super) fn protocol(value: &str) -> Result<Protocol, InvalidValue> {
     match value.to_ascii_uppercase().as_str() {
-        "HTTP" | "AUTO_HTTP" => Ok(Protocol::Http1),
-        "HTTPS" => Ok(Protocol::Https),
-        "GRPC" => Ok(Protocol::H2c),
-        "GRPCS" => Ok(Protocol::H2),
-        _ => Err(none_of(value, "HTTP, HTTPS, GRPC, GRPCS")),
+        "HTTP" | "H1" => Ok(Protocol::Http1),
+        "AUTO_HTTP" => Ok(Protocol::ByScheme),
+        "HTTPS" | "H1-SSL" => Ok(Protocol::Https),
+        "GRPC" | "H2" => Ok(Protocol::H2c),
+        "GRPCS" | "H2-SSL" => Ok(Protocol::H2),
+        _ => Err(none_of(value, "HTTP, HTTPS, AUTO_HTTP, GRPC, GRPCS")),
     }
 }
 
@@ -154,6 +161,11 @@ pub(super) fn duration(value: &str) -> Result<Duration, InvalidValue> {
     duration
         .filter(|duration| !duration.is_zero() && *duration <= MAX_DURATION)
         .ok_or_else(wrong)
+}
+
+/// Returns the value, unless it is empty.
+pub(super) fn filled(value: &str) -> Option<Box<str>> {
+    (!value.is_empty()).then(|| value.into())
 }
 
 /// Returns the elements of a list separated by commas.

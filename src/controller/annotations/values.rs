@@ -1,17 +1,18 @@
 //! The settings that the annotations of an object make.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU32, time::Duration};
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 
 use crate::{
-    controller::{Reason, UnsupportedGuards},
+    controller::{Reason, UnsupportedGuards, backend_terms::BackendTerms, server_url::ServerUrl},
     objects::EventType,
     pki::{KeyType, RenewBefore},
     routing::{
-        BackendTls, CanaryValues, CookieChange, HostPattern, Location, Origins, Policy, Protocol,
-        RewriteTarget, Variables,
+        AuthMethod, CanaryValues, Conditional, CookieChange, Edit, FieldNames, Host, HostPattern,
+        Location, Origins, Policy, RewriteTarget, SubjectPattern, TlsVersions, Variables,
+        VerifyClient,
     },
 };
 
@@ -24,10 +25,20 @@ pub(in crate::controller) struct AnnotationValues {
     pub(in crate::controller) https_only: bool,
     /// The decision about unsupported guards. An invalid value refuses.
     pub(in crate::controller) guards: Option<UnsupportedGuards>,
-    pub(in crate::controller) protocol: Option<Protocol>,
-    /// The terms of TLS to backends.
-    pub(in crate::controller) tls: BackendTls,
+    /// The terms of backends.
+    pub(in crate::controller) terms: BackendTerms,
+    pub(in crate::controller) backend_tls: BackendTlsValues,
+    /// The annotation that sends requests to the address of the Service.
+    pub(in crate::controller) service_upstream: Option<Box<str>>,
     pub(in crate::controller) access: AccessValues,
+    /// The parts of a login that another server checks, by the prefix of their annotations.
+    pub(in crate::controller) external: BTreeMap<Box<str>, ExternalValues>,
+    /// The terms for certificates of clients, by the prefix of their annotations.
+    pub(in crate::controller) clients: BTreeMap<Box<str>, ClientValues>,
+    /// The name of the annotation, and the list of middlewares.
+    pub(in crate::controller) middlewares: Option<(Box<str>, Box<str>)>,
+    /// The annotation that asks for the login of the whole controller.
+    pub(in crate::controller) global_auth: Option<Box<str>>,
     pub(in crate::controller) canary: CanaryAnnotations,
     pub(in crate::controller) sticky: StickyAnnotations,
     pub(in crate::controller) limits: LimitAnnotations,
@@ -35,6 +46,9 @@ pub(in crate::controller) struct AnnotationValues {
     pub(in crate::controller) rewrite: RewriteValues,
     pub(in crate::controller) further: FurtherValues,
     pub(in crate::controller) fields: FieldValues,
+    pub(in crate::controller) errors: ErrorValues,
+    pub(in crate::controller) mirror: MirrorValues,
+    pub(in crate::controller) snippet: SnippetValues,
     pub(in crate::controller) cors: CorsValues,
     pub(in crate::controller) passthrough: PassthroughValues,
     /// The name of the annotation, and its value.
@@ -55,6 +69,52 @@ pub(in crate::controller) struct AnnotationValues {
     pub(in crate::controller) findings: Vec<AnnotationFinding>,
 }
 
+/// The terms of TLS to backends. `None` if there is no annotation.
+#[derive(Clone, Debug, Default)]
+pub(in crate::controller) struct BackendTlsValues {
+    /// True if plain protocols become those over TLS.
+    pub(in crate::controller) secures: Option<bool>,
+    /// The name of the annotation, and the Secret with a certificate of ours, authorities, or both.
+    pub(in crate::controller) secret: Option<(Box<str>, Box<str>)>,
+    /// The Secret with a certificate of ours.
+    pub(in crate::controller) identity: Option<NamedIdentity>,
+    /// The Secret with the authorities of backends, which are verified.
+    pub(in crate::controller) authorities: Option<NamedAuthorities>,
+    /// The name of the annotation, and the name that is sent and verified; `None` for that of each
+    /// request.
+    pub(in crate::controller) sni: Option<(Box<str>, Option<Host>)>,
+    /// The name of the annotation, and the name that is verified.
+    pub(in crate::controller) verified_name: Option<(Box<str>, Host)>,
+    pub(in crate::controller) depth: Option<usize>,
+    /// The annotation that sets the depth.
+    pub(in crate::controller) depth_from: Option<Box<str>>,
+    /// True if backends get no name (SNI).
+    pub(in crate::controller) hides_name: bool,
+    pub(in crate::controller) versions: TlsVersions,
+    /// The suites of TLS 1.2; `None` for all.
+    pub(in crate::controller) suites: Option<Box<[u16]>>,
+    /// The annotation that sets the suites.
+    pub(in crate::controller) suites_from: Option<Box<str>>,
+}
+
+/// A Secret with a certificate of ours that an annotation names.
+#[derive(Clone, Debug)]
+pub(in crate::controller) struct NamedIdentity {
+    pub(in crate::controller) annotation: Box<str>,
+    pub(in crate::controller) secret: Box<str>,
+    /// True if plain protocols become those over TLS.
+    pub(in crate::controller) secures: bool,
+}
+
+/// A Secret with authorities that an annotation names.
+#[derive(Clone, Debug)]
+pub(in crate::controller) struct NamedAuthorities {
+    pub(in crate::controller) annotation: Box<str>,
+    pub(in crate::controller) secret: Box<str>,
+    /// True if they are in its key `tls.crt`, not in `ca.crt`.
+    pub(in crate::controller) in_chain: bool,
+}
+
 /// The settings about who may come in.
 #[derive(Debug, Default)]
 pub(in crate::controller) struct AccessValues {
@@ -67,6 +127,52 @@ pub(in crate::controller) struct AccessValues {
     /// The parts of a login, by the prefix of their annotations.
     pub(in crate::controller) logins: BTreeMap<Box<str>, LoginValues>,
     pub(in crate::controller) satisfy_any: bool,
+}
+
+/// The parts of a login that another server checks, which annotations of one prefix make. `None` if
+/// there is no annotation, or an empty one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::controller) struct ExternalValues {
+    /// The annotations.
+    pub(in crate::controller) from: Vec<Box<str>>,
+    pub(in crate::controller) url: Option<ServerUrl>,
+    pub(in crate::controller) sign_in: Option<Box<str>>,
+    pub(in crate::controller) redirect_param: Option<Box<str>>,
+    pub(in crate::controller) method: Option<AuthMethod>,
+    /// The fields of the client for the server.
+    pub(in crate::controller) sends: Option<FieldNames>,
+    /// The ConfigMap with further fields for the server.
+    pub(in crate::controller) adds: Option<Box<str>>,
+    /// Further fields for the server.
+    pub(in crate::controller) sets: Vec<(HeaderName, Variables)>,
+    /// The fields of the server for the backend.
+    pub(in crate::controller) copies: Option<FieldNames>,
+    /// The fields of the server for a client that may not come in.
+    pub(in crate::controller) fails_with: Option<FieldNames>,
+    /// `X-Auth-Request-Redirect`
+    pub(in crate::controller) redirect: Option<Variables>,
+    pub(in crate::controller) cache_key: Option<Variables>,
+    pub(in crate::controller) durations: Option<Box<[(u16, Duration)]>>,
+    pub(in crate::controller) always_sets_cookies: bool,
+}
+
+/// The terms for certificates of clients, which annotations of one prefix make. `None` if there is
+/// no annotation, or an empty one.
+#[derive(Clone, Debug, Default)]
+pub(in crate::controller) struct ClientValues {
+    /// The annotations.
+    pub(in crate::controller) from: Vec<Box<str>>,
+    pub(in crate::controller) secret: Option<Box<str>>,
+    pub(in crate::controller) verify: Option<VerifyClient>,
+    pub(in crate::controller) depth: Option<usize>,
+    pub(in crate::controller) error_page: Option<Box<str>>,
+    pub(in crate::controller) subject: Option<SubjectPattern>,
+    /// True if the backend gets the certificate as PEM.
+    pub(in crate::controller) passes_certificate: bool,
+    /// True if the backend gets the certificate as base64.
+    pub(in crate::controller) passes_base64: bool,
+    /// True if an annotation is not valid.
+    pub(in crate::controller) is_invalid: bool,
 }
 
 /// The settings of a canary.
@@ -95,6 +201,11 @@ pub(in crate::controller) struct LimitAnnotations {
     pub(in crate::controller) per_second: Option<u32>,
     pub(in crate::controller) per_minute: Option<u32>,
     pub(in crate::controller) burst: Option<u32>,
+    /// Requests in a time, and that time.
+    pub(in crate::controller) of_period: Option<u32>,
+    pub(in crate::controller) period: Option<Duration>,
+    /// The status for further ones.
+    pub(in crate::controller) status: Option<StatusCode>,
     pub(in crate::controller) in_flight: Option<u32>,
     /// The networks that have no limit.
     pub(in crate::controller) exempt: Vec<IpNet>,
@@ -123,6 +234,8 @@ pub(in crate::controller) struct StickyAnnotations {
     pub(in crate::controller) ignores_canary: bool,
     /// `upstream-hash-by` with its name.
     pub(in crate::controller) hash: Option<(Box<str>, Variables)>,
+    pub(in crate::controller) has_subset: bool,
+    pub(in crate::controller) subset_size: Option<NonZeroU32>,
 }
 
 /// The settings about TLS that the backend ends.
@@ -134,6 +247,30 @@ pub(in crate::controller) struct PassthroughValues {
     pub(in crate::controller) redirects: bool,
     /// The name of the annotation, and the port of the Service for plain HTTP.
     pub(in crate::controller) plain_port: Option<(Box<str>, u16)>,
+}
+
+/// The pages in place of errors.
+#[derive(Debug, Default)]
+pub(in crate::controller) struct ErrorValues {
+    /// The name of the annotation, and the statuses.
+    pub(in crate::controller) statuses: Option<(Box<str>, Box<[u16]>)>,
+    /// The name of the annotation, and that of a Service.
+    pub(in crate::controller) service: Option<(Box<str>, Box<str>)>,
+    /// True if responses of backends stay as they are.
+    pub(in crate::controller) is_off: bool,
+}
+
+/// The copies of requests.
+#[derive(Debug, Default)]
+pub(in crate::controller) struct MirrorValues {
+    /// The annotations.
+    pub(in crate::controller) from: Vec<Box<str>>,
+    /// The URL of the server; `None` if there is no annotation, or an empty one.
+    pub(in crate::controller) target: Option<ServerUrl>,
+    /// True if copies have no body.
+    pub(in crate::controller) leaves_out_body: bool,
+    /// `Host`; `None` for that of the URL.
+    pub(in crate::controller) host: Option<Variables>,
 }
 
 /// The terms for pages of other origins. `None` if there is no annotation.
@@ -154,6 +291,8 @@ pub(in crate::controller) struct CorsValues {
 pub(in crate::controller) struct FieldValues {
     pub(in crate::controller) request: Vec<(Box<str>, HeaderName, HeaderValue)>,
     pub(in crate::controller) response: Vec<(Box<str>, HeaderName, HeaderValue)>,
+    /// The names of annotations, and the ConfigMaps with fields for clients.
+    pub(in crate::controller) custom: Vec<(Box<str>, Box<str>)>,
     pub(in crate::controller) cookies: CookieChange,
     pub(in crate::controller) redirect_from: Option<Location>,
     pub(in crate::controller) redirect_to: Option<Location>,
@@ -167,6 +306,20 @@ pub(in crate::controller) struct HstsValues {
     pub(in crate::controller) max_age: Option<u32>,
     pub(in crate::controller) subdomains: bool,
     pub(in crate::controller) preload: bool,
+}
+
+/// The parts of nginx configuration that have no annotation of their own.
+#[derive(Debug, Default)]
+pub(in crate::controller) struct SnippetValues {
+    /// The annotation.
+    pub(in crate::controller) from: Option<Box<str>>,
+    /// The annotation, and the directive that closes the paths.
+    pub(in crate::controller) unknown: Option<(Box<str>, String)>,
+    pub(in crate::controller) conditionals: Vec<Conditional>,
+    /// Fields for the backend; without a value they are removed.
+    pub(in crate::controller) request: Vec<(HeaderName, Option<Variables>)>,
+    /// Fields that clients do not get.
+    pub(in crate::controller) hidden: Vec<HeaderName>,
 }
 
 /// Further hosts, and redirects between spellings of hosts and paths.
@@ -187,6 +340,10 @@ pub(in crate::controller) struct RewriteValues {
     pub(in crate::controller) regex: bool,
     /// The name of the annotation, its text, and the target.
     pub(in crate::controller) target: Option<(Box<str>, Box<str>, RewriteTarget)>,
+    /// The name of the annotation, and the path in place of that of the rule.
+    pub(in crate::controller) swap: Option<(Box<str>, Box<str>)>,
+    /// The changes of all paths, each with the name of the annotation.
+    pub(in crate::controller) rules: Vec<(Box<str>, Edit)>,
     /// The name of the annotation, and `X-Forwarded-Prefix`.
     pub(in crate::controller) prefix: Option<(Box<str>, HeaderValue)>,
 }
@@ -233,6 +390,35 @@ pub(in crate::controller) struct AnnotationFinding {
     pub(in crate::controller) reason: Reason,
     pub(in crate::controller) annotation: Box<str>,
     pub(in crate::controller) message: String,
+}
+
+impl AnnotationFinding {
+    /// Returns a Warning about an annotation.
+    pub(in crate::controller) fn warning(
+        reason: Reason,
+        annotation: &str,
+        message: String,
+    ) -> Self {
+        Self {
+            severity: EventType::Warning,
+            reason,
+            annotation: annotation.into(),
+            message,
+        }
+    }
+
+    /// Returns notes about annotations that have no effect without another one.
+    pub(in crate::controller) fn without(
+        needed: &str,
+        annotations: &[Box<str>],
+    ) -> impl Iterator<Item = Self> {
+        annotations.iter().map(move |annotation| Self {
+            severity: EventType::Normal,
+            reason: Reason::UnsupportedAnnotation,
+            annotation: annotation.clone(),
+            message: format!("it has no effect without {needed}"),
+        })
+    }
 }
 
 impl AnnotationValues {

@@ -8,7 +8,8 @@ use crate::{
     controller::regex,
     objects::slim::IngressPath,
     routing::{
-        Action, Expression, HostPattern, PathMatch, Refusal, RequestStep, Rewrite, SetField,
+        Action, Edit, Expression, HostPattern, PathEdit, PathMatch, Refusal, RequestStep, Rewrite,
+        SetField, path,
     },
 };
 
@@ -68,9 +69,19 @@ impl Compiler<'_> {
         self.out.rules.extend(rules);
     }
 
+    /// Returns the step that puts another path in place of that of a rule.
+    pub(super) fn swapping(&self, text: &str) -> Option<RequestStep> {
+        let (from, to) = self.annotated.rewrite.swap.as_ref()?;
+        let own = path::normalize(text).ok()?;
+        Some(RequestStep::EditPath(Arc::new(PathEdit {
+            from: from.clone(),
+            change: Edit::Swap(path::matched(&own).into(), to.clone()),
+        })))
+    }
+
     /// Returns the steps that rewrite a path.
     pub(super) fn rewriting(
-        &self,
+        &mut self,
         text: &str,
         expression: Option<&Arc<Expression>>,
     ) -> Vec<RequestStep> {
@@ -91,7 +102,7 @@ impl Compiler<'_> {
                 value: value.clone(),
             }))
         });
-        let rewrite = RequestStep::Rewrite(Arc::new(rewrite));
+        let rewrite = RequestStep::Rewrite(self.backends.share_rewrite(rewrite));
         std::iter::once(rewrite).chain(prefix).collect()
     }
 }

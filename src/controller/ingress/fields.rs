@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::{
     controller::annotations::{self, AnnotationValues},
-    routing::{CookieChange, RequestStep, ResponseStep, SetField},
+    routing::{CookieChange, RemovedField, RequestStep, ResponseStep, SetField, SetText},
 };
 
 /// The `max-age` of `Strict-Transport-Security` without another one: half a year.
@@ -15,9 +15,22 @@ const MAX_AGE: u32 = 15_768_000;
 /// Returns the steps that set fields of requests.
 pub(super) fn of_requests(values: &mut AnnotationValues) -> Vec<RequestStep> {
     let fields = mem::take(&mut values.fields.request).into_iter();
-    fields
-        .map(|field| RequestStep::SetField(set(field)))
-        .collect()
+    let fields = fields.map(|field| RequestStep::SetField(set(field)));
+
+    let from = values.snippet.from.clone().unwrap_or_default();
+    let texts = mem::take(&mut values.snippet.request).into_iter();
+    let texts = texts.map(|(name, value)| match value {
+        Some(value) => RequestStep::SetText(Arc::new(SetText {
+            from: from.clone(),
+            name,
+            value,
+        })),
+        None => RequestStep::RemoveField(Arc::new(RemovedField {
+            from: from.clone(),
+            name,
+        })),
+    });
+    fields.chain(texts).collect()
 }
 
 /// Returns the steps that change fields of responses.
@@ -31,6 +44,8 @@ pub(super) fn of_responses(values: &mut AnnotationValues) -> Vec<ResponseStep> {
     steps.extend(cookies.map(|change| ResponseStep::Cookies(Arc::new(change))));
     steps.extend(location.map(|change| ResponseStep::Location(Arc::new(change))));
     steps.extend(fields.map(|field| ResponseStep::SetField(set(field))));
+    let hidden = mem::take(&mut values.snippet.hidden).into_iter();
+    steps.extend(hidden.map(ResponseStep::RemoveField));
     steps
 }
 
@@ -52,6 +67,7 @@ pub(super) fn hsts(values: &AnnotationValues) -> Option<Option<HeaderValue>> {
     Some(HeaderValue::try_from(text).ok())
 }
 
-fn set((from, name, value): (Box<str>, HeaderName, HeaderValue)) -> Arc<SetField> {
+/// Makes the field of an annotation.
+pub(super) fn set((from, name, value): (Box<str>, HeaderName, HeaderValue)) -> Arc<SetField> {
     Arc::new(SetField { from, name, value })
 }

@@ -46,6 +46,7 @@ impl Compiler<'_> {
             namespace: self.name.0.clone(),
             name: self.name.1.clone(),
             field: format!("metadata.annotations[{annotation}]").into(),
+            requests: self.requests.clone(),
         };
         if let Some(refusal) = self.verdict.refusal {
             return Arc::new(Route::refused(origin, refusal));

@@ -2,19 +2,17 @@
 
 use std::sync::Arc;
 
-use super::Compiler;
+use super::{Compiler, GuardedBy};
 use crate::{
     controller::{
-        Reason, annotations::AnnotationFinding, facts::IngressFact, guards::ServiceOutcome,
-        resolve::resolve,
+        Reason, annotations::AnnotationFinding, backend_terms::BackendTerms, facts::IngressFact,
+        guards::ServiceOutcome, resolve::resolve,
     },
     objects::{
         EventType,
         slim::{BackendPort, IngressBackend},
     },
-    routing::{
-        Access, BackendTls, HostPattern, Origin, Passthrough, Policy, PortRoute, Protocol, Refusal,
-    },
+    routing::{Access, HostPattern, Origin, Passthrough, Policy, PortRoute, Protocol, Refusal},
 };
 
 impl<'a> Compiler<'a> {
@@ -33,17 +31,13 @@ impl<'a> Compiler<'a> {
         // have a port of their own.
         let has_port = values.plain_port.is_some();
         self.annotated.https_only |= values.redirects && !has_port;
-        self.annotated.protocol = Some(match self.annotated.protocol {
+        self.annotated.terms.protocol = Some(match self.annotated.terms.protocol {
             _ if has_port => Protocol::Http1,
             Some(Protocol::H2) => Protocol::H2,
             _ => Protocol::Https,
         });
 
-        if self
-            .access
-            .as_ref()
-            .is_some_and(|access| access.login.is_some())
-        {
+        if self.guarded_by.has_login() {
             self.verdict
                 .refusal
                 .get_or_insert(Refusal::UnsupportedGuard);
@@ -58,10 +52,7 @@ impl<'a> Compiler<'a> {
     pub(super) fn plain_port(&self) -> Option<BackendPort> {
         let values = &self.annotated.passthrough;
         let number = values.from.as_ref().and(values.plain_port.as_ref())?.1;
-        Some(BackendPort {
-            number,
-            ..BackendPort::default()
-        })
+        Some(BackendPort::of_number(number))
     }
 
     /// Compiles the treatment of TLS for each host of the rules.
@@ -128,8 +119,11 @@ impl<'a> Compiler<'a> {
         };
 
         let name = (self.name.0.clone(), Arc::from(&*service.name));
-        let (tcp, tls) = (Some(Protocol::Tcp), BackendTls::default());
-        let resolved = resolve(self.objects, self.backends, &name, &service.port, tcp, tls);
+        let terms = BackendTerms {
+            protocol: Some(Protocol::Tcp),
+            ..BackendTerms::default()
+        };
+        let resolved = resolve(self.objects, self.backends, &name, &service.port, terms);
         let action = match resolved {
             Ok(action) => action,
             Err(error) => return Passthrough::closed(error.refusal()),
@@ -141,20 +135,20 @@ impl<'a> Compiler<'a> {
         let objects = self.objects;
         let fact = objects.services.get(&name);
         let judged = fact.map(|fact| self.judged(&name, fact));
-        let judged = judged.map(|one| (one.outcome, one.access));
+        let judged = judged.map(|one| (one.outcome, one.guarded_by));
         let of_service = match judged {
-            None => None,
-            Some((ServiceOutcome::Served, access)) => access,
+            None => GuardedBy::default(),
+            Some((ServiceOutcome::Served, guarded_by)) => guarded_by,
             Some((ServiceOutcome::Refused(refusal), ..)) => return Passthrough::closed(refusal),
             Some((ServiceOutcome::NotServed, ..)) => {
                 return Passthrough::closed(Refusal::UnsupportedPassthrough);
             }
         };
-        let accesses = self.access.clone().into_iter().chain(of_service);
-        let accesses: Box<[Arc<Access>]> = accesses.collect();
-        if accesses.iter().any(|access| access.login.is_some()) {
+        if self.guarded_by.has_login() || of_service.has_login() {
             return Passthrough::closed(Refusal::UnsupportedGuard);
         }
+        let own = self.guarded_by.access.clone().into_iter();
+        let accesses: Box<[Arc<Access>]> = own.chain(of_service.access).collect();
 
         let route = PortRoute {
             kind: "Ingress",
@@ -162,8 +156,12 @@ impl<'a> Compiler<'a> {
                 namespace: self.name.0.clone(),
                 name: self.name.1.clone(),
                 field: field.into(),
+                requests: None,
             },
             accepts_proxy: false,
+            ends_tls: false,
+            limits: None,
+            sticky: false,
             sends_proxy: None,
             access: None,
             backend: to,

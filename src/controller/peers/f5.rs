@@ -99,7 +99,7 @@ const ROWS: &[Row] = &[
     unsupported(&["hsts", "hsts-*"], "the setting hsts decides"),
     unsupported(
         &["ssl-ciphers", "ssl-prefer-server-ciphers"],
-        "the tls settings select protocol versions and ciphers",
+        "the tls settings select versions of TLS, and all hosts have the same cipher suites",
     ),
     unsupported(
         &["ssl-services", "grpc-services"],

@@ -2,8 +2,8 @@
 //! Kubernetes Ingress Controller 3.2 of HAProxy Technologies.
 
 use super::{
-    row::{Peer, Row, canary, detail, guard, guard_when, host_guard, nothing, unsupported},
-    values::{CLIENT_CERTIFICATES, When},
+    row::{Peer, Row, canary, detail, guard, guard_when, nothing, unsupported},
+    values::When,
 };
 
 pub(super) const INGRESS_PEER: Peer = Peer {
@@ -22,38 +22,12 @@ pub(super) const TECHNOLOGIES_PEER: Peer = Peer {
 
 const INGRESS_ROWS: &[Row] = &[
     // === Who may come in ===
-    guard(&["auth-url"], "a login that another server checks"),
-    detail(
-        &[
-            "auth-external-placement",
-            "auth-headers-fail",
-            "auth-headers-request",
-            "auth-headers-succeed",
-            "auth-method",
-            "auth-signin",
-        ],
-        "auth-url",
-    ),
     // A value that it does not know denies everything there.
     Row {
         when: When::Always,
         ..guard(&["oauth"], "a login with OAuth")
     },
     detail(&["oauth-headers", "oauth-uri-prefix"], "oauth"),
-    host_guard(
-        &["auth-tls-secret"],
-        CLIENT_CERTIFICATES,
-        "client certificates",
-    ),
-    detail(
-        &[
-            "auth-tls-cert-header",
-            "auth-tls-error-page",
-            "auth-tls-strict",
-            "auth-tls-verify-client",
-        ],
-        "auth-tls-secret",
-    ),
     unsupported(
         &["allowlist-source-header"],
         "the setting proxy.trusted_proxies decides which address is the client's",
@@ -110,7 +84,6 @@ const INGRESS_ROWS: &[Row] = &[
         "requests are not split by weight, field or cookie: all endpoints get the same share",
     ),
     unsupported(&["path-type"], "pathType decides how paths match"),
-    unsupported(&["rewrite-target"], "paths are not rewritten"),
     unsupported(
         &[
             "redirect-from",
@@ -129,25 +102,8 @@ const INGRESS_ROWS: &[Row] = &[
         "gatelet.dev/ssl-redirect and the setting ssl_redirect decide about redirects",
     ),
     // === Backends ===
-    unsupported(
-        &["backend-protocol", "secure-backends"],
-        "gatelet.dev/backend-protocol selects the protocol of backends",
-    ),
-    unsupported(
-        &[
-            "secure-crt-secret",
-            "secure-sni",
-            "secure-verify-ca-secret",
-            "secure-verify-hostname",
-        ],
-        "the setting proxy.verify_backends decides whether certificates of backends are verified",
-    ),
     unsupported(&["fcgi-app"], "gatelet does not speak FastCGI"),
     unsupported(&["proxy-protocol"], "backends get no PROXY protocol"),
-    unsupported(
-        &["service-upstream"],
-        "requests go to the endpoints, not to the address of the Service",
-    ),
     unsupported(&["initial-weight"], "endpoints have the same weight"),
     unsupported(
         &["session-cookie-*"],
@@ -158,13 +114,7 @@ const INGRESS_ROWS: &[Row] = &[
         "gatelet has no health checks: an endpoint that refuses connections is ejected for a time",
     ),
     unsupported(
-        &[
-            "maxconn-server",
-            "maxqueue-server",
-            "limit-connections",
-            "limit-rps",
-            "limit-whitelist",
-        ],
+        &["maxconn-server", "maxqueue-server"],
         "requests are not limited",
     ),
     unsupported(
@@ -218,15 +168,13 @@ const INGRESS_ROWS: &[Row] = &[
         &[
             "ssl-cipher-suites",
             "ssl-cipher-suites-backend",
-            "ssl-ciphers",
-            "ssl-ciphers-backend",
             "ssl-fingerprint-lower",
             "ssl-fingerprint-sha2-bits",
             "ssl-options-backend",
             "ssl-options-host",
             "tls-alpn",
         ],
-        "the tls settings select protocol versions and ciphers",
+        "the tls settings select versions of TLS, and all hosts have the same cipher suites",
     ),
 ];
 
@@ -249,23 +197,12 @@ const TECHNOLOGIES_ROWS: &[Row] = &[
         &["ssl-redirect", "ssl-redirect-code", "ssl-redirect-port"],
         "gatelet.dev/ssl-redirect and the setting ssl_redirect decide about redirects",
     ),
-    unsupported(&["path-rewrite"], "paths are not rewritten"),
     unsupported(
         &["forwarded-for", "src-ip-header"],
         "the fields of requests and responses are not changed",
     ),
     unsupported(&["cors-*"], "no CORS fields are added to responses"),
-    unsupported(
-        &[
-            "rate-limit-period",
-            "rate-limit-requests",
-            "rate-limit-size",
-            "rate-limit-status-code",
-            "rate-limit-whitelist",
-            "pod-maxconn",
-        ],
-        "requests are not limited",
-    ),
+    unsupported(&["pod-maxconn"], "requests are not limited"),
     unsupported(
         &["cookie-persistence-no-dynamic"],
         "cookie-persistence makes clients stick to an endpoint",
@@ -277,14 +214,6 @@ const TECHNOLOGIES_ROWS: &[Row] = &[
     unsupported(
         &["timeout-server", "timeout-server-fin"],
         "the timeouts under [proxy] in the settings apply",
-    ),
-    unsupported(
-        &["server-ssl", "server-proto"],
-        "gatelet.dev/backend-protocol selects the protocol of backends",
-    ),
-    unsupported(
-        &["server-ca", "server-crt"],
-        "the setting proxy.verify_backends decides whether certificates of backends are verified",
     ),
     unsupported(&["send-proxy-protocol"], "backends get no PROXY protocol"),
     unsupported(

@@ -277,10 +277,6 @@ const SHARED_ROWS: &[Row] = &[
         &["force-ssl-redirect", "ssl-redirect"],
         "gatelet.dev/force-ssl-redirect and gatelet.dev/ssl-redirect decide about redirects",
     ),
-    unsupported(
-        &["backend-protocol", "secure-backends"],
-        "gatelet.dev/backend-protocol selects the protocol of backends",
-    ),
     nothing(&[
         "backends",
         "forwarding-rule",

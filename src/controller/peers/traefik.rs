@@ -38,7 +38,7 @@ const OWN_ENTRY_POINTS: When = When::Custom(
 
 const ROWS: &[Row] = &[
     guard(
-        &["router.middlewares", "service.middlewares"],
+        &["service.middlewares"],
         "middlewares, which may restrict access",
     ),
     Row {
@@ -75,20 +75,20 @@ const ROWS: &[Row] = &[
         "annotations of sticky sessions belong on the Service",
     ),
     unsupported(
-        &["service.serversscheme"],
-        "gatelet.dev/backend-protocol selects the protocol of backends",
-    ),
-    unsupported(
-        &["service.serverstransport"],
-        "the timeouts and proxy.verify_backends in the settings apply",
+        &["service.serversscheme", "service.serverstransport"],
+        "annotations of backends belong on the Service",
     ),
     unsupported(
         &["service.passhostheader"],
         "backends get the Host that the client sent",
     ),
     unsupported(
-        &["service.nativelb", "service.nodeportlb"],
-        "requests go to the endpoints, not to the address of the Service",
+        &["service.nativelb"],
+        "annotations of backends belong on the Service",
+    ),
+    unsupported(
+        &["service.nodeportlb"],
+        "requests go to the endpoints, not to ports of nodes",
     ),
 ];
 

@@ -4,76 +4,10 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::objects::Texts;
+use crate::{controller::nginx_config, objects::Texts};
 
 /// Words for "no".
 const NO: &[&str] = &["false", "f", "0", "off", "no", "none", "disabled"];
-
-/// Directives of nginx about responses, buffers and timeouts, which never decide who comes in.
-const HARMLESS_DIRECTIVES: &[&str] = &[
-    "access_log",
-    "add_header",
-    "add_trailer",
-    "brotli",
-    "brotli_comp_level",
-    "brotli_types",
-    "charset",
-    "chunked_transfer_encoding",
-    "client_body_buffer_size",
-    "client_body_timeout",
-    "client_max_body_size",
-    "error_log",
-    "etag",
-    "expires",
-    "gzip",
-    "gzip_comp_level",
-    "gzip_min_length",
-    "gzip_proxied",
-    "gzip_types",
-    "gzip_vary",
-    "keepalive_timeout",
-    "large_client_header_buffers",
-    "more_clear_headers",
-    "more_set_headers",
-    "proxy_buffer_size",
-    "proxy_buffering",
-    "proxy_buffers",
-    "proxy_busy_buffers_size",
-    "proxy_connect_timeout",
-    "proxy_cookie_domain",
-    "proxy_cookie_path",
-    "proxy_hide_header",
-    "proxy_http_version",
-    "proxy_max_temp_file_size",
-    "proxy_read_timeout",
-    "proxy_redirect",
-    "proxy_request_buffering",
-    "proxy_send_timeout",
-    "send_timeout",
-    "sub_filter",
-    "sub_filter_last_modified",
-    "sub_filter_once",
-    "sub_filter_types",
-    "tcp_nodelay",
-];
-
-/// Request fields that decide nothing. A backend may trust any other field, and without the snippet
-/// the client could send it.
-const HARMLESS_FIELDS: &[&str] = &[
-    "accept-encoding",
-    "connection",
-    "host",
-    "upgrade",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-forwarded-scheme",
-    "x-forwarded-ssl",
-    "x-real-ip",
-    "x-request-id",
-    "x-scheme",
-];
 
 /// The values with which an annotation means what its row says.
 #[derive(Clone, Copy, Debug)]
@@ -185,75 +119,9 @@ fn network(text: &str) -> Option<IpNet> {
 /// Returns true if no directive of a snippet can restrict access. A snippet with blocks, or one
 /// that cannot be parsed, is not harmless.
 fn is_harmless_snippet(snippet: &str) -> bool {
-    let Some(directives) = directives(snippet) else {
-        return false;
-    };
-    directives.iter().all(|words| match &**words {
-        [name, field, ..] if name == "proxy_set_header" => {
-            HARMLESS_FIELDS.contains(&&*field.to_ascii_lowercase())
-        }
-        [name, ..] => HARMLESS_DIRECTIVES.contains(&&**name),
-        [] => true,
-    })
+    nginx_config::parse(snippet)
+        .is_some_and(|directives| directives.iter().all(nginx_config::is_harmless))
 }
-
-/// Splits nginx configuration into directives and their words, as nginx does. Returns `None` for
-/// blocks and unterminated quotes.
-fn directives(text: &str) -> Option<Vec<Vec<String>>> {
-    let mut all = vec![Vec::new()];
-    let mut chars = text.chars().peekable();
-
-    while let Some(first) = chars.next() {
-        match first {
-            ';' => all.push(Vec::new()),
-            '{' | '}' => return None,
-            '#' => while chars.next().is_some_and(|next| next != '\n') {},
-            blank if blank.is_whitespace() => {}
-            quote @ ('"' | '\'') => {
-                let mut word = String::new();
-                loop {
-                    match chars.next()? {
-                        '\\' => word.extend(chars.next()),
-                        end if end == quote => break,
-                        other => word.push(other),
-                    }
-                }
-                all.last_mut()?.push(word);
-            }
-            other => {
-                let mut word = String::from(other);
-                while let Some(&next) = chars.peek() {
-                    match next {
-                        ';' => break,
-                        blank if blank.is_whitespace() => break,
-                        // `${name}` is a variable.
-                        '{' if word.ends_with('$') => {}
-                        '}' if word.contains("${") => {}
-                        '{' | '}' => return None,
-                        _ => {}
-                    }
-                    word.push(next);
-                    chars.next();
-                }
-                all.last_mut()?.push(word);
-            }
-        }
-    }
-
-    Some(all)
-}
-
-/// Client certificates as ingress-nginx and HAProxy Ingress read them: a Secret with the CA, unless
-/// verification is off. With `auth-tls-match-cn` ingress-nginx then refuses all requests. Optional
-/// certificates guard too: the backend decides by a field that only the controller may set.
-pub(super) const CLIENT_CERTIFICATES: When = When::Custom(
-    |value, siblings| {
-        let is_verified = siblings.get("auth-tls-verify-client") != Some("off");
-        !value.is_empty() && (is_verified || siblings.get("auth-tls-match-cn").is_some())
-    },
-    "any value but an empty one, unless `auth-tls-verify-client` is off without \
-     `auth-tls-match-cn`",
-);
 
 /// Lists of ports that lack the usual ones.
 pub(super) const OTHER_PORTS: When = When::Custom(

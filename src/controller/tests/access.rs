@@ -328,7 +328,7 @@ fn any_one_of_address_and_login_is_enough_if_asked() {
     }
 
     // It opens nothing that an unsupported guard closes.
-    let url = nginx("auth-url");
+    let url = nginx("modsecurity-snippet");
     let closed = [&all[..], &[(&*satisfy, "any"), (&*url, "http://a/")]].concat();
     assert_eq!(who(&closed), "UnsupportedGuard");
 }

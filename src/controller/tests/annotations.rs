@@ -24,6 +24,12 @@ fn read(name: &str, value: &str) -> (String, Vec<&'static str>) {
 /// sense.
 const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
     (
+        "router.middlewares",
+        &["default-auth@kubernetescrd"],
+        &[""],
+        &[],
+    ),
+    (
         "ssl-redirect",
         &[
             "true", "True", "TRUE", "t", "T", "1", "false", "False", "FALSE", "f", "F", "0",
@@ -39,7 +45,17 @@ const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
     ),
     (
         "backend-protocol",
-        &["HTTP", "https", "GRPC", "GRPCS", "AUTO_HTTP"],
+        &[
+            "HTTP",
+            "https",
+            "GRPC",
+            "GRPCS",
+            "AUTO_HTTP",
+            "h1",
+            "h1-ssl",
+            "h2",
+            "h2-ssl",
+        ],
         &[],
         &["", "FCGI"],
     ),
@@ -216,6 +232,13 @@ const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
         &[""],
         &["$unknown", "$"],
     ),
+    ("upstream-hash-by-subset", &["true"], &["false"], &["", "x"]),
+    (
+        "upstream-hash-by-subset-size",
+        &["1", "5"],
+        &[],
+        &["", "0", "x"],
+    ),
     ("load-balance", &[], &[], &["", "x"]),
     (
         "balance-algorithm",
@@ -231,6 +254,11 @@ const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
     ("limit-whitelist", ADDRESSES, &[], NO_ADDRESSES),
     ("limit-rate", &["10"], &["0"], &["", "10k"]),
     ("limit-rate-after", &["10"], &["0"], &["", "10k"]),
+    ("rate-limit-requests", &["10"], &[], &["", "-1", "ten"]),
+    ("rate-limit-period", &["10s", "500"], &[], &["", "x", "5ms"]),
+    ("rate-limit-status-code", &["429"], &[], &["", "200", "x"]),
+    ("rate-limit-whitelist", ADDRESSES, &[], NO_ADDRESSES),
+    ("rate-limit-size", &[], &["100k"], &[]),
     ("canary", &["true", "1"], &["false"], &[]),
     ("canary-by-header", &["X-Canary"], &[""], &["x y", "é"]),
     ("canary-by-header-value", &["eu"], &[""], &[]),
@@ -285,6 +313,8 @@ const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
         &[],
         &["", "17", "x"],
     ),
+    ("proxy-next-upstream-timeout", &["5"], &["0"], &["", "x"]),
+    ("enable-access-log", &["false"], &["true"], &["", "yes"]),
     ("permanent-redirect", LOCATIONS, &[""], NO_LOCATIONS),
     ("temporal-redirect", LOCATIONS, &[""], NO_LOCATIONS),
     (
@@ -321,6 +351,9 @@ const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
             "Te trailers",
         ],
     ),
+    ("service-upstream", &["true"], &["false"], &["", "yes"]),
+    ("enable-global-auth", &["true"], &["false"], &["", "yes"]),
+    ("custom-headers", &["fields", "a/fields"], &[""], &[]),
     (
         "response-set-header",
         &["X-A one"],
@@ -374,6 +407,12 @@ const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
         &[""],
         &["/$0", "/$uri", "/a b", "/\u{e4}"],
     ),
+    (
+        "haproxy-ingress.github.io/rewrite-target",
+        &["/", "/y/z"],
+        &[""],
+        &["y", "/y?a", "/../y", "/\u{e4}", "https://b.example/"],
+    ),
     ("x-forwarded-prefix", &["/app", "true"], &[""], &["\u{7}"]),
     (
         "app-root",
@@ -387,7 +426,63 @@ const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
         &[],
         &["", "a b", "$host", "a/b"],
     ),
+    ("proxy-ssl-secret", &["tls", "default/tls"], &[""], &[]),
+    ("ssl-ciphers", &[], &["DEFAULT", "HIGH:!aNULL"], &["", "$x"]),
+    ("ssl-prefer-server-ciphers", &[], &["true"], &["", "on"]),
+    (
+        "ssl-ciphers-backend",
+        &["DEFAULT", "AES128"],
+        &[],
+        &["", "$x"],
+    ),
+    ("secure-backends", &["true", "false"], &[], &["", "yes"]),
+    ("grpc-backend", &["true"], &["false"], &["", "yes"]),
+    ("secure-crt-secret", &["tls", "default/tls"], &[""], &[]),
+    ("secure-verify-ca-secret", &["ca", "default/ca"], &[""], &[]),
+    (
+        "secure-sni",
+        &["a.example", "host", "sni"],
+        &[],
+        &["", "a b"],
+    ),
+    ("secure-verify-hostname", &["a.example"], &[], &["", "a b"]),
+    ("server-ssl", &["true", "false"], &[], &["", "yes"]),
+    ("server-proto", &["h2"], &[], &["", "fcgi"]),
+    ("server-ca", &["default/ca"], &[""], &[]),
+    ("server-crt", &["default/tls"], &[""], &[]),
+    (
+        "service.serversscheme",
+        &["http", "https", "h2c"],
+        &[],
+        &["", "grpc"],
+    ),
+    ("service.nativelb", &["true"], &["false"], &["", "yes"]),
+    (
+        "router.observability.accesslogs",
+        &["false"],
+        &["true"],
+        &["", "no"],
+    ),
     ("proxy-ssl-verify", &["on"], &["off"], &[]),
+    (
+        "proxy-ssl-verify-depth",
+        &["1", "9"],
+        &[],
+        &["", "x", "101", "-1"],
+    ),
+    ("proxy-ssl-server-name", &["off"], &["on"], &["", "yes"]),
+    (
+        "proxy-ssl-protocols",
+        &["TLSv1.2", "TLSv1.3", "TLSv1 TLSv1.1 TLSv1.2"],
+        &["TLSv1.2 TLSv1.3"],
+        &["", "TLSv1.1", "SSLv3 TLSv1", "TLSv1.4", "TLSv1.2,TLSv1.3"],
+    ),
+    (
+        "proxy-ssl-ciphers",
+        &["DEFAULT", "ECDHE-RSA-AES128-GCM-SHA256", "AES128:!aNULL"],
+        &[],
+        &["", "$x"],
+    ),
     (
         "proxy-ssl-name",
         &["a.example"],
@@ -412,7 +507,137 @@ const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
     ("cors-allow-credentials", &["true", "false"], &[], &[]),
     ("cors-max-age", &["0", "600"], &[], &["", "-1", "1h"]),
     ("satisfy", &["any"], &[], &["", "Any", "none"]),
+    (
+        "custom-http-errors",
+        &["404, 503"],
+        &[""],
+        &["200", "x", ","],
+    ),
+    (
+        "path-rewrite",
+        &["/x", "/a/(.*) /b/\\1", "/a /b\n^/c /d"],
+        &[""],
+        &[
+            "x",
+            "a b c",
+            "( /x",
+            "(?=a) /x",
+            "/a /%[src]",
+            "/a /\\x",
+            "/a /b?c",
+        ],
+    ),
+    ("default-backend", &["pages"], &[""], &[]),
+    (
+        "mirror-target",
+        &["http://m.example$request_uri", "svc://a:80"],
+        &[""],
+        &["m.example", "https://$host/x", "http://m.example/$unknown"],
+    ),
+    ("mirror-request-body", &["off"], &["on"], &["", "false"]),
+    ("mirror-host", &["m.example", "$host"], &[""], &["$unknown"]),
+    (
+        "disable-proxy-intercept-errors",
+        &["true"],
+        &["false"],
+        &["", "x"],
+    ),
+    (
+        "auth-url",
+        &[
+            "http://auth.example/x?y=$host",
+            "svc://a:80",
+            "https://$host/x",
+        ],
+        &[""],
+        &["basic", "http://$arg_x/", "http://auth.example/$unknown"],
+    ),
+    ("auth-tls-secret", &["ca", "default/ca"], &[], &[]),
+    (
+        "auth-tls-verify-client",
+        &["on", "off", "optional", "optional_no_ca"],
+        &[],
+        &["true", "ON", "optional,on"],
+    ),
+    (
+        "auth-tls-verify-depth",
+        &["0", "1", "100"],
+        &[],
+        &["-1", "101", "x"],
+    ),
+    (
+        "auth-tls-error-page",
+        &["https://a.example/error?x=y"],
+        &[],
+        &["/error", "@named", "https://a b/", "javascript:x"],
+    ),
+    (
+        "auth-tls-pass-certificate-to-upstream",
+        &["true", "false"],
+        &[],
+        &["on", ""],
+    ),
+    (
+        "auth-tls-match-cn",
+        &["CN=ann", "CN=(ann|bob),O=shop"],
+        &[],
+        &["ann", "CN=(", "CN=(?=a)", "cn=ann"],
+    ),
+    ("auth-tls-cert-header", &["true", "false"], &[], &["on", ""]),
+    ("auth-tls-strict", &[], &["true", "x"], &[]),
+    (
+        "auth-signin",
+        &["/x?y=$host", "https://a/"],
+        &[],
+        &["x", "//x"],
+    ),
+    ("auth-signin-redirect-param", &["to"], &[], &["a b", "a=b"]),
+    (
+        "auth-method",
+        &["POST", "*"],
+        &[],
+        &["post", "CONNECT", "x"],
+    ),
+    ("auth-response-headers", &["X-A,X_B", "X-*"], &[], NO_NAMES),
+    (
+        "auth-request-redirect",
+        &["$request_uri"],
+        &[],
+        &["$x", "a\nb"],
+    ),
+    (
+        "auth-proxy-set-headers",
+        &["fields", "a/fields"],
+        &[""],
+        &[],
+    ),
+    ("auth-cache-key", &["$cookie_a$host"], &[], &["$x"]),
+    (
+        "auth-cache-duration",
+        &["200 202 10m, 401 5m"],
+        &[],
+        &["5", ","],
+    ),
+    ("auth-always-set-cookie", &["true"], &[], &["", "on"]),
+    ("auth-keepalive", &[], &["", "8"], &[]),
+    ("auth-keepalive-requests", &[], &["8"], &[]),
+    ("auth-keepalive-timeout", &[], &["8"], &[]),
+    ("auth-keepalive-share-vars", &[], &["true"], &[]),
+    ("auth-headers-request", &["*", "-", "Cookie"], &[], &["a b"]),
+    ("auth-headers-succeed", &["*", "X-User-*"], &[], NO_NAMES),
+    ("auth-headers-fail", &["*", "Location"], &[], &["a b"]),
+    ("auth-external-placement", &[], &["frontend"], &[]),
+    ("proxy-request-buffering", &[], &["on", "off"], &[]),
+    ("proxy-buffering", &[], &["on", "off"], &[]),
+    ("proxy-buffer-size", &[], &["16k"], &[]),
+    ("proxy-buffers-number", &[], &["8"], &[]),
+    ("proxy-busy-buffers-size", &[], &["32k"], &[]),
+    ("proxy-max-temp-file-size", &[], &["0"], &[]),
+    ("client-body-buffer-size", &[], &["16k"], &[]),
+    ("proxy-http-version", &[], &["1.1"], &["2"]),
 ];
+
+const NO_NAMES: &[&str] = &["a b", "X-*-Y", "Host", "t*"];
 
 const LOCATIONS: &[&str] = &["https://b.example/x", "https://b.example$request_uri"];
 const NO_LOCATIONS: &[&str] = &[
@@ -445,11 +670,21 @@ fn every_row_reads_its_values_and_reports_invalid_ones() {
             .iter()
             .map(|prefix| format!("{prefix}{}", row.name.replace('*', "countries")));
         for name in names {
-            let values = VALUES.iter().find(|(named, ..)| *named == row.name);
+            // A name with its prefix has values of its own.
+            let of = |name: &str| VALUES.iter().find(|(named, ..)| *named == name);
+            let values = of(&name).or_else(|| of(row.name));
             let Some((_, setting, idle, nonsense)) = values else {
                 // Values with a finding come below.
                 assert!(
-                    ["email-sans", "uri-sans", "unsupported-guards"].contains(&row.name),
+                    [
+                        "auth-snippet",
+                        "configuration-snippet",
+                        "email-sans",
+                        "service.serverstransport",
+                        "uri-sans",
+                        "unsupported-guards"
+                    ]
+                    .contains(&row.name),
                     "{name}"
                 );
                 continue;
@@ -481,6 +716,11 @@ fn every_row_reads_its_values_and_reports_invalid_ones() {
     for (name, value) in [
         ("cert-manager.io/email-sans", "a@example"),
         ("cert-manager.io/uri-sans", "spiffe://a"),
+        ("nginx.ingress.kubernetes.io/ssl-ciphers", "AES128"),
+        (
+            "nginx.ingress.kubernetes.io/ssl-prefer-server-ciphers",
+            "false",
+        ),
         ("cert-manager.io/private-key-algorithm", "Ed25519"),
         ("cert-manager.io/private-key-size", "521"),
         ("cert-manager.io/private-key-size", "8192"),

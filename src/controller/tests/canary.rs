@@ -5,19 +5,6 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::routing::{Canary, CanaryDecision, CanaryValues, RequestStep, Route};
 
-const NGINX: &str = "nginx.ingress.kubernetes.io/";
-
-fn annotated(mut ingress: Value, annotations: &[(&str, &str)]) -> Value {
-    for (name, value) in annotations {
-        let name = match name.contains('/') {
-            true => (*name).to_owned(),
-            false => format!("{NGINX}{name}"),
-        };
-        ingress["metadata"]["annotations"][name] = (*value).into();
-    }
-    ingress
-}
-
 /// The Ingress `next` with these annotations, older than the main one.
 fn canary(annotations: &[(&str, &str)]) -> Value {
     let mut canary = annotated(ingress("next", "a.example", "/", "next"), annotations);

@@ -64,9 +64,9 @@ fn many_classes_are_put_together() {
 fn guards_of_other_classes_are_counted() {
     let mut index = index();
     for (name, annotation) in [
-        ("a", "nginx.ingress.kubernetes.io/auth-url"),
-        ("b", "nginx.ingress.kubernetes.io/auth-url"),
-        ("c", "nginx.ingress.kubernetes.io/auth-tls-secret"),
+        ("a", "nginx.ingress.kubernetes.io/modsecurity-snippet"),
+        ("b", "nginx.ingress.kubernetes.io/modsecurity-snippet"),
+        ("c", "nginx.ingress.kubernetes.io/server-snippet"),
         ("d", "nginx.ingress.kubernetes.io/enable-cors"),
     ] {
         let mut one = of_class(name, Some("nginx"), None);
@@ -76,8 +76,8 @@ fn guards_of_other_classes_are_counted() {
 
     let reported = index.compile().other_classes.expect("they are new");
     let guards = [
-        ("nginx.ingress.kubernetes.io/auth-url".into(), 2),
-        ("nginx.ingress.kubernetes.io/auth-tls-secret".into(), 1),
+        ("nginx.ingress.kubernetes.io/modsecurity-snippet".into(), 2),
+        ("nginx.ingress.kubernetes.io/server-snippet".into(), 1),
     ];
     assert_eq!(
         reported,

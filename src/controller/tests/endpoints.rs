@@ -189,3 +189,73 @@ fn the_services_of_default_backends_are_looked_at_too() {
     index.apply(delete(Kind::Ingress, "all"));
     assert_eq!(names(&index.compile()), ["last"]);
 }
+
+#[test]
+fn requests_go_to_the_address_of_a_service_that_asks_for_it() {
+    let with_address = |address: &str| {
+        let mut web = service("web");
+        web["spec"]["clusterIP"] = address.into();
+        web
+    };
+    let mut index = index();
+    index.apply(apply(with_address("10.96.0.7")));
+    index.apply(apply(slice("web-1", "web", endpoints())));
+    index.apply(apply(ingress("plain", "plain.example", "/", "web")));
+    let rule = ingress("web", "a.example", "/", "web");
+    index.apply(apply(annotated(rule, &[("service-upstream", "true")])));
+    let output = index.compile();
+    live(&output);
+    assert_eq!(met(&index, "a.example", "/"), "10.96.0.7:80");
+    assert_eq!(met(&index, "plain.example", "/"), "10.0.0.1:8080");
+    assert!(reasons(&output).is_empty());
+
+    // It was created again.
+    index.apply(apply(with_address("10.96.0.8")));
+    live(&index.compile());
+    assert_eq!(met(&index, "a.example", "/"), "10.96.0.8:80");
+
+    // Headless.
+    index.apply(apply(with_address("None")));
+    let output = index.compile();
+    live(&output);
+    assert_eq!(met(&index, "a.example", "/"), "10.0.0.1:8080");
+    assert_eq!(
+        reasons(&output),
+        [("web".to_owned(), "UnsupportedAnnotation")]
+    );
+}
+
+#[test]
+fn a_service_of_traefik_asks_for_its_own_address() {
+    let mut index = index();
+    let mut web = service("web");
+    web["spec"]["clusterIP"] = "10.96.0.7".into();
+    let native = "traefik.ingress.kubernetes.io/service.nativelb";
+    web["metadata"]["annotations"][native] = "true".into();
+    index.apply(apply(web.clone()));
+    index.apply(apply(slice("web-1", "web", endpoints())));
+    index.apply(apply(ingress("web", "a.example", "/", "web")));
+    let output = index.compile();
+    live(&output);
+    assert_eq!(met(&index, "a.example", "/"), "10.96.0.7:80");
+    assert!(reasons(&output).is_empty());
+
+    web["metadata"]["annotations"][native] = "false".into();
+    index.apply(apply(web));
+    live(&index.compile());
+    assert_eq!(met(&index, "a.example", "/"), "10.0.0.1:8080");
+}
+
+#[test]
+fn in_the_mini_cluster_a_service_is_its_endpoints() {
+    let mut index = index();
+    index.objects.settings.standalone = true;
+    let mut web = service("web");
+    web["spec"]["clusterIP"] = "10.96.0.7".into();
+    index.apply(apply(web));
+    index.apply(apply(slice("web-1", "web", endpoints())));
+    let rule = ingress("web", "a.example", "/", "web");
+    index.apply(apply(annotated(rule, &[("service-upstream", "true")])));
+    live(&index.compile());
+    assert_eq!(met(&index, "a.example", "/"), "10.0.0.1:8080");
+}

@@ -29,7 +29,8 @@ fn steps(annotations: &[(&str, &str)]) -> (Vec<String>, Vec<&'static str>) {
         ResponseStep::Cookies(change) => format!("{:?} {:?}", change.domain, change.path),
         ResponseStep::Location(_) => "location".to_owned(),
         ResponseStep::Hsts { value, .. } => format!("hsts {value:?}"),
-        ResponseStep::Cors(_) => "cors".to_owned(),
+        ResponseStep::Cors(_) | ResponseStep::Origin(_) => "cors".to_owned(),
+        ResponseStep::RemoveField(name) => format!("< {name} removed"),
     });
     let findings = output.findings.into_iter().flatten();
     let reasons = findings.map(|one| one.reason.as_str());

@@ -109,11 +109,28 @@ fn samples(row: &Row) -> (Vec<&'static str>, Vec<&'static str>) {
                 "add_header A ${host}; add_header B a#b;",
             ],
         ),
-        "any value but an empty one, unless `auth-tls-verify-client` is off without \
-            `auth-tls-match-cn`" => (vec!["default/ca"], vec![""]),
         "any value but an empty one, unless `waf-mode` is detect" => {
             (vec!["modsecurity"], vec![""])
         }
+        "one that does more than setting `X-Forwarded-Host` and `X-Forwarded-Method` to those of \
+         the request" => (
+            vec![
+                "proxy_set_header X-Forwarded-Host other.example;",
+                "proxy_set_header X-Forwarded-Host $http_host; deny all;",
+                "proxy_set_header X-User $http_x_user;",
+                "proxy_set_header X-Forwarded-Proto https;",
+                "proxy_set_header \"X-Forwarded-Host $http_host\";",
+                "if ($x) { return 403; }",
+                "proxy_set_header X-Forwarded-Host \"$http_host",
+            ],
+            vec![
+                "",
+                "proxy_set_header X-Forwarded-Host $http_host;\n",
+                "# a note\nproxy_set_header x-forwarded-host $host;\n\
+                 proxy_set_header X-Forwarded-Method '$request_method';",
+            ],
+        ),
+        "true, without `auth-url`" => (vec!["true", "yes"], vec!["", "false"]),
         "a whole URL" => (
             vec!["https://b.example/", "HTTP://b.example/x"],
             vec!["/", "/$1", ""],
@@ -321,16 +338,11 @@ fn annotations_of_other_programs_are_left_alone() {
 #[test]
 fn a_detail_of_a_guard_is_reported_only_without_the_guard() {
     let name = |rest: &str| format!("nginx.ingress.kubernetes.io/{rest}");
-    let (kind, secret, verify, ca) = (
-        name("auth-url"),
-        name("auth-signin"),
-        name("auth-tls-verify-client"),
-        name("auth-tls-secret"),
+    let (kind, secret) = (
+        name("enable-modsecurity"),
+        name("modsecurity-transaction-id"),
     );
-    let both = with(&[
-        (&kind, "http://auth.example/"),
-        (&secret, "http://auth.example/"),
-    ]);
+    let both = with(&[(&kind, "true"), (&secret, "$request_id")]);
     assert_eq!(
         both,
         (
@@ -342,26 +354,6 @@ fn a_detail_of_a_guard_is_reported_only_without_the_guard() {
         with(&[(&secret, "users")]).1,
         [("UnsupportedAnnotation", false, field(&secret))]
     );
-
-    // Without a certificate from the client, only the backend could decide.
-    for (value, expected) in [
-        ("off", "empty"),
-        ("on", "UnsupportedGuard"),
-        ("optional", "UnsupportedGuard"),
-    ] {
-        assert_eq!(
-            with(&[(&ca, "default/ca"), (&verify, value)]).0,
-            expected,
-            "{value}"
-        );
-    }
-
-    let name_only = with(&[
-        (&ca, "default/ca"),
-        (&verify, "off"),
-        (&name("auth-tls-match-cn"), "CN=x"),
-    ]);
-    assert_eq!(name_only.0, "UnsupportedGuard");
 
     let waf = |mode| {
         with(&[
@@ -378,7 +370,7 @@ fn a_detail_of_a_guard_is_reported_only_without_the_guard() {
 
 #[test]
 fn a_decision_to_ignore_a_guard_is_reported() {
-    const GUARD: &str = "nginx.ingress.kubernetes.io/auth-url";
+    const GUARD: &str = "nginx.ingress.kubernetes.io/modsecurity-snippet";
     const DECISION: &str = "gatelet.dev/unsupported-guards";
     let with = |setting: UnsupportedGuards, decision: Option<&str>| {
         let mut index = index();
@@ -416,7 +408,7 @@ fn all_of_a_guarded_ingress_is_refused_without_a_redirect() {
     let mut one = annotated(
         "web",
         &[(
-            "nginx.ingress.kubernetes.io/auth-url",
+            "nginx.ingress.kubernetes.io/modsecurity-snippet",
             "http://auth.example/",
         )],
     );

@@ -2,8 +2,7 @@
 
 use super::*;
 
-const CLIENT_CERTIFICATES: (&str, &str) =
-    ("nginx.ingress.kubernetes.io/auth-tls-secret", "default/ca");
+const SNIPPET: (&str, &str) = ("nginx.ingress.kubernetes.io/server-snippet", "deny all;");
 
 /// An index where `open` and the guarded `safe` share a host, in their namespaces; `safe` is
 /// younger.
@@ -29,10 +28,9 @@ fn shared(guard: (&str, &str), safe_namespace: &str) -> (Index, Output) {
 }
 
 #[test]
-fn client_certificates_are_for_the_whole_host() {
+fn some_guards_are_for_the_whole_host() {
     for guard in [
-        CLIENT_CERTIFICATES,
-        ("nginx.ingress.kubernetes.io/server-snippet", "deny all;"),
+        SNIPPET,
         (
             "traefik.ingress.kubernetes.io/router.tls.options",
             "mtls@file",
@@ -59,7 +57,10 @@ fn client_certificates_are_for_the_whole_host() {
 #[test]
 fn a_guard_on_paths_leaves_the_rest_of_the_host_open() {
     let (index, output) = shared(
-        ("nginx.ingress.kubernetes.io/auth-url", "http://a/"),
+        (
+            "nginx.ingress.kubernetes.io/modsecurity-snippet",
+            "http://a/",
+        ),
         "default",
     );
     assert_eq!(met(&index, "a.example", "/safe"), "UnsupportedGuard");
@@ -69,16 +70,16 @@ fn a_guard_on_paths_leaves_the_rest_of_the_host_open() {
 
 #[test]
 fn another_namespace_cannot_close_a_host_that_it_does_not_own() {
-    let (index, _) = shared(CLIENT_CERTIFICATES, "other");
+    let (index, _) = shared(SNIPPET, "other");
     assert_eq!(met(&index, "a.example", "/safe"), "UnsupportedGuard");
     assert_eq!(met(&index, "a.example", "/open"), "empty");
 }
 
 #[test]
 fn a_decision_to_ignore_opens_the_whole_host() {
-    let (mut index, _) = shared(CLIENT_CERTIFICATES, "default");
+    let (mut index, _) = shared(SNIPPET, "default");
     let mut safe = ingress("safe", "a.example", "/safe", "web");
-    safe["metadata"]["annotations"] = json!({CLIENT_CERTIFICATES.0: CLIENT_CERTIFICATES.1,
+    safe["metadata"]["annotations"] = json!({SNIPPET.0: SNIPPET.1,
         "gatelet.dev/unsupported-guards": "ignore"});
     index.apply(apply(safe));
     index.compile();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
+
 use super::*;
 use crate::routing::{ClientLimits, Pace, Rate, RequestStep, Route};
 
@@ -12,7 +14,11 @@ fn compiled(annotations: &[(&str, &str)]) -> (Arc<Route>, Vec<(String, &'static 
     index.apply(apply(service("web")));
     let mut one = ingress("web", "a.example", "/", "web");
     for (name, value) in annotations {
-        one["metadata"]["annotations"][format!("{NGINX}{name}")] = (*value).into();
+        let whole = match name.contains('/') {
+            true => (*name).to_owned(),
+            false => format!("{NGINX}{name}"),
+        };
+        one["metadata"]["annotations"][whole] = (*value).into();
     }
     index.apply(apply(one));
     let output = index.compile();
@@ -67,6 +73,34 @@ fn numbers_become_rates_with_the_burst_of_nginx() {
     }
     assert!(limits(&[("limit-rps", "0"), ("limit-connections", "0")]).is_none());
     assert!(limits(&[("limit-burst-multiplier", "3")]).is_none());
+}
+
+#[test]
+fn limits_of_haproxy_have_their_period_and_status() {
+    let second = Duration::from_secs(1);
+    let requests = ("haproxy.org/rate-limit-requests", "10");
+    let usual = limits(&[requests]).expect("limits");
+    assert_eq!(usual.limits.rates, [rate(second / 10, 9), None]);
+    assert_eq!(usual.status, Some(StatusCode::FORBIDDEN));
+
+    let period = ("haproxy.org/rate-limit-period", "5s");
+    let status = ("haproxy.org/rate-limit-status-code", "429");
+    let whitelist = ("haproxy.org/rate-limit-whitelist", "192.0.2.0/24");
+    let own = limits(&[requests, period, status, whitelist]).expect("limits");
+    assert_eq!(own.limits.rates, [rate(second / 2, 9), None]);
+    assert_eq!(own.status, Some(StatusCode::TOO_MANY_REQUESTS));
+    assert!(
+        own.exempt
+            .contains("192.0.2.1".parse().expect("an address"))
+    );
+    assert!(limits(&[period, status, whitelist]).is_none());
+
+    let ingress = "haproxy-ingress.github.io/limit-connections";
+    let in_flight = limits(&[(ingress, "4")]).expect("limits");
+    assert_eq!(
+        (in_flight.limits.in_flight, in_flight.status),
+        (Some(4), None)
+    );
 }
 
 #[test]

@@ -161,7 +161,7 @@ fn lists_of_addresses_apply_and_other_guards_close() {
         (list, "x", "InvalidGuard", "InvalidGuard"),
         (
             "nginx.ingress.kubernetes.io/auth-url",
-            "http://a/",
+            "http://auth.example/",
             "UnsupportedGuard",
             "UnsupportedGuard",
         ),
@@ -170,12 +170,6 @@ fn lists_of_addresses_apply_and_other_guards_close() {
             "users",
             "UnknownUsers",
             "UnknownUsers",
-        ),
-        (
-            "nginx.ingress.kubernetes.io/auth-tls-secret",
-            "x/ca",
-            "UnsupportedGuard",
-            "UnsupportedGuard",
         ),
     ] {
         let mut index = prepared();

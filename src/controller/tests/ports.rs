@@ -276,6 +276,10 @@ fn a_wrong_term_opens_no_port() {
         ("tcp-send-proxy", "v2", "false Some(V2)"),
         ("tcp-accept-proxy", "yes", "InvalidAnnotation"),
         ("tcp-send-proxy", "true", "InvalidAnnotation"),
+        ("tcp-tls", "yes", "InvalidAnnotation"),
+        ("limit-connections", "x", "InvalidAnnotation"),
+        ("limit-connections", "-1", "InvalidAnnotation"),
+        ("limit-connections", "0", "false None"),
     ] {
         let mut index = index();
         let mut service = asking("web", "80");
@@ -289,6 +293,28 @@ fn a_wrong_term_opens_no_port() {
         };
         assert_eq!(described, expected, "{annotation}: {value}");
     }
+}
+
+#[test]
+fn the_terms_of_a_service_are_those_of_its_ports() {
+    let mut index = index();
+    let mut service = asking("web", "80");
+    service["metadata"]["annotations"]["gatelet.dev/limit-connections"] = "3".into();
+    index.apply(apply(service.clone()));
+    let of_port = |index: &mut Index| {
+        let table = index.compile().ports.expect("a table");
+        let route = table.find(Port::tcp(80)).expect("a route").clone();
+        let limits = route.limits.as_ref();
+        let most = limits.and_then(|limits| limits.limits.in_flight);
+        (route.sticky, route.ends_tls, most)
+    };
+    assert_eq!(of_port(&mut index), (false, false, Some(3)));
+
+    service["spec"]["sessionAffinity"] = "ClientIP".into();
+    service["metadata"]["annotations"]["gatelet.dev/tcp-tls"] = "true".into();
+    service["metadata"]["annotations"]["gatelet.dev/limit-connections"] = "0".into();
+    index.apply(apply(service));
+    assert_eq!(of_port(&mut index), (true, true, None));
 }
 
 #[test]
@@ -397,6 +423,8 @@ fn a_service_with_another_guard_gets_no_port() {
         ("gatelet.dev/auth-secret", "users"),
         ("haproxy-ingress.github.io/ssl-passthrough", "true"),
         ("haproxy-ingress.github.io/waf", "modsecurity"),
+        ("haproxy-ingress.github.io/auth-url", "svc://web:80/"),
+        ("gatelet.dev/auth-url", "http://auth.example/"),
     ] {
         let mut guarded = asking("web", "8022:80");
         guarded["metadata"]["annotations"][name] = value.into();

@@ -3,19 +3,6 @@
 use super::*;
 use crate::routing::{Canary, LoadBalancing, Policy, Stickiness, StickyCookie};
 
-const NGINX: &str = "nginx.ingress.kubernetes.io/";
-
-fn annotated(mut object: Value, annotations: &[(&str, &str)]) -> Value {
-    for (name, value) in annotations {
-        let name = match name.contains('/') {
-            true => (*name).to_owned(),
-            false => format!("{NGINX}{name}"),
-        };
-        object["metadata"]["annotations"][name] = (*value).into();
-    }
-    object
-}
-
 /// An index with an Ingress for `/shop` and its Service.
 fn with(of_ingress: &[(&str, &str)], of_service: &[(&str, &str)]) -> Index {
     let mut index = index();
@@ -154,6 +141,18 @@ fn the_cookie_precedes_the_hash_and_each_algorithm_is_named() {
         Some(Stickiness::Hash(_))
     ));
     assert!(cookie(&[hash, ("affinity", "cookie")], &[]).is_some());
+    let subset = ("upstream-hash-by-subset", "true");
+    let of = |annotations: &[(&str, &str)]| {
+        let mut index = with(annotations, &[]);
+        index.compile();
+        match &policy(&index).stickiness {
+            Some(Stickiness::Hash(hash)) => hash.subset.get(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let size = ("upstream-hash-by-subset-size", "5");
+    assert_eq!((of(&[hash]), of(&[hash, size])), (1, 1));
+    assert_eq!((of(&[hash, subset]), of(&[hash, subset, size])), (3, 5));
     for (name, value, expected, findings) in [
         ("load-balance", "round_robin", LoadBalancing::RoundRobin, 0),
         ("load-balance", "ewma", LoadBalancing::LeastRequest, 1),

@@ -12,8 +12,8 @@ use tokio_rustls::{
 use super::hello::{self, Hello, Start};
 use crate::{
     proxy::Shared,
-    routing::{Host, Passthrough},
-    tls::{Challenges, Server},
+    routing::{ClientCertificates, Host, Passthrough},
+    tls::Server,
 };
 
 /// The longest time for a ClientHello where the name in it decides who ends TLS.
@@ -21,8 +21,8 @@ const HELLO: Duration = Duration::from_secs(5);
 
 /// The outcome of the beginning.
 pub(crate) enum Begun {
-    /// We have ended TLS.
-    Ours(Box<TlsStream<TcpStream>>),
+    /// We have ended TLS. The client was asked for a certificate with these terms.
+    Ours(Box<TlsStream<TcpStream>>, Option<Arc<ClientCertificates>>),
     /// It was a CA's validation, which ends with the handshake.
     Validated,
     /// The backend of a host ends TLS.
@@ -47,17 +47,21 @@ pub(crate) async fn begin(
     client: IpAddr,
     local: IpAddr,
 ) -> io::Result<Begun> {
-    let challenges = &shared.challenges;
-    if shared.table.load().has_passthrough() {
+    let table = shared.table.load();
+    let (has_passthrough, asks) = (table.has_passthrough(), table.has_client_certificates());
+    drop(table);
+    if has_passthrough {
         return Box::pin(sort(stream, server, shared, client, local)).await;
     }
-    if !challenges.await_tls() && !server.resolver().has_addresses() {
+    if !asks && !shared.challenges.await_tls() && !server.resolver().has_addresses() {
         let accepted = TlsAcceptor::from(server.config().clone()).accept(stream);
-        return accepted.await.map(|stream| Begun::Ours(Box::new(stream)));
+        return accepted
+            .await
+            .map(|stream| Begun::Ours(Box::new(stream), None));
     }
 
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-    end_tls(start, server, challenges, client, local).await
+    end_tls(start, server, shared, client, local).await
 }
 
 /// Reads the ClientHello, and passes the connection through if it has the name of such a host.
@@ -84,7 +88,7 @@ async fn sort(
 
     let start = resume(stream, &read).await?;
     drop(read);
-    end_tls(start, server, &shared.challenges, client, local).await
+    end_tls(start, server, shared, client, local).await
 }
 
 /// Returns the host that a ClientHello is for, if its TLS is passed through.
@@ -128,17 +132,39 @@ async fn resume(mut stream: TcpStream, read: &[u8]) -> io::Result<StartHandshake
 async fn end_tls(
     start: StartHandshake<TcpStream>,
     server: &Server,
-    challenges: &Challenges,
+    shared: &Shared,
     client: IpAddr,
     local: IpAddr,
 ) -> io::Result<Begun> {
-    let challenge = challenges.tls(&start.client_hello(), client);
+    let challenge = shared.challenges.tls(&start.client_hello(), client);
     if let Some(config) = challenge {
         start.into_stream(config).await?.shutdown().await?;
         return Ok(Begun::Validated);
     }
 
-    let config = server.config_for(start.client_hello().server_name(), local);
+    let hello = start.client_hello();
+    let name = hello.server_name();
+    let terms = terms(shared, name, local);
+    let asking = terms.and_then(|terms| {
+        let authorities = terms.authorities.as_ref().ok()?;
+        Some((server.asking(authorities)?, terms))
+    });
+    let (asking, terms) = asking.unzip();
+    let config = server.config_for(name, local, asking);
     let stream = start.into_stream(config).await?;
-    Ok(Begun::Ours(Box::new(stream)))
+    Ok(Begun::Ours(Box::new(stream), terms))
+}
+
+/// Returns the terms with which a client is asked for its certificate: those of the host with this
+/// server name, or else with the local address.
+fn terms(shared: &Shared, name: Option<&str>, local: IpAddr) -> Option<Arc<ClientCertificates>> {
+    let table = shared.table.load();
+    if !table.has_client_certificates() {
+        return None;
+    }
+    let host = name
+        .map_or_else(|| Ok(local.to_canonical().into()), Host::parse)
+        .ok()?;
+    let terms = table.host(Some(host.as_str()))?.client_certificates()?;
+    terms.asks().then(|| terms.clone())
 }

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::serve::serve;
 use crate::{
     limit::Connections,
-    proxy::{Settings, l4, worker::Worker},
+    proxy::{Settings, l4, memory, worker::Worker},
     routing::{Listener, ListenerProtocol, Port},
     tls::Server,
     util::{datagram, drain::Drain, port},
@@ -64,8 +64,8 @@ pub(crate) struct Acceptor {
 enum Served {
     /// HTTP, with TLS or without.
     Http(Option<Arc<Server>>),
-    /// The bytes of a port.
-    Tcp(Port),
+    /// The bytes of a port, whose clients may use TLS.
+    Tcp(Port, Option<Arc<Server>>),
 }
 
 /// A socket of a listener.
@@ -211,7 +211,7 @@ pub(crate) async fn accept(
         ListenerProtocol::Http => Served::Http(None),
         ListenerProtocol::Https => Served::Http(acceptor.tls.clone()),
         ListenerProtocol::Tcp | ListenerProtocol::Udp => {
-            Served::Tcp(Port::tcp(listener.address.port()))
+            Served::Tcp(Port::tcp(listener.address.port()), acceptor.tls.clone())
         }
     };
     let Ok(listener) = TcpListener::from_std(socket) else {
@@ -260,7 +260,8 @@ pub(crate) async fn accept(
 
 impl Acceptor {
     fn take(&self, stream: TcpStream, peer: SocketAddr, served: &Served, drain: &Drain) {
-        let Ok(permit) = self.connections.admit() else {
+        let admitted = self.connections.admit().ok();
+        let Some(permit) = admitted.filter(|_| !memory::is_used_up()) else {
             return self.worker.counters.connections_refused.add(1);
         };
         let (worker, drain) = (self.worker.clone(), drain.clone());
@@ -268,8 +269,11 @@ impl Acceptor {
             Served::Http(tls) => {
                 self.spawn(serve(stream, peer, tls.clone(), permit, worker, drain));
             }
-            Served::Tcp(port) => {
-                self.spawn(l4::tcp::serve(stream, peer, *port, permit, worker, drain));
+            Served::Tcp(port, tls) => {
+                let (port, tls) = (*port, tls.clone());
+                self.spawn(l4::tcp::serve(
+                    stream, peer, port, tls, permit, worker, drain,
+                ));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Begins to serve a client connection: PROXY protocol, TLS, and the choice of HTTP/1.1 or HTTP/2.
 
-use std::{io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpStream,
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     limit::Permit,
     proxy::{
-        conn::{ConnInfo, TlsInfo},
+        conn::{ClientTls, ConnInfo, TlsInfo},
         l4,
         upstream::pin::Pins,
         worker::Worker,
@@ -99,8 +99,8 @@ pub(crate) async fn serve(
         }
         Some(server) => {
             let begin = handshake::begin(stream, &server, &worker.shared, ip, ends.1.ip());
-            let stream = match timeout(settings.handshake_timeout, Box::pin(begin)).await {
-                Ok(Ok(Begun::Ours(stream))) => stream,
+            let (stream, asked) = match timeout(settings.handshake_timeout, Box::pin(begin)).await {
+                Ok(Ok(Begun::Ours(stream, asked))) => (stream, asked),
                 Ok(Ok(Begun::Validated)) => return,
                 Ok(Ok(Begun::Passed(passed))) => {
                     let port = Port::tcp(local.port());
@@ -118,10 +118,20 @@ pub(crate) async fn serve(
                 _ => "TLSv1.3",
             };
             let sni = session.server_name().map(Into::into);
+            let client = asked.map(|asked| {
+                let chain = session.peer_certificates().unwrap_or_default();
+                Box::new(ClientTls {
+                    asked,
+                    chain: chain.into(),
+                    trusted: server.trusted().clone(),
+                    verdict: RefCell::default(),
+                })
+            });
             let tls = Some(TlsInfo {
                 sni,
                 version,
                 resolver: server.resolver().clone(),
+                client,
             });
 
             let conn = ConnInfo { tls, ..conn };

@@ -80,7 +80,7 @@ impl BodyReader {
             .ok()
             .filter(|length| *length <= received.len())?;
         *left = 0;
-        Some(received.split_to(length).freeze())
+        Some(take(received, length))
     }
 
     /// Takes the next piece off the received bytes; `None` at the end, or if more bytes are needed.
@@ -153,6 +153,12 @@ impl BodyReader {
     }
 }
 
+/// Takes the next bytes, at most `length`.
 fn take(received: &mut BytesMut, length: usize) -> Bytes {
-    received.split_to(length.min(received.len())).freeze()
+    if length < received.len() {
+        received.split_to(length).freeze()
+    } else {
+        // All of them go as they are; a split would allocate what both parts share.
+        std::mem::take(received).freeze()
+    }
 }

@@ -2,6 +2,7 @@
 
 pub(super) mod body;
 pub(super) mod chunk;
+pub(super) mod receive;
 pub(super) mod trailers;
 pub(super) mod writer;
 

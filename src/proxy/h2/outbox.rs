@@ -8,8 +8,10 @@ use std::{
 };
 
 use super::SEND_BUFFER;
+use crate::proxy::memory::{self, Pressure};
 
-/// The bytes that may wait on all streams of a connection before each gets a small piece at a time.
+/// The bytes that may wait on all streams of a connection before each gets a small piece at a time,
+/// unless there is memory pressure.
 const ROOM: usize = 512 * 1024;
 /// A small piece.
 const PIECE: usize = 8 * 1024;
@@ -33,7 +35,11 @@ impl Outbox {
     /// Ready with the number of bytes that a stream may send next. Beyond the room of the
     /// connection, it waits until nothing of its own waits any more.
     pub(super) fn poll_room(&self, cx: &Context<'_>, stream: u32) -> Poll<usize> {
-        if self.total.get() < ROOM {
+        let room = match memory::pressure() {
+            Pressure::Low => ROOM,
+            Pressure::High | Pressure::Critical => SEND_BUFFER,
+        };
+        if self.total.get() < room {
             return Poll::Ready(SEND_BUFFER);
         }
         match self.streams.borrow_mut().get_mut(&stream) {

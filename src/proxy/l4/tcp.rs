@@ -1,35 +1,48 @@
 //! TCP: a connection to a port is passed to an endpoint of its backend.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use socket2::SockRef;
 use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{proxy_header, record::Record, relay::Relay};
 use crate::{
-    limit::Permit,
+    limit::{Permit, Place},
     proxy::{
-        counters::PortCounters,
-        downstream::{handshake::Passed, proxy_protocol},
+        counters::{Count, PortCounters},
+        downstream::{client::ClientStream, handshake::Passed, proxy_protocol},
         request::{
             error::{Error, Kind, Retry},
             terms::Terms,
         },
         upstream::{
+            self,
             pick::{Picker, Tried},
             pool::Lease,
         },
-        worker::Worker,
+        worker::{ClientKey, Worker},
     },
     routing::{Port, PortRoute},
+    tls::Server,
     util::drain::Drain,
 };
+
+/// The reason why a client is refused that has many connections already.
+const TOO_MANY: &str = "this client has too many connections";
 
 /// Serves a connection from accept to its end.
 pub(crate) async fn serve(
     mut client: TcpStream,
     peer: SocketAddr,
     port: Port,
+    tls: Option<Arc<Server>>,
     mut permit: Permit,
     worker: Rc<Worker>,
     drain: Drain,
@@ -60,9 +73,25 @@ pub(crate) async fn serve(
     }
     let mut record = Record::new(&worker, ip, port, None, &route);
     if !route.lets_in(ip) {
-        return refuse(&client, &worker, record.as_deref_mut());
+        let (counter, why) = (
+            &worker.counters.connections_forbidden,
+            Kind::Forbidden.reason(),
+        );
+        return refuse(&client, counter, record.as_deref_mut(), why);
     }
+    let Ok(place) = worker.admit(route.limits.as_deref(), ip) else {
+        let counter = &worker.counters.connections_refused;
+        return refuse(&client, counter, record.as_deref_mut(), TOO_MANY);
+    };
 
+    let client = match tls.filter(|_| route.ends_tls) {
+        None if route.ends_tls => return abort(&client),
+        None => ClientStream::Plain(client),
+        Some(server) => match Box::pin(end_tls(client, &server, &worker)).await {
+            Some(stream) => ClientStream::Tls(stream),
+            None => return,
+        },
+    };
     let session = Session {
         client,
         read: Vec::new(),
@@ -70,6 +99,7 @@ pub(crate) async fn serve(
         route,
         record,
         counters: &worker.counters.tcp,
+        _place: place,
     };
     session.run(&worker, drain).await;
 }
@@ -104,23 +134,28 @@ pub(crate) async fn pass_through(
 
     let mut record = Record::new(&worker, ends.0.ip(), port, Some(host), &route);
     if !to.lets_in(ends.0.ip()) {
-        return refuse(&client, &worker, record.as_deref_mut());
+        let (counter, why) = (
+            &worker.counters.connections_forbidden,
+            Kind::Forbidden.reason(),
+        );
+        return refuse(&client, counter, record.as_deref_mut(), why);
     }
 
     let session = Session {
-        client,
+        client: ClientStream::Plain(client),
         read,
         ends,
         route,
         record,
         counters,
+        _place: None,
     };
     session.run(&worker, drain).await;
 }
 
 /// A connection of a client that goes to an endpoint.
 struct Session<'a> {
-    client: TcpStream,
+    client: ClientStream,
     /// The bytes that were read from it.
     read: Vec<u8>,
     /// The addresses of the client, and of its destination.
@@ -128,6 +163,8 @@ struct Session<'a> {
     route: Arc<PortRoute>,
     record: Option<Box<Record>>,
     counters: &'a PortCounters,
+    /// The place of the connection among those of its client.
+    _place: Option<Box<Place<ClientKey>>>,
 }
 
 impl Session<'_> {
@@ -135,7 +172,8 @@ impl Session<'_> {
     async fn run(mut self, worker: &Rc<Worker>, drain: Drain) {
         let _open = Open::new(self.counters);
         // Boxed: connecting is short, and a connection reserves space for this future all its life.
-        let (mut endpoint, lease) = match Box::pin(connect(worker, &self.route)).await {
+        let connecting = Box::pin(connect(worker, &self.route, self.ends.0.ip()));
+        let (mut endpoint, lease) = match connecting.await {
             Ok(connected) => connected,
             Err(error) => {
                 self.counters.failures.add(1);
@@ -143,7 +181,7 @@ impl Session<'_> {
                     (record.failed, record.reason) = (true, error.kind.reason());
                 }
                 tracing::debug!(client = %self.ends.0, %error, "connection to a port failed");
-                return abort(&self.client);
+                return abort(self.client.socket());
             }
         };
         if let Some(record) = &mut self.record {
@@ -171,6 +209,23 @@ impl Session<'_> {
     }
 }
 
+/// Ends the TLS of a client; `None` if it does not come about in time.
+async fn end_tls(
+    client: TcpStream,
+    server: &Server,
+    worker: &Worker,
+) -> Option<Box<TlsStream<TcpStream>>> {
+    let config = server.any_protocol().clone();
+    let limit = worker.settings.handshake_timeout;
+    match timeout(limit, TlsAcceptor::from(config).accept(client)).await {
+        Ok(Ok(stream)) => Some(Box::new(stream)),
+        Ok(Err(_)) | Err(_) => {
+            worker.counters.bad_connections.add(1);
+            None
+        }
+    }
+}
+
 /// Reads the header of the PROXY protocol. Returns the addresses of the client and of its
 /// destination, which are `ends` if the header has none; `None` if there is no valid header.
 async fn proxied(
@@ -192,13 +247,18 @@ async fn proxied(
 }
 
 /// Connects to an endpoint. Tries another one if that fails, as long as there are attempts.
-async fn connect(worker: &Rc<Worker>, route: &PortRoute) -> Result<(TcpStream, Lease), Error> {
+async fn connect(
+    worker: &Rc<Worker>,
+    route: &PortRoute,
+    client: IpAddr,
+) -> Result<(TcpStream, Lease), Error> {
     let terms = Terms::new(&worker.settings, Some(&route.policy));
+    let session = session(worker, route, client);
     let picker = Picker {
         worker,
         backend: &route.backend,
         balance: terms.balance,
-        session: None,
+        session: session.as_deref(),
     };
     let mut tried = Tried::default();
     let mut attempt = 1;
@@ -224,11 +284,24 @@ async fn connect(worker: &Rc<Worker>, route: &PortRoute) -> Result<(TcpStream, L
     }
 }
 
-/// Closes the connection of a client that may not come in.
-fn refuse(client: &TcpStream, worker: &Worker, record: Option<&mut Record>) {
-    worker.counters.connections_forbidden.add(1);
+/// Returns the session by which all connections of a client go to one endpoint, if they do.
+pub(super) fn session<'a>(
+    worker: &'a Worker,
+    route: &'a PortRoute,
+    client: IpAddr,
+) -> Option<Box<upstream::session::Session<'a>>> {
+    let (id, secret) = (route.backend.id(), &worker.shared.sessions);
+    let text = client.to_canonical().to_string();
+    let (text, one) = (text.as_bytes(), NonZeroU32::MIN);
+    let session = || upstream::session::Session::of_text(id, secret, text, one);
+    route.sticky.then(|| Box::new(session()))
+}
+
+/// Closes the connection of a client that may not come in, and counts it.
+fn refuse(client: &TcpStream, counter: &Count, record: Option<&mut Record>, why: &'static str) {
+    counter.add(1);
     if let Some(record) = record {
-        (record.failed, record.reason) = (true, Kind::Forbidden.reason());
+        (record.failed, record.reason) = (true, why);
     }
     abort(client);
 }

@@ -132,12 +132,16 @@ fn plain_route(port: Port, endpoints: &[SocketAddr]) -> PortRoute {
     PortRoute {
         kind: "Service",
         accepts_proxy: false,
+        ends_tls: false,
+        limits: None,
+        sticky: false,
         sends_proxy: None,
         access: None,
         origin: Origin {
             namespace: "n".into(),
             name: "s".into(),
             field: "f".into(),
+            requests: None,
         },
         backend: Arc::new(backend),
         policy: Policy::default(),
@@ -390,6 +394,9 @@ fn the_client_is_known_by_headers_of_the_proxy_protocol() {
     for version in [ProxyVersion::V1, ProxyVersion::V2] {
         let route = PortRoute {
             accepts_proxy: true,
+            ends_tls: false,
+            limits: None,
+            sticky: false,
             sends_proxy: Some(version),
             ..plain_route(port, &[echo()])
         };

@@ -21,8 +21,9 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::record::Record;
+use super::{record::Record, tcp};
 use crate::{
+    limit::Place,
     proxy::{
         cores,
         request::terms::Terms,
@@ -31,7 +32,7 @@ use crate::{
             pick::{Picker, Tried},
             pool::Lease,
         },
-        worker::Worker,
+        worker::{ClientKey, Worker},
     },
     routing::{Port, PortRoute},
     util::{
@@ -188,16 +189,25 @@ impl Server {
         // The port may have been closed since.
         let route = self.worker.shared.ports.load().find(self.port).cloned();
         let Some(route) = route else { return };
-        if !route.lets_in(key.0.ip().to_canonical()) {
+        let ip = key.0.ip().to_canonical();
+        if !route.lets_in(ip) {
             return self.worker.counters.connections_forbidden.add(1);
         }
+        let Ok(place) = self.worker.admit(route.limits.as_deref(), ip) else {
+            return self.worker.counters.connections_refused.add(1);
+        };
         if self.make_room() {
-            self.begin(route, key).pass(data);
+            self.begin(route, key, place).pass(data);
         }
     }
 
     /// Begins a session.
-    fn begin(&mut self, route: Arc<PortRoute>, key: Key) -> Rc<Session> {
+    fn begin(
+        &mut self,
+        route: Arc<PortRoute>,
+        key: Key,
+        place: Option<Box<Place<ClientKey>>>,
+    ) -> Rc<Session> {
         let worker = &self.worker;
         OPEN.set(OPEN.get() + 1);
         worker.counters.udp.begun.add(1);
@@ -222,6 +232,7 @@ impl Server {
             received: Cell::new(0),
             sent: Cell::new(0),
             record: RefCell::new(record),
+            _place: place,
         });
         let running = session.clone();
         let task = tokio::task::spawn_local(async move { running.run(&route).await });
@@ -321,6 +332,8 @@ struct Session {
     received: Cell<u64>,
     sent: Cell<u64>,
     record: RefCell<Option<Box<Record>>>,
+    /// The place of the session among those of its client.
+    _place: Option<Box<Place<ClientKey>>>,
 }
 
 impl Session {
@@ -357,11 +370,12 @@ impl Session {
     async fn run(&self, route: &PortRoute) {
         let worker = &self.worker;
         let terms = Terms::new(&worker.settings, Some(&route.policy));
+        let session = tcp::session(worker, route, self.client.ip());
         let picker = Picker {
             worker,
             backend: &route.backend,
             balance: terms.balance,
-            session: None,
+            session: session.as_deref(),
         };
         let mut tried = Tried::default();
 

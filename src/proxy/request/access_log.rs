@@ -21,6 +21,8 @@ pub(crate) struct Record {
     referer: String,
     /// Log this request only if it fails: sampling did not select it.
     pub(crate) errors_only: bool,
+    /// Log it in no case: its rule says so.
+    pub(crate) is_unlogged: bool,
     pub(crate) status: u16,
     pub(crate) bytes: u64,
     pub(crate) broken: bool,
@@ -64,6 +66,7 @@ impl Record {
             agent: String::new(),
             referer: String::new(),
             errors_only: false,
+            is_unlogged: false,
             status: 0,
             bytes: 0,
             broken: false,
@@ -86,7 +89,8 @@ impl Drop for Record {
         if self.status == 0 {
             self.status = 499;
         }
-        if self.errors_only && self.status < 500 && !self.broken {
+        let is_sound = self.status < 500 && !self.broken;
+        if self.is_unlogged || self.errors_only && is_sound {
             return;
         }
 

@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -18,10 +18,15 @@ use http::{
         CONTENT_TYPE, MAX_FORWARDS, SET_COOKIE, TRAILER,
     },
 };
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 
-use super::{access_log::Record, error::Kind, fields::FieldName, pace::Paced, terms::Terms};
+use super::{
+    access_log::Record, client_certificates, error::Kind, fields::FieldName, pace::Paced,
+    terms::Terms,
+};
 use crate::proxy::{
+    clock,
+    copies::BodyCopy,
     counters::Counters,
     deadline::Deadline,
     downstream::Downstream,
@@ -34,6 +39,9 @@ use crate::proxy::{
     worker::{ClientKey, Worker},
 };
 use crate::{limit::Place, routing::Pace};
+
+/// The most bytes of a body that are read only so that its connection can have another request.
+const MAX_DISCARDED: usize = 64 * 1024;
 
 /// The reason why a body ended early. The other side sees an incomplete message.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +83,18 @@ pub(crate) struct RequestBodyState {
 
 /// The request body on its way to an upstream.
 #[derive(Debug)]
-pub(crate) struct RequestBody(Option<Box<Stream>>);
+pub(crate) struct RequestBody(Sent);
+
+#[derive(Debug)]
+enum Sent {
+    Empty,
+    /// One that is known as a whole, until it is asked for.
+    Whole(Bytes),
+    /// One that was known as a whole and has been asked for.
+    Over,
+    /// One that comes from a client.
+    Stream(Box<Stream>),
+}
 
 #[derive(Debug)]
 struct Stream {
@@ -85,6 +104,8 @@ struct Stream {
     deadline: Deadline,
     state: Rc<RequestBodyState>,
     counters: Arc<Counters>,
+    /// The collector of the body for a copy of the request.
+    copy: Option<Box<BodyCopy>>,
 }
 
 /// The body of a response to a client.
@@ -174,20 +195,29 @@ impl BodyError {
 impl RequestBody {
     /// Returns a body without content.
     pub(crate) fn empty() -> Self {
-        Self(None)
+        Self(Sent::Empty)
+    }
+
+    /// Returns a body that is known as a whole.
+    pub(crate) fn whole(bytes: Bytes) -> Self {
+        Self(Sent::Whole(bytes))
     }
 
     /// Returns true once any of it was asked for.
     pub(crate) fn is_started(&self) -> bool {
-        let stream = self.0.as_ref();
-        stream.is_some_and(|stream| stream.state.started.get())
+        match &self.0 {
+            Sent::Empty | Sent::Whole(_) => false,
+            Sent::Over => true,
+            Sent::Stream(stream) => stream.state.started.get(),
+        }
     }
 
-    /// Wraps the body of a request.
+    /// Wraps the body of a request, which `copy` collects too.
     pub(crate) fn new(
         from: Downstream,
         terms: &Terms,
         worker: &Worker,
+        copy: Option<Box<BodyCopy>>,
     ) -> (Self, Rc<RequestBodyState>) {
         let state = Rc::new(RequestBodyState::default());
         let stream = Stream {
@@ -197,8 +227,9 @@ impl RequestBody {
             deadline: Deadline::new(&worker.deadlines),
             state: state.clone(),
             counters: worker.counters.clone(),
+            copy,
         };
-        (Self(Some(Box::new(stream))), state)
+        (Self(Sent::Stream(Box::new(stream))), state)
     }
 }
 
@@ -215,8 +246,14 @@ impl http_body::Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some(stream) = &mut self.0 else {
-            return Poll::Ready(None);
+        let stream = match &mut self.0 {
+            Sent::Stream(stream) => stream,
+            Sent::Empty | Sent::Over => return Poll::Ready(None),
+            Sent::Whole(bytes) => {
+                let frame = Frame::data(std::mem::take(bytes));
+                self.0 = Sent::Over;
+                return Poll::Ready(Some(Ok(frame)));
+            }
         };
 
         stream.state.started.set(true);
@@ -234,22 +271,25 @@ impl http_body::Body for RequestBody {
                 None => stream.fail(Kind::RequestTimeout, BodyError::Stalled),
             },
             Poll::Ready(None) => {
-                stream.state.done.set(true);
+                stream.end();
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => stream.fail(error.kind(), error),
             Poll::Ready(Some(Ok(mut frame))) => {
                 stream.deadline.moved();
-                stream.state.moved.set(Some(Instant::now()));
-                stream.state.done.set(!stream.from.has_body());
+                stream.state.moved.set(Some(clock::now()));
                 if let Some(data) = frame.data_ref() {
                     stream.counters.bytes_in.add(data.len() as u64);
                     match stream.left.checked_sub(data.len() as u64) {
                         Some(left) => stream.left = left,
                         None => return stream.fail(Kind::BodyTooLarge, BodyError::TooLarge),
                     }
+                    stream.collect(data);
                 } else if let Some(trailers) = frame.trailers_mut() {
                     clean_trailers(trailers);
+                }
+                if !stream.from.has_body() {
+                    stream.end();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -257,17 +297,40 @@ impl http_body::Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|stream| !stream.from.has_body())
+        match &self.0 {
+            Sent::Empty | Sent::Over => true,
+            Sent::Whole(bytes) => bytes.is_empty(),
+            Sent::Stream(stream) => !stream.from.has_body(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), |stream| stream.from.size_hint())
+        match &self.0 {
+            Sent::Empty | Sent::Over => SizeHint::with_exact(0),
+            Sent::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Sent::Stream(stream) => stream.from.size_hint(),
+        }
     }
 }
 
 impl Stream {
+    /// Notes that all of the body is there.
+    fn end(&mut self) {
+        self.state.done.set(true);
+        if let Some(copy) = self.copy.take() {
+            copy.finish();
+        }
+    }
+
+    /// Adds a piece to the copy, which is given up if it does not fit.
+    fn collect(&mut self, piece: &[u8]) {
+        if let Some(copy) = &mut self.copy
+            && !copy.add(piece)
+        {
+            self.copy = None;
+        }
+    }
+
     fn fail(&self, kind: Kind, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.state.failed.set(Some(kind));
         Poll::Ready(Some(Err(error)))
@@ -323,6 +386,29 @@ impl Body {
         if !matches!(self.source, Source::Empty | Source::Switched(_)) {
             self.pace = Some(Box::new(Paced::new(pace)));
         }
+    }
+
+    /// Reads the rest of it, so that its connection can have another request. One that is long is
+    /// left to its end.
+    ///
+    /// # Errors
+    /// If it is not complete.
+    pub(crate) async fn discard(mut self) -> Result<(), BodyError> {
+        let mut left = MAX_DISCARDED;
+        std::future::poll_fn(|cx| {
+            loop {
+                let frame = match ready!(Pin::new(&mut self).poll_frame(cx)) {
+                    None => return Poll::Ready(Ok(())),
+                    Some(frame) => frame?,
+                };
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                match left.checked_sub(length) {
+                    Some(rest) => left = rest,
+                    None => return Poll::Ready(Ok(())),
+                }
+            }
+        })
+        .await
     }
 
     /// Drops what would be sent: the response has no body for its client.
@@ -524,7 +610,7 @@ impl Relay {
                     return Poll::Pending;
                 }
 
-                let late = self.latest.is_some_and(|latest| latest <= Instant::now());
+                let late = self.latest.is_some_and(|latest| latest <= clock::now());
                 if !late
                     && let Some(left) = self.state.as_ref().and_then(|state| state.left(self.idle))
                 {
@@ -551,7 +637,7 @@ impl Relay {
             Poll::Ready(Some(Ok(mut frame))) => {
                 self.deadline.moved();
                 if let Some(state) = self.state.as_ref().filter(|state| !state.done.get()) {
-                    state.moved.set(Some(Instant::now()));
+                    state.moved.set(Some(clock::now()));
                 }
 
                 if let (Some(data), Some(lease)) = (frame.data_ref(), &self.lease) {
@@ -593,6 +679,7 @@ fn clean_trailers(trailers: &mut HeaderMap) {
             || id.is_hop_by_hop()
             || id.is_about_client()
             || NOT_IN_TRAILERS.contains(name)
+            || client_certificates::is_about_certificate(name.as_str().as_bytes())
     };
     while let Some(name) = trailers.keys().find(|name| unwanted(name)).cloned() {
         trailers.remove(name);

@@ -11,6 +11,9 @@ use super::{
     message::ResponseHead,
 };
 
+/// The seconds after which a client that was refused because of too much work may ask again.
+const RETRY_AFTER: &[u8] = b"1";
+
 /// The side that is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
@@ -42,6 +45,10 @@ pub(crate) enum Kind {
     Unauthorized,
     /// 403: the client may not come in.
     Forbidden,
+    /// The same with another status.
+    Rejected(StatusCode),
+    /// 503 or another status: too many requests to the backend have failed.
+    Broken(StatusCode),
     /// 404: no rule matches the request.
     NoRoute,
     /// 405: CONNECT.
@@ -56,16 +63,20 @@ pub(crate) enum Kind {
     ExpectationFailed,
     /// 429 or 503, as the settings say: the client asks for too much.
     TooMany(StatusCode, &'static str),
-    /// 421: the TLS of the host is for its backend alone.
-    Misdirected,
+    /// 421: the connection was made in a way that is not right for the host.
+    Misdirected(&'static str),
     /// 431: the head (or the trailers) is over the limits.
     HeadersTooLarge,
     /// 500: the route is configured in a way that no request can follow.
     Misconfigured(&'static str),
+    /// 500: the server that checks logins cannot be asked, or its response decides nothing.
+    LoginUnchecked(&'static str),
     /// 502: the upstream closed the connection, or its response is malformed.
     BadGateway(&'static str),
     /// 503: there is no endpoint to send the request to.
     Unavailable(&'static str),
+    /// 503: the memory budget of the process is all but used up.
+    Overloaded,
     /// 504: the upstream did not respond in time.
     GatewayTimeout(&'static str),
     /// 505: the version is not HTTP/1.0, HTTP/1.1 or HTTP/2.
@@ -100,12 +111,12 @@ impl Kind {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
-            Self::TooMany(status, _) => status,
-            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::TooMany(status, _) | Self::Rejected(status) | Self::Broken(status) => status,
+            Self::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::Misconfigured(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Misconfigured(_) | Self::LoginUnchecked(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::BadGateway(_) => StatusCode::BAD_GATEWAY,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable(_) | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::GatewayTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::LoopDetected => StatusCode::LOOP_DETECTED,
@@ -117,28 +128,31 @@ impl Kind {
         match self {
             Self::BadRequest(why)
             | Self::Misconfigured(why)
+            | Self::LoginUnchecked(why)
             | Self::BadGateway(why)
             | Self::Unavailable(why)
             | Self::GatewayTimeout(why)
+            | Self::Misdirected(why)
             | Self::TooMany(_, why) => why,
             Self::Unauthorized => "a login is required",
-            Self::Forbidden => "this client may not come in",
+            Self::Forbidden | Self::Rejected(_) => "this client may not come in",
+            Self::Broken(_) => "too many requests to the backend have failed",
             Self::NoRoute => "no route for this host and path",
             Self::MethodNotAllowed => "CONNECT is not supported",
             Self::RequestTimeout => "the request did not arrive in time",
             Self::BodyTooLarge => "the request body is too large",
             Self::UriTooLong => "the request target is too long",
             Self::ExpectationFailed => "unknown expectation",
-            Self::Misdirected => "TLS of this host ends at its backend: connect with its name",
             Self::HeadersTooLarge => "the request head is too large",
             Self::VersionNotSupported => "only HTTP/1.0, HTTP/1.1 and HTTP/2 are supported",
+            Self::Overloaded => "too much is going on at once",
             Self::LoopDetected => "the request comes back to this proxy again and again",
             Self::ClientGone => "the client disconnected",
         }
     }
 
-    /// Returns true if the connection must be closed: the start of the next request is unknown, or
-    /// the rest of this one is unwanted.
+    /// Returns true if the connection must be closed: the start of the next request is unknown, the
+    /// rest of this one is unwanted, or another connection would be right.
     fn closes(self) -> bool {
         matches!(
             self,
@@ -148,7 +162,9 @@ impl Kind {
                 | Self::BodyTooLarge
                 | Self::UriTooLong
                 | Self::ExpectationFailed
+                | Self::Misdirected(_)
                 | Self::HeadersTooLarge
+                | Self::Overloaded
                 | Self::VersionNotSupported
                 | Self::ClientGone
         )
@@ -234,6 +250,9 @@ impl Error {
         if self.kind == Kind::MethodNotAllowed {
             let methods = b"GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS";
             head.fields.set("allow", methods);
+        }
+        if matches!(self.kind, Kind::Overloaded | Kind::TooMany(..)) {
+            head.fields.set("retry-after", RETRY_AFTER);
         }
         (head, Bytes::from(body))
     }

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The names that gatelet treats in some way.
@@ -214,15 +215,24 @@ impl Span {
         }
     }
 
+    /// Returns the span of `part`, which is a part of `text`, if the buffer begins with `text`.
+    pub(crate) fn of(text: &[u8], part: &[u8]) -> Self {
+        let start = part.as_ptr().addr() - text.as_ptr().addr();
+        Self::new(start, start + part.len())
+    }
+
     /// Returns the place of its first byte.
     pub(crate) fn start(self) -> usize {
         self.start as usize
     }
 
-    fn of(self, text: &[u8]) -> &[u8] {
-        let start = self.start as usize;
-        text.get(start..start + self.length as usize)
-            .unwrap_or_default()
+    /// Returns the place behind its last byte.
+    pub(crate) fn end(self) -> usize {
+        self.start as usize + self.length as usize
+    }
+
+    fn text(self, text: &[u8]) -> &[u8] {
+        text.get(self.start()..self.end()).unwrap_or_default()
     }
 }
 
@@ -245,7 +255,7 @@ impl Fields {
     }
 
     /// Creates fields with room for this much.
-    pub(crate) fn with_capacity(text: usize, lines: usize) -> Self {
+    fn with_capacity(text: usize, lines: usize) -> Self {
         Self {
             text: Vec::with_capacity(text),
             lines: Vec::with_capacity(lines),
@@ -253,11 +263,17 @@ impl Fields {
     }
 
     /// Takes both buffers, empty, to be used for another message.
-    pub(crate) fn recycle(self) -> (Vec<u8>, Vec<Line>) {
+    pub(super) fn recycle(self) -> (Vec<u8>, Vec<Line>) {
         let (mut text, mut lines) = (self.text, self.lines);
         text.clear();
         lines.clear();
         (text, lines)
+    }
+
+    /// Makes room for more fields, which have this many bytes together.
+    pub(super) fn reserve(&mut self, lines: usize, text: usize) {
+        self.lines.reserve(lines);
+        self.text.reserve(text);
     }
 
     /// Returns the number of fields.
@@ -267,7 +283,7 @@ impl Fields {
 
     /// Returns the text of a span that [`Fields::note`] or the parser of the head has returned.
     pub(crate) fn text(&self, span: Span) -> &[u8] {
-        span.of(&self.text)
+        span.text(&self.text)
     }
 
     /// Copies text that belongs to the message, but is not a field, into the buffer.
@@ -277,11 +293,30 @@ impl Fields {
         Span::new(start, self.text.len())
     }
 
+    /// Returns the span of a part of the buffer.
+    pub(crate) fn place(&self, part: &[u8]) -> Span {
+        Span::of(&self.text, part)
+    }
+
+    /// Adds all fields but those of one name to a map, which shares the buffer.
+    pub(crate) fn append_to(self, map: &mut HeaderMap, except: FieldName) {
+        let text = Bytes::from(self.text);
+        for line in self.lines.iter().filter(|line| line.id != except) {
+            let (name, value) = (line.name.text(&text), line.value.start()..line.value.end());
+            if value.end <= text.len()
+                && let Ok(name) = HeaderName::from_bytes(name)
+                && let Ok(value) = HeaderValue::from_maybe_shared(text.slice(value))
+            {
+                map.append(name, value);
+            }
+        }
+    }
+
     /// Adds a field at the end.
     pub(crate) fn push(&mut self, name: &[u8], value: &[u8]) {
         self.text.reserve(name.len() + value.len());
         let (name, value) = (self.note(name), self.note(value));
-        let id = FieldName::of(name.of(&self.text));
+        let id = FieldName::of(name.text(&self.text));
         self.lines.push(Line { id, name, value });
     }
 
@@ -306,7 +341,7 @@ impl Fields {
     /// Returns the values of the fields of this name, in order.
     pub(crate) fn all(&self, id: FieldName) -> impl Iterator<Item = &[u8]> {
         let lines = self.lines.iter().filter(move |line| line.id == id);
-        lines.map(|line| line.value.of(&self.text))
+        lines.map(|line| line.value.text(&self.text))
     }
 
     /// Returns the first value of the fields of this name.
@@ -348,15 +383,16 @@ impl Line {
     fn field<'a>(&self, text: &'a [u8]) -> Field<'a> {
         Field {
             id: self.id,
-            name: self.name.of(text),
-            value: self.value.of(text),
+            name: self.name.text(text),
+            value: self.value.text(text),
         }
     }
 }
 
 impl From<&HeaderMap> for Fields {
     fn from(map: &HeaderMap) -> Self {
-        let mut fields = Self::default();
+        // Most values are short.
+        let mut fields = Self::with_capacity(map.len() * 64, map.len());
         for (name, value) in map {
             fields.push(name.as_str().as_bytes(), value.as_bytes());
         }

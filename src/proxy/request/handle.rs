@@ -1,32 +1,36 @@
 //! Handles a request from its head to the response: check, match, steps, action.
 
-use std::{rc::Rc, time::Instant};
+use std::{mem, rc::Rc, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
 
 use super::{
     access_log::Record,
+    around,
     body::Body,
-    check,
+    check, client_certificates,
     error::{Error, Kind},
+    error_pages,
     fields::{FieldName, Fields},
     headers::Changes,
     message::{RequestHead, ResponseHead},
     outside::{Outside, Scheme},
-    sessions,
-    steps::{self, Passing},
+    sessions::{self, Chosen},
+    steps::{self, AuthCookies, Passing},
     terms::Terms,
 };
 use crate::{
     proxy::{
+        clock,
         conn::ConnInfo,
         downstream::Downstream,
+        memory,
         settings::AccessLog,
         upstream::{forward::forward, message::Matched},
         worker::Worker,
     },
-    routing::{Action, FixedResponse, Refusal, Route, path},
+    routing::{Action, EndpointSet, FixedResponse, Refusal, Route, path},
 };
 
 /// The path of ACME's HTTP-01 challenges (RFC 8555 section 8.3). It is never redirected, whether we
@@ -64,27 +68,36 @@ pub(crate) async fn handle(
     head: &RequestHead,
     downstream: Downstream,
 ) -> Response {
-    let began = Instant::now();
+    let began = clock::now();
     let mut record = record(worker, || Record::new(conn, head));
 
+    let mut route = None;
     let guard = CancelGuard(Some(worker));
-    let routed = route_request(worker, conn, head, downstream, record.as_deref_mut()).await;
+    let routed = route_request(
+        worker,
+        conn,
+        head,
+        downstream,
+        &mut route,
+        record.as_deref_mut(),
+    )
+    .await;
     guard.disarm();
 
     let response =
         routed.unwrap_or_else(|error| fail(worker, error, &head.fields, record.as_deref_mut()));
-    finish(worker, response, record, began)
+    finish(worker, route.as_deref(), response, record, began)
 }
 
 /// Returns the response to a head that was refused before it was a request.
 pub(crate) fn refuse(worker: &Worker, conn: &ConnInfo, kind: Kind) -> Response {
-    let began = Instant::now();
+    let began = clock::now();
     let mut record = record(worker, || Record::of_refused(conn));
 
     let fields = Fields::default();
     let mut response = fail(worker, Error::client(kind), &fields, record.as_deref_mut());
     response.head.close = true;
-    finish(worker, response, record, began)
+    finish(worker, None, response, record, began)
 }
 
 /// Creates the entry of a request in the access log, if there is one.
@@ -122,12 +135,17 @@ pub(super) fn fail(
 /// Counts a response, and leaves the rest of its entry in the access log to its body.
 fn finish(
     worker: &Worker,
+    route: Option<&Route>,
     mut response: Response,
     record: Option<Box<Record>>,
     began: Instant,
 ) -> Response {
     let status = response.head.status;
-    worker.counters.responded(status, began.elapsed());
+    let took = clock::now() - began;
+    worker.counters.responded(status, took);
+    if let Some(requests) = route.and_then(|route| route.origin.requests.as_deref()) {
+        requests.add(status, took);
+    }
     if let Some(mut record) = record {
         record.status = status.as_u16();
         response.body.record = Some(record);
@@ -152,12 +170,13 @@ impl Drop for CancelGuard<'_> {
     }
 }
 
-/// Checks and matches a request, and forwards it or responds to it.
+/// Checks and matches a request, and forwards it or responds to it. `matched` gets its route.
 async fn route_request(
     worker: &Rc<Worker>,
     conn: &Rc<ConnInfo>,
     head: &RequestHead,
     downstream: Downstream,
+    matched: &mut Option<Arc<Route>>,
     mut record: Option<&mut Record>,
 ) -> Result<Response, Error> {
     let target = check::check(head, worker.settings.strict_targets)?;
@@ -182,6 +201,9 @@ async fn route_request(
     if let Some(response) = challenge(worker, conn, &head.method, host, &path) {
         return Ok(response);
     }
+    if memory::is_used_up() {
+        return Err(Error::us(Kind::Overloaded));
+    }
 
     let own_id;
     let request_id = match head.fields.get(FieldName::XRequestId) {
@@ -196,18 +218,24 @@ async fn route_request(
     let found = table
         .find(host, &path::matched(&path), head)
         .ok_or_else(|| Error::us(Kind::NoRoute))?;
-    let (route, tls) = (found.route.clone(), found.tls);
+    let (route, tls) = (&*matched.insert(found.route.clone()), found.tls);
+    let terms = found.client_certificates.cloned();
     drop(table);
 
     if let Some(record) = &mut record {
         record.route = Some(format!("{}/{}", route.origin.namespace, route.origin.name));
         record.request_id = String::from_utf8_lossy(request_id).into_owned();
+        record.is_unlogged = route
+            .policy
+            .as_ref()
+            .is_some_and(|policy| policy.is_unlogged);
     }
 
     let mut passing = Passing {
         worker,
         conn,
         head,
+        route,
         target: &target,
         path: &path,
         outside,
@@ -218,25 +246,51 @@ async fn route_request(
         changes: Changes::default(),
         rewritten: None,
         place: None,
+        around: Vec::new(),
+        cookies: AuthCookies::default(),
     };
-    let early = match &route.steps {
-        Some(list) => steps::take(&mut passing, list, record.as_deref_mut()).await?,
+    let refused = match terms {
+        // Moved, so that it is not kept while the request waits.
+        Some(terms) => client_certificates::enter(&mut passing, &terms)?,
         None => None,
     };
-    let mut response = match early {
-        Some(response) => response,
-        None => {
-            let place = passing.place.take();
-            let mut response = act(passing, &route, downstream, record).await?;
-            response.body.hold(place);
-            response
-        }
+    if let Some(response) = refused {
+        return Ok(response);
+    }
+    let taken = match &route.steps {
+        Some(list) => steps::take(&mut passing, list, record.as_deref_mut()).await,
+        None => Ok(None),
     };
+    let (responded, of_route) = match taken {
+        Ok(None) => {
+            let acted = act(&mut passing, downstream, record.as_deref_mut()).await;
+            (acted, route.error_pages())
+        }
+        // The pages of the route are for errors about the backend.
+        Ok(Some(response)) => (Ok(response), None),
+        Err(error) => (Err(error), None),
+    };
+
+    let is_looked_at = of_route.is_some() || !passing.around.is_empty();
+    let responded = match responded {
+        responded if is_looked_at => {
+            // Boxed: few routes have such steps.
+            let record = record.as_deref_mut();
+            Box::pin(around::leave(&passing, of_route, responded, record)).await
+        }
+        responded => responded,
+    };
+    let mut response = match responded {
+        Err(error) if passing.cookies.are_for_errors() => fail(worker, error, &head.fields, record),
+        responded => responded?,
+    };
+    response.body.hold(passing.place.take());
 
     if let Some(list) = &route.steps {
         steps::finish(list, head, (&target, outside), &mut response);
     }
-    if secure && let Some(value) = hsts(conn, &route, host, tls) {
+    passing.cookies.add(&mut response);
+    if secure && let Some(value) = hsts(conn, route, host, tls) {
         let fields = &mut response.head.fields;
         fields.set("strict-transport-security", value.as_bytes());
     }
@@ -245,11 +299,11 @@ async fn route_request(
 
 /// Does with a request what its route says.
 async fn act(
-    request: Passing<'_>,
-    route: &Route,
+    request: &mut Passing<'_>,
     downstream: Downstream,
     mut record: Option<&mut Record>,
 ) -> Result<Response, Error> {
+    let route = request.route;
     let split = match &route.action {
         Action::Refuse(refusal) => return Err(refused(*refusal)),
         Action::Redirect(to) => {
@@ -261,8 +315,16 @@ async fn act(
     };
 
     let worker = request.worker;
-    let chosen = sessions::choose(&request, route, split)?;
-    let backend = chosen.backend;
+    let mut chosen = sessions::choose(request, route, split)?;
+    let is_empty = || matches!(**chosen.backend.endpoints(), EndpointSet::Empty);
+    let pages = route.error_pages();
+    if let Some(pages) = pages.filter(|pages| pages.stands_in && is_empty()) {
+        let about = error_pages::about(request, Some(chosen.backend.id()), 503);
+        request.changes.replaced.push(about);
+        chosen = Chosen::only(&pages.backend.0);
+    }
+    let is_https = request.outside.scheme == Scheme::Https;
+    let backend = chosen.backend.for_scheme(is_https);
     if let Some(record) = &mut record {
         record.backend = Some(backend.id().to_string());
     }
@@ -275,6 +337,9 @@ async fn act(
     if let Some(own) = chosen.balancing {
         terms.balance = own.unwrap_or(worker.settings.balance);
     }
+    // After an upgrade there are no requests that could be copied.
+    let mirror = route.mirror().filter(|_| request.upgrade.is_none());
+    let copy = mirror.and_then(|mirror| steps::copy(request, mirror));
     let matched = Matched {
         backend,
         terms,
@@ -283,13 +348,24 @@ async fn act(
         outside: request.outside,
         path,
         query,
-        upgrade: request.upgrade,
+        upgrade: request.upgrade.take(),
         request_id: request.request_id,
         loop_id: worker.shared.loop_id.as_bytes(),
-        changes: request.changes,
+        changes: match request.around.is_empty() {
+            true => mem::take(&mut request.changes),
+            // Pages get the same fields.
+            false => request.changes.clone(),
+        },
+        copy,
     };
-    let (mut response, endpoint) =
-        forward(worker, request.conn, matched, request.head, downstream).await?;
+    let (mut response, endpoint) = forward(
+        worker,
+        request.conn,
+        matched,
+        request.head,
+        Some(downstream),
+    )
+    .await?;
     if let Some(record) = record {
         record.endpoint = Some(endpoint);
     }

@@ -3,17 +3,21 @@
 
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
+    num::NonZeroUsize,
     sync::Arc,
 };
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use super::{
     fields::{Field, FieldName, Fields, elements},
     outside::{Outside, is_scheme_unclear},
 };
-use crate::{proxy::conn::ConnInfo, routing::SetField};
+use crate::{
+    proxy::conn::ConnInfo,
+    routing::{FieldNames, SetField, SetText, is_same_name},
+};
 
 /// The facts about the client of a request that are forwarded to the backend.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +35,7 @@ pub(crate) struct Client<'a> {
 }
 
 /// The changes that the steps of a route make to the fields of a request.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Changes {
     /// True if `Authorization` is for us and not for the backend.
     pub(crate) hides_authorization: bool,
@@ -39,16 +43,97 @@ pub(crate) struct Changes {
     pub(crate) host: Option<HeaderValue>,
     /// The fields in place of those of the client.
     pub(crate) set: Vec<Arc<SetField>>,
+    /// Further ones, which `set` precedes. Of several with the same name the first counts.
+    pub(crate) replaced: Vec<Replaced>,
+    /// The only fields of the client that are sent, besides those about it; `None` for all.
+    pub(crate) only: Option<Arc<FieldNames>>,
+}
+
+/// Fields in place of those of the client with certain names.
+#[derive(Clone, Debug)]
+pub(crate) struct Replaced {
+    /// The names. The client's fields are removed, whether others take their place or not.
+    pub(crate) names: Arc<FieldNames>,
+    /// The fields.
+    pub(crate) fields: Fields,
+}
+
+impl Replaced {
+    /// Returns true if fields of the client with this name are removed. If all names were meant,
+    /// nothing would be left: then it is those that are replaced.
+    fn has(&self, name: &[u8]) -> bool {
+        if self.names.is_all() {
+            return self.fields.iter().any(|own| is_same_name(own.name, name));
+        }
+        self.names.has(name)
+    }
 }
 
 impl Changes {
-    /// Returns true if a field with this name is set by a step.
+    /// Returns true if a step decides about fields with this name.
+    #[inline]
     fn sets(&self, name: &[u8]) -> bool {
-        let is = |field: &Arc<SetField>| {
-            let own = field.name.as_str().as_bytes();
-            own.eq_ignore_ascii_case(name)
-        };
-        !self.set.is_empty() && self.set.iter().any(is)
+        // Most routes set none, and this is asked for each field.
+        !(self.set.is_empty() && self.replaced.is_empty())
+            && (self.sets_alone(name) || self.replaced.iter().any(|one| one.has(name)))
+    }
+
+    /// Returns true if a step sets a field with this name, whatever the client or a server says.
+    fn sets_alone(&self, name: &[u8]) -> bool {
+        let is = |field: &Arc<SetField>| is_same_name(field.name.as_str().as_bytes(), name);
+        self.set.iter().any(is)
+    }
+}
+
+impl Changes {
+    /// Sets a field, in place of those of the client and of those that steps before this one set.
+    pub(crate) fn set(&mut self, field: Arc<SetField>) {
+        let name = field.name.as_str().as_bytes();
+        let is = |other: &Arc<SetField>| is_same_name(other.name.as_str().as_bytes(), name);
+        self.set.retain(|other| !is(other));
+        self.set.push(field);
+    }
+
+    /// Adds what earlier steps have changed, as far as the names that are sent allow.
+    pub(crate) fn add(&mut self, earlier: &Self) {
+        let only = self.only.clone();
+        let is_sent = |name: &[u8]| only.as_ref().is_none_or(|only| only.has(name));
+        self.hides_authorization |= earlier.hides_authorization;
+
+        let set = earlier.set.iter();
+        let set = set.filter(|field| is_sent(field.name.as_str().as_bytes()));
+        self.set.extend(set.cloned());
+        for replaced in &earlier.replaced {
+            let mut replaced = replaced.clone();
+            replaced.fields.retain(|field| is_sent(field.name));
+            self.replaced.push(replaced);
+        }
+    }
+
+    /// Sets a field to a text that depends on the request; removes it if the text is empty.
+    pub(crate) fn set_text(&mut self, field: &SetText, text: &[u8]) {
+        match HeaderValue::from_bytes(text) {
+            Ok(value) if !text.is_empty() => self.set(Arc::new(SetField {
+                from: field.from.clone(),
+                name: field.name.clone(),
+                value,
+            })),
+            _ => self.remove(&field.name),
+        }
+    }
+
+    /// Removes the fields with a name.
+    pub(crate) fn remove(&mut self, name: &HeaderName) {
+        let name = name.as_str();
+        let is = |other: &[u8]| is_same_name(other, name.as_bytes());
+        self.set.retain(|field| !is(field.name.as_str().as_bytes()));
+        for replaced in &mut self.replaced {
+            replaced.fields.retain(|field| !is(field.name));
+        }
+        self.replaced.push(Replaced {
+            names: Arc::new(FieldNames::of(name)),
+            fields: Fields::default(),
+        });
     }
 }
 
@@ -61,6 +146,11 @@ pub(crate) fn write(fields: &Fields, client: Client<'_>, mut write: impl FnMut(&
         let is_hidden = field.id == FieldName::Authorization && client.changes.hides_authorization;
         !matches!(field.id, FieldName::Host | FieldName::ContentLength)
             && !is_hidden
+            && client
+                .changes
+                .only
+                .as_ref()
+                .is_none_or(|only| only.has(field.name))
             && !client.changes.sets(field.name)
             && !field.id.is_hop_by_hop()
             && !named
@@ -131,6 +221,15 @@ fn forwarded(
             write(name.as_bytes(), value);
         }
     }
+    let replaced = &client.changes.replaced;
+    for (at, one) in replaced.iter().enumerate() {
+        let is_earlier = |name: &[u8]| replaced[..at].iter().any(|earlier| earlier.has(name));
+        for field in one.fields.iter() {
+            if !client.changes.sets_alone(field.name) && !is_earlier(field.name) {
+                write(field.name, field.value);
+            }
+        }
+    }
     for field in &client.changes.set {
         write(field.name.as_str().as_bytes(), field.value.as_bytes());
     }
@@ -168,6 +267,17 @@ pub(crate) fn client_address(
         (client, true) => client,
         (_, false) => None,
     }
+}
+
+/// Returns the address at a place of `X-Forwarded-For`, counted from its end. `None` if it is no
+/// address, and for a client that is no trusted proxy.
+pub(crate) fn address_at(fields: &Fields, conn: &ConnInfo, depth: NonZeroUsize) -> Option<IpAddr> {
+    let chain = conn.trusted.then(|| forwarded_for(fields))?;
+    let part = chain
+        .split(|byte| *byte == b',')
+        .rev()
+        .nth(depth.get() - 1)?;
+    address(part.trim_ascii())
 }
 
 /// Returns the chain of addresses that the fields of a request name, as one value.

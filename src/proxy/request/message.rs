@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode, Version, request::Parts};
 
 use super::{
     error::Kind,
-    fields::{Field, FieldName, Fields, Span, append},
+    fields::{Field, FieldName, Fields, Span},
 };
 use crate::routing::Head;
 
@@ -46,7 +46,7 @@ pub(crate) enum BodyLength {
 }
 
 /// The head of a response.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct ResponseHead {
     pub(crate) status: StatusCode,
     /// The reason phrase of the backend, if it sent one.
@@ -118,6 +118,18 @@ impl RequestHead {
             fields,
             length,
         })
+    }
+
+    /// Returns the head of a request with the same fields, for another server: it has no body, and
+    /// no target yet.
+    pub(crate) fn without_body(&self, method: Method) -> Self {
+        Self {
+            method,
+            version: Version::HTTP_11,
+            target: Target::default(),
+            fields: self.fields.clone(),
+            length: BodyLength::None,
+        }
     }
 
     /// Returns the host and port in the target; `None` unless it has the absolute form.
@@ -196,14 +208,12 @@ impl Target {
             });
         }
 
-        let start = span_start(text, span, rest);
-        let authority = authority.map(|authority| {
-            let at = span_start(text, span, authority);
-            Span::new(at, at + authority.len())
-        });
-        let end = start + rest.len();
-        let question = memchr::memchr(b'?', rest).map(|at| start + at);
+        let authority = authority.map(|authority| fields.place(authority));
         let encoded = is_odd(rest);
+        let question = memchr::memchr(b'?', rest);
+        let rest = fields.place(rest);
+        let (start, end) = (rest.start(), rest.end());
+        let question = question.map(|at| start + at);
 
         let mut place = |span: Span| match encoded {
             true => {
@@ -219,11 +229,6 @@ impl Target {
             encoded,
         })
     }
-}
-
-/// Returns the place of `part`, which is a part of `text`, in the buffer that has `text` at `span`.
-fn span_start(text: &[u8], span: Span, part: &[u8]) -> usize {
-    span.start() + (part.as_ptr().addr() - text.as_ptr().addr())
 }
 
 /// Splits a target in absolute form into authority and the rest.
@@ -365,15 +370,14 @@ impl ResponseHead {
         }
     }
 
-    /// Converts the fields for an HTTP/2 client.
-    pub(crate) fn to_http2(&self) -> HeaderMap {
-        let mut map = HeaderMap::with_capacity(self.fields.len() + 1);
-        for field in self.passed() {
-            append(&mut map, field.name, field.value);
-        }
+    /// Converts the fields for an HTTP/2 client. The values share the buffer of the fields.
+    pub(crate) fn into_http2(self) -> HeaderMap {
+        // Room for `Content-Length` and `Date`.
+        let mut map = HeaderMap::with_capacity(self.fields.len() + 2);
         if let Some(length) = self.content_length() {
             map.insert(http::header::CONTENT_LENGTH, length.into());
         }
+        self.fields.append_to(&mut map, FieldName::ContentLength);
         map
     }
 }

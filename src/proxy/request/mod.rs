@@ -1,9 +1,12 @@
 //! A request and its response as the data plane handles them, whatever protocol they came over.
 
 pub(crate) mod access_log;
+mod around;
 pub(crate) mod body;
 mod check;
+mod client_certificates;
 pub(crate) mod error;
+mod error_pages;
 pub(crate) mod fields;
 pub(crate) mod handle;
 pub(crate) mod headers;
@@ -12,5 +15,6 @@ pub(crate) mod message;
 pub(crate) mod outside;
 mod pace;
 mod sessions;
+pub(crate) mod spare;
 mod steps;
 pub(crate) mod terms;

@@ -20,6 +20,17 @@ pub(super) struct Chosen<'r> {
     pub(super) balancing: Option<Option<LoadBalancing>>,
 }
 
+impl<'r> Chosen<'r> {
+    /// Returns a choice without a session.
+    pub(super) fn only(backend: &'r Arc<Backend>) -> Self {
+        Self {
+            backend,
+            session: None,
+            balancing: None,
+        }
+    }
+}
+
 /// Chooses for a request of a route.
 ///
 /// # Errors
@@ -86,7 +97,10 @@ fn session<'r>(
         Stickiness::Cookie(terms) => {
             Session::of_cookie(backend.id(), secret, terms, ticket(request, terms))
         }
-        Stickiness::Hash(hash) => Session::of_text(backend.id(), secret, &text(request, hash)),
+        Stickiness::Hash(hash) => {
+            let text = text(request, hash);
+            Session::of_text(backend.id(), secret, &text, hash.subset)
+        }
     })
 }
 
@@ -103,6 +117,7 @@ fn text(request: &Passing<'_>, hash: &StickyHash) -> Vec<u8> {
         url: request.any_url(),
         path: request.path,
         address: &client.to_canonical().to_string(),
+        authority: request.target.host,
     })
 }
 

@@ -17,10 +17,31 @@ pub(crate) struct Terms {
     pub(crate) stream_idle_timeout: Duration,
     pub(crate) max_body_bytes: Option<u64>,
     pub(crate) max_attempts: u32,
+    /// The time after which no further attempt begins.
+    pub(crate) attempts_time: Option<Duration>,
     pub(crate) balance: LoadBalancing,
 }
 
 impl Terms {
+    /// Returns the terms of a request of our own beside that of a client: those of the route's
+    /// policy, if they are shorter than those of the settings, and a deadline for everything.
+    pub(crate) fn beside(settings: &Settings, policy: Option<&Policy>) -> Self {
+        let (own, general) = (Self::new(settings, policy), Self::new(settings, None));
+        let connect_timeout = own.connect_timeout.min(general.connect_timeout);
+        let response_header_timeout = own
+            .response_header_timeout
+            .min(general.response_header_timeout);
+
+        let whole = connect_timeout.saturating_add(response_header_timeout);
+        Self {
+            connect_timeout,
+            response_header_timeout,
+            request_timeout: Some(own.request_timeout.map_or(whole, |limit| limit.min(whole))),
+            max_body_bytes: None,
+            ..general
+        }
+    }
+
     /// Returns the terms of a route's policy.
     pub(crate) fn new(settings: &Settings, policy: Option<&Policy>) -> Self {
         let defaults = Self {
@@ -30,6 +51,7 @@ impl Terms {
             stream_idle_timeout: settings.stream_idle_timeout,
             max_body_bytes: settings.max_body_bytes,
             max_attempts: settings.max_attempts,
+            attempts_time: None,
             balance: settings.balance,
         };
         let Some(policy) = policy else {
@@ -46,6 +68,7 @@ impl Terms {
             stream_idle_timeout: timeouts.idle.unwrap_or(defaults.stream_idle_timeout),
             max_body_bytes: policy.max_body_bytes.or(defaults.max_body_bytes),
             max_attempts: policy.attempts.unwrap_or(defaults.max_attempts),
+            attempts_time: policy.attempts_time,
             balance: policy.balancing.unwrap_or(defaults.balance),
         }
     }

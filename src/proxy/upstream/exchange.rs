@@ -21,6 +21,7 @@ use crate::{
         request::{
             body::{Received, RequestBody, RequestBodyState},
             error::{Error, Kind, Retry},
+            message::ResponseHead,
             terms::Terms,
         },
         worker::Worker,
@@ -35,7 +36,8 @@ pub(super) struct Exchange<'a> {
     pub(super) terms: Terms,
     /// The session that chooses its endpoint.
     pub(super) session: Option<&'a Session<'a>>,
-    pub(super) downstream: &'a Downstream,
+    /// The client's side; `None` for a request of our own.
+    pub(super) downstream: Option<&'a Downstream>,
     /// The progress of the body; `None` if the request has none.
     pub(super) body: Option<&'a Rc<RequestBodyState>>,
 }
@@ -79,7 +81,7 @@ impl Exchange<'_> {
             fields: worker.settings.max_headers,
         };
         let writer = request.as_mut().expect("a request to send");
-        let sent = connection.exchange(writer, limits, |head| self.downstream.inform(head));
+        let sent = connection.exchange(writer, limits, |head| self.inform(head));
 
         let failed = match self.in_time(sent).await {
             None => return Err(self.late()),
@@ -140,7 +142,7 @@ impl Exchange<'_> {
         }
 
         let unsent = body.take().expect("a request to send");
-        let inform = |head: &_| self.downstream.inform(head);
+        let inform = |head: &_| self.inform(head);
         let sent = sender.exchange(head.clone(), unsent, inform);
         let failed = match self.in_time(sent).await {
             None => {
@@ -186,6 +188,13 @@ impl Exchange<'_> {
             h2::Failed::Reset | h2::Failed::Body => "the backend reset the stream",
         };
         Err(failure(why, body.is_some()))
+    }
+
+    /// Sends an informational response on.
+    fn inform(&self, head: &ResponseHead) {
+        if let Some(downstream) = self.downstream {
+            downstream.inform(head);
+        }
     }
 
     /// Returns the reason why the body of the request ended early, if it did.

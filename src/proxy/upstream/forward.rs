@@ -1,18 +1,19 @@
 //! Forwards a matched request to an endpoint: chooses one, connects, sends, and retries where that
 //! is safe.
 
-use std::{net::SocketAddr, rc::Rc, time::Instant};
+use std::{net::SocketAddr, rc::Rc};
 
 use http::StatusCode;
 
 use super::{
     exchange::Exchange,
-    message::{Matched, UpstreamRequest, UpstreamResponse},
+    message::{Matched, UpstreamHead, UpstreamRequest, UpstreamResponse},
     pick::{Choice, Tried},
     pin::{self, Claim},
     pool::{Keeper, Lease},
 };
 use crate::proxy::{
+    clock,
     conn::ConnInfo,
     downstream::Downstream,
     request::{
@@ -26,13 +27,13 @@ use crate::proxy::{
 };
 
 /// Forwards a request. Returns the response with its streaming body, and the address of the
-/// endpoint.
+/// endpoint. Without `downstream` it is one of our own, and has no body.
 pub(crate) async fn forward(
     worker: &Rc<Worker>,
     conn: &Rc<ConnInfo>,
-    matched: Matched<'_>,
+    mut matched: Matched<'_>,
     head: &RequestHead,
-    downstream: Downstream,
+    downstream: Option<Downstream>,
 ) -> Result<(Response, SocketAddr), Error> {
     let (length, terms) = (head.length, matched.terms);
     let idle = terms.stream_idle_timeout;
@@ -44,15 +45,18 @@ pub(crate) async fn forward(
 
     let deadline = terms
         .request_timeout
-        .and_then(|limit| Instant::now().checked_add(limit));
-    let (body, body_state) = if length.is_empty() {
-        (RequestBody::empty(), None)
-    } else {
-        let (body, body_state) = RequestBody::new(downstream.clone(), &terms, worker);
-        (body, Some(body_state))
+        .and_then(|limit| clock::now().checked_add(limit));
+    let (body, body_state) = match &downstream {
+        Some(downstream) if !length.is_empty() => {
+            let copy = matched.copy.take();
+            let (body, body_state) = RequestBody::new(downstream.clone(), &terms, worker, copy);
+            (body, Some(body_state))
+        }
+        _ => (RequestBody::empty(), None),
     };
 
-    let mut request = UpstreamRequest::new(&worker.settings, conn, &matched, head, body)?;
+    let written = UpstreamHead::new(&worker.settings, conn, &matched, head)?;
+    let mut request = written.with_body(&head.method, length, body);
     let pin = match &request {
         UpstreamRequest::H1(_) => conn.pins.of(matched.backend, &head.fields),
         UpstreamRequest::H2 { .. } => None,
@@ -62,7 +66,7 @@ pub(crate) async fn forward(
         backend: matched.backend,
         terms,
         session: matched.session,
-        downstream: &downstream,
+        downstream: downstream.as_ref(),
         body: body_state.as_ref(),
     };
     let sent = async {
@@ -70,7 +74,7 @@ pub(crate) async fn forward(
             Some(pin) => Some(turn(terms, &pin).await?),
             None => None,
         };
-        exchange.send(conn, &mut request, claim).await
+        exchange.send(Some(conn), &mut request, claim).await
     };
 
     let (response, lease) = match deadline {
@@ -131,14 +135,16 @@ async fn turn(terms: Terms, pin: &Rc<pin::Pin>) -> Result<Claim, Error> {
 
 impl Exchange<'_> {
     /// Sends `request` to one endpoint after another, until one responds or another attempt is not
-    /// safe. With `claim`, over the pinned connection, or a new one that becomes pinned.
-    async fn send(
+    /// safe. With `claim`, over the pinned connection, or a new one that becomes pinned. Without
+    /// `conn` there is no client that could keep the connection.
+    pub(super) async fn send(
         &self,
-        conn: &ConnInfo,
+        conn: Option<&ConnInfo>,
         request: &mut UpstreamRequest,
         claim: Option<Claim>,
     ) -> Result<(UpstreamResponse, Lease), Error> {
         let mut tried = Tried::default();
+        let began = clock::now();
         let mut attempt = 1;
         let mut fresh = false;
         loop {
@@ -171,9 +177,12 @@ impl Exchange<'_> {
                 Retry::IfReused => true,
                 Retry::Never => false,
             };
-            if !again || attempt >= self.terms.max_attempts {
+            let time = self.terms.attempts_time;
+            let is_late = time.is_some_and(|time| clock::now() - began >= time);
+            if !again || is_late || attempt >= self.terms.max_attempts {
                 return Err(error);
             }
+
             // A dead reused connection says nothing about its endpoint: retry the same one over a
             // new connection.
             fresh = error.retry == Retry::IfReused;
@@ -186,7 +195,7 @@ impl Exchange<'_> {
     /// a shared one.
     fn keeper(
         &self,
-        conn: &ConnInfo,
+        conn: Option<&ConnInfo>,
         claim: Option<Claim>,
         response: &UpstreamResponse,
     ) -> Option<Keeper> {
@@ -200,7 +209,7 @@ impl Exchange<'_> {
             return None;
         }
         // Another request of the client may have begun to authenticate at the same time.
-        let claim = conn.pins.open(self.backend).try_claim();
+        let claim = conn.and_then(|conn| conn.pins.open(self.backend).try_claim());
         Some(claim.map_or(Keeper::Close, Keeper::Client))
     }
 }

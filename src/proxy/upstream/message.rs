@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{
-    HeaderValue, Request, Uri, Version,
+    HeaderValue, Method, Request, Uri, Version,
     header::{CONTENT_LENGTH, TE},
     uri::{PathAndQuery, Scheme},
 };
@@ -15,6 +15,7 @@ use super::{
 use crate::{
     proxy::{
         conn::ConnInfo,
+        copies::BodyCopy,
         request::{
             body::{Received, RequestBody},
             error::{Error, Kind},
@@ -50,6 +51,15 @@ pub(crate) struct Matched<'a> {
     pub(crate) loop_id: &'a [u8],
     /// The changes to its fields.
     pub(crate) changes: headers::Changes,
+    /// The collector of its body, if a mirror gets that too.
+    pub(crate) copy: Option<Box<BodyCopy>>,
+}
+
+/// The head of a request in the form for its endpoints. It lacks the framing of the body.
+pub(super) enum UpstreamHead {
+    H1(HeadWriter),
+    /// Boxed: it is large, and each future that it passes through would reserve space for it.
+    H2(Box<Request<()>>),
 }
 
 /// A request in the form for its endpoints.
@@ -72,8 +82,8 @@ pub(super) struct UpstreamResponse {
     pub(super) upgrade: Option<Vec<u8>>,
 }
 
-impl UpstreamRequest {
-    /// Creates the request in the form that the protocol of its backend asks for.
+impl UpstreamHead {
+    /// Writes the head in the form that the protocol of its backend asks for.
     ///
     /// # Errors
     /// The host or the path cannot be expressed in HTTP/2, or the backend is for a port.
@@ -82,21 +92,38 @@ impl UpstreamRequest {
         conn: &ConnInfo,
         matched: &Matched<'_>,
         head: &RequestHead,
-        body: RequestBody,
     ) -> Result<Self, Error> {
         match matched.backend.protocol() {
             Protocol::Http1 | Protocol::Https => {
-                let written = matched.head_h1(settings, conn, head);
-                let writer = RequestWriter::new(&head.method, written, head.length, body);
-                Ok(Self::H1(Some(writer)))
+                Ok(Self::H1(matched.head_h1(settings, conn, head)))
             }
-            Protocol::H2c | Protocol::H2 => Ok(Self::H2 {
-                head: Box::new(matched.head_h2(settings, conn, head)?),
-                body: Some(body),
-            }),
-            Protocol::Tcp | Protocol::Udp => {
+            Protocol::H2c | Protocol::H2 => {
+                Ok(Self::H2(Box::new(matched.head_h2(settings, conn, head)?)))
+            }
+            Protocol::Tcp | Protocol::Udp | Protocol::ByScheme => {
                 let why = "the backend is for a port, not for requests";
                 Err(Error::us(Kind::Misconfigured(why)))
+            }
+        }
+    }
+
+    /// Adds the body.
+    pub(super) fn with_body(
+        self,
+        method: &Method,
+        length: BodyLength,
+        body: RequestBody,
+    ) -> UpstreamRequest {
+        match self {
+            Self::H1(head) => {
+                UpstreamRequest::H1(Some(RequestWriter::new(method, head, length, body)))
+            }
+            Self::H2(mut head) => {
+                if let BodyLength::Known(length) = length {
+                    head.headers_mut().insert(CONTENT_LENGTH, length.into());
+                }
+                let body = Some(body);
+                UpstreamRequest::H2 { head, body }
             }
         }
     }
@@ -130,9 +157,6 @@ impl Matched<'_> {
         headers::write(&head.fields, self.client(settings, conn), |name, value| {
             append(fields, name, value);
         });
-        if let BodyLength::Known(length) = head.length {
-            fields.insert(CONTENT_LENGTH, length.into());
-        }
         // gRPC requires it.
         if head.fields.has_token(FieldName::Te, "trailers") {
             fields.insert(TE, HeaderValue::from_static("trailers"));

@@ -1,6 +1,7 @@
 //! The endpoints' side: choice, connection, sending, retries.
 
 pub(crate) mod condition;
+pub(crate) mod copy;
 mod deferred_write_error;
 pub(crate) mod dns;
 pub(crate) mod endpoints;

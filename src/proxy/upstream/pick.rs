@@ -4,13 +4,13 @@ use std::{
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
-    time::Instant,
 };
 
 use super::{endpoints::Endpoints, pool::Upstream, session::Session};
 use crate::{
     balance,
     proxy::{
+        clock,
         request::error::{Error, Kind, Retry},
         worker::Worker,
     },
@@ -95,7 +95,7 @@ impl Picker<'_> {
             return free(0).then(|| chosen(0)).ok_or_else(no_room);
         }
 
-        let now = Instant::now();
+        let now = clock::now();
         let seen = *tried;
         let untried = |index: usize| free(index) && !seen.has(index);
         let healthy = |index: usize| untried(index) && !at(index).seems_down(now);
@@ -142,7 +142,7 @@ impl Picker<'_> {
     ) -> Result<usize, Error> {
         let at = |index: usize| known.upstream(index);
 
-        let (now, seen) = (Instant::now(), *tried);
+        let (now, seen) = (clock::now(), *tried);
         let free = |index: usize| list[index].weight > 0 && has_room(at(index));
         let untried = |index: usize| free(index) && !seen.has(index);
         let healthy = |index: usize| untried(index) && !at(index).seems_down(now);

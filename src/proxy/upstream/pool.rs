@@ -16,7 +16,7 @@ use tokio::{
     sync::Notify,
     time::timeout,
 };
-use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::{
     condition::{Condition, ConnectFailure, EndpointKey},
@@ -28,13 +28,13 @@ use super::{
 use crate::{
     balance::Outlier,
     proxy::{
-        Settings,
+        Settings, clock,
         counters::{Counters, EndpointStats},
         request::error::{Error, Kind, Retry},
         worker::{self, Worker},
     },
     routing::{BackendSettings, Host, Protocol},
-    tls::handshake_failure,
+    tls::{UpstreamTlsError, handshake_failure},
 };
 
 /// The most requests on one HTTP/2 connection before another is opened, even if the endpoint allows
@@ -303,10 +303,7 @@ impl Upstream {
         let _pending = Pending::begin(self);
         let tcp = self.tcp(limit).await?;
         Ok(match self.key.backend.protocol {
-            Protocol::Https => {
-                let connector = worker.tls(self.key.backend.tls.verify, false);
-                Connection::new(self.tls(tcp, connector, limit).await?)
-            }
+            Protocol::Https => Connection::new(self.tls(tcp, worker, limit).await?),
             _ => Connection::new(tcp),
         })
     }
@@ -316,8 +313,7 @@ impl Upstream {
         let tcp = self.tcp(limit).await?;
         match self.key.backend.protocol {
             Protocol::H2 => {
-                let connector = worker.tls(self.key.backend.tls.verify, true);
-                let tls = self.tls(tcp, connector, limit).await?;
+                let tls = self.tls(tcp, worker, limit).await?;
                 self.handshake_h2(tls, worker, limit).await
             }
             _ => self.handshake_h2(tcp, worker, limit).await,
@@ -358,10 +354,15 @@ impl Upstream {
     async fn tls(
         &self,
         tcp: DeferredWriteError,
-        connector: &TlsConnector,
+        worker: &Worker,
         limit: Duration,
     ) -> Result<tokio_rustls::client::TlsStream<DeferredWriteError>, Error> {
         let terms = &self.key.backend.tls;
+        let h2 = self.key.backend.protocol == Protocol::H2;
+        let unmet = |why: UpstreamTlsError| ConnectFailure::Tls(why.to_string().into());
+        let connector = worker
+            .tls(terms, h2)
+            .map_err(|why| self.failed(unmet(why)))?;
         let chosen = terms.server_name.as_ref().map(Host::as_str);
         let name = match chosen.or(self.key.name.as_deref()) {
             Some(name) => ServerName::try_from(name.to_owned()).map_err(|_bad| {
@@ -420,7 +421,7 @@ impl Upstream {
 impl Lease {
     pub(crate) fn new(upstream: Rc<Upstream>) -> Self {
         upstream.in_flight.set(upstream.in_flight.get() + 1);
-        upstream.last_used.set(Instant::now());
+        upstream.last_used.set(clock::now());
         upstream.stats.begun.add(1);
         Self {
             upstream,
@@ -458,7 +459,7 @@ impl Lease {
                 if idle.len() < self.upstream.max_idle {
                     idle.push(Idle {
                         connection,
-                        since: Instant::now(),
+                        since: clock::now(),
                     });
                 }
             }

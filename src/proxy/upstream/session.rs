@@ -4,7 +4,7 @@
 //! and a mark under a secret of this device: the identity of the endpoint, or of the backend. So it
 //! names nothing that a client could read, and one that was not issued here only spreads load.
 
-use std::{cell::Cell, sync::OnceLock};
+use std::{cell::Cell, num::NonZeroU32, sync::OnceLock};
 
 use ring::{
     hmac,
@@ -50,7 +50,11 @@ enum Kind<'a> {
         /// The content of a new cookie.
         issued: Cell<Option<Ticket>>,
     },
-    Hash(u64),
+    Hash {
+        key: u64,
+        /// The number of endpoints of the key.
+        subset: NonZeroU32,
+    },
 }
 
 impl SessionSecret {
@@ -147,12 +151,18 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Returns the session of all requests with the same text.
-    pub(crate) fn of_text(backend: &'a BackendId, secret: &'a SessionSecret, text: &[u8]) -> Self {
+    /// Returns the session of all requests with the same text, at one or several endpoints.
+    pub(crate) fn of_text(
+        backend: &'a BackendId,
+        secret: &'a SessionSecret,
+        text: &[u8],
+        subset: NonZeroU32,
+    ) -> Self {
+        let key = fnv1a(text);
         Self {
             backend,
             secret,
-            kind: Kind::Hash(fnv1a(text)),
+            kind: Kind::Hash { key, subset },
             last: Cell::new(None),
         }
     }
@@ -161,7 +171,7 @@ impl<'a> Session<'a> {
     pub(crate) fn issued(&self) -> Option<(&'a StickyCookie, Ticket)> {
         match &self.kind {
             Kind::Cookie { terms, issued, .. } => Some((*terms, issued.get()?)),
-            Kind::Hash(_) => None,
+            Kind::Hash { .. } => None,
         }
     }
 
@@ -183,7 +193,10 @@ impl<'a> Session<'a> {
         random: impl Fn() -> u64,
     ) -> Option<usize> {
         let (terms, ticket, issued) = match &self.kind {
-            Kind::Hash(key) => return best(list, *key, usable),
+            Kind::Hash { key, subset } if subset.get() == 1 => return best(list, *key, usable),
+            Kind::Hash { key, subset } => {
+                return one_of_best(list, *key, *subset, usable, random());
+            }
             Kind::Cookie {
                 terms,
                 ticket,
@@ -291,9 +304,32 @@ fn position(list: &[Endpoint], number: u64) -> Option<usize> {
 /// Returns the usable endpoint with the highest score for a key (rendezvous hashing): when one
 /// comes or goes, only its own share of keys moves.
 fn best(list: &[Endpoint], key: u64, usable: impl Fn(usize) -> bool) -> Option<usize> {
-    let score = |id: EndpointId| mix(key ^ mix(id.number()));
     let usable = (0..list.len()).filter(|index| usable(*index));
-    usable.max_by_key(|index| score(list[*index].id))
+    usable.max_by_key(|index| score(key, list[*index].id))
+}
+
+/// Returns one of the usable endpoints with the highest scores for a key.
+fn one_of_best(
+    list: &[Endpoint],
+    key: u64,
+    number: NonZeroU32,
+    usable: impl Fn(usize) -> bool,
+    random: u64,
+) -> Option<usize> {
+    let mut usable: Vec<usize> = (0..list.len()).filter(|index| usable(*index)).collect();
+    let count = usable.len().min(number.get() as usize);
+    let chosen = usize::try_from(random % u64::try_from(count).ok()?.max(1)).ok()?;
+    if usable.is_empty() {
+        return None;
+    }
+    let by = |index: &usize| std::cmp::Reverse(score(key, list[*index].id));
+    let (_, chosen, _) = usable.select_nth_unstable_by_key(chosen, by);
+    Some(*chosen)
+}
+
+/// Returns the score of an endpoint for a key.
+fn score(key: u64, id: EndpointId) -> u64 {
+    mix(key ^ mix(id.number()))
 }
 
 #[cfg(test)]

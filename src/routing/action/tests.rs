@@ -75,6 +75,7 @@ fn a_canary_has_its_part_and_the_main_backends_the_rest() {
             namespace: "n".into(),
             name: "next".into(),
             field: "f".into(),
+            requests: None,
         },
         backend: next.clone(),
         terms: Arc::new(CanaryTerms {

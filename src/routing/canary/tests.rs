@@ -113,6 +113,7 @@ fn a_canary_without_endpoints_takes_nothing() {
             namespace: "n".into(),
             name: "next".into(),
             field: "f".into(),
+            requests: None,
         },
         backend: backend.clone(),
         terms: Arc::new(header(CanaryValues::AlwaysOrNever)),

@@ -10,6 +10,7 @@ fn route(name: &str) -> Arc<Route> {
         namespace: "default".into(),
         name: name.into(),
         field: "".into(),
+        requests: None,
     };
     Arc::new(Route::refused(origin, Refusal::UnknownService))
 }

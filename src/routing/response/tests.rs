@@ -23,7 +23,7 @@ fn attributes_of_cookies_are_changed() {
         ),
         (
             "s=1;domain = .INSIDE.example",
-            Some("s=1;domain =a.example"),
+            Some("s=1;domain =.a.example"),
         ),
         (
             "s=1; Path=/app/x; domain=b.example",

@@ -129,7 +129,7 @@ proptest::proptest! {
         let matched = path::matched(&normal);
         let target = ["/$1", "$2", "/app/$2?x=$1", "/$2$1"][which];
         if let Ok(Rewritten::Path { path, .. }) = apply("/([a-c]*)(.*)", target, &matched, None) {
-            let again = path::normalize(&path).map(std::borrow::Cow::into_owned);
+            let again = path::normalize(&path).map(Cow::into_owned);
             proptest::prop_assert_eq!(again.as_ref(), Ok(&path));
             let mut segments = path.split('/');
             proptest::prop_assert!(!segments.any(|one| matches!(one, "." | "..")));

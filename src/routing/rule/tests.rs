@@ -209,8 +209,7 @@ proptest! {
                     namespace: "n".into(),
                     // Different objects: no twins.
                     name: index.to_string().into(),
-                    field: "".into(),
-                },
+                    field: "".into(), requests: None, },
                 Refusal::UnknownService,
             )),
         });

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::routing::{Conditions, Origin, PlainGet, Refusal};
+use crate::routing::{CertificateFields, Conditions, Origin, PlainGet, Refusal, VerifyClient};
 
 const GET: PlainGet<'_> = PlainGet { query: None };
 
@@ -10,6 +10,7 @@ fn route(name: &str) -> Arc<Route> {
         namespace: "default".into(),
         name: name.into(),
         field: "".into(),
+        requests: None,
     };
     Arc::new(Route::refused(origin, Refusal::UnknownService))
 }
@@ -189,6 +190,7 @@ fn rule(path: PathMatch, object: &str, field: &str) -> (PathMatch, Arc<Route>) {
         namespace: "default".into(),
         name: object.into(),
         field: field.into(),
+        requests: None,
     };
     (
         path,
@@ -428,4 +430,42 @@ proptest! {
         let (routes, _) = HostRoutes::new(HostPattern::Any, rules, None);
         prop_assert_eq!(routes.find(&path, &GET).map(|route| route.origin.name.clone()), expected);
     }
+}
+
+#[test]
+fn the_terms_of_a_host_are_for_all_that_is_asked_of_it() {
+    let terms = Arc::new(ClientCertificates {
+        from: "auth-tls-secret".into(),
+        verify: VerifyClient::On,
+        authorities: Ok(Arc::default()),
+        depth: 1,
+        subject: None,
+        error_page: None,
+        fields: CertificateFields::default(),
+    });
+    let mut table = RoutingTable::default();
+    assert!(!table.has_client_certificates());
+    let pattern = HostPattern::parse("a.example").expect("a host");
+    let routes = vec![(PathMatch::Prefix("/a".into()), route("a"))];
+    let (mut host, _) = HostRoutes::new(pattern.clone(), routes, None);
+    host.set_client_certificates(terms);
+    table.set(Arc::new(host));
+    table.set_default(Some(route("default")));
+
+    // The default route too, which other hosts have without them.
+    for (host, path, expected) in [
+        ("a.example", "/a", true),
+        ("a.example", "/b", true),
+        ("b.example", "/b", false),
+    ] {
+        let found = table.find(Some(host), path, &GET).expect("a route");
+        assert_eq!(
+            found.client_certificates.is_some(),
+            expected,
+            "{host}{path}"
+        );
+    }
+    assert!(table.has_client_certificates());
+    table.remove(&pattern);
+    assert!(!table.has_client_certificates());
 }

@@ -20,6 +20,17 @@ use crate::support::{
     free_port,
 };
 
+/// A site with one kind of challenge, which the CA validates without a pause.
+fn at_once(challenge: &str) -> Site {
+    Site::start(
+        Options {
+            environment: vec![("PEBBLE_VA_NOSLEEP", "1")],
+            ..Options::default()
+        },
+        &format!("challenges = [\"{challenge}\"]"),
+    )
+}
+
 #[test]
 fn http_01_works_although_half_of_all_nonces_are_refused() {
     let site = Site::start(
@@ -54,13 +65,7 @@ fn http_01_works_although_half_of_all_nonces_are_refused() {
 
 #[test]
 fn a_closed_ingress_gets_its_certificate() {
-    let site = Site::start(
-        Options {
-            environment: vec![("PEBBLE_VA_NOSLEEP", "1")],
-            ..Options::default()
-        },
-        "challenges = [\"http-01\"]",
-    );
+    let site = at_once("http-01");
     site.ingress(
         "web",
         &["a.gatelet.test"],
@@ -72,8 +77,20 @@ fn a_closed_ingress_gets_its_certificate() {
     });
     assert_eq!(
         site.gatelet.status()["findings"][0]["reason"],
-        "UnsupportedGuard"
+        "InvalidAnnotation"
     );
+}
+
+#[test]
+fn a_login_does_not_keep_a_ca_away() {
+    let site = at_once("http-01");
+    site.ingress(
+        "web",
+        &["a.gatelet.test"],
+        "gatelet.dev/auth-url: http://auth.invalid/, gatelet.dev/ssl-redirect: \"false\"",
+    );
+    site.issued("default/web-tls");
+    assert_eq!(site.gatelet.status_of("a.gatelet.test", "/"), 500);
 }
 
 /// A frontend that redirects every request to HTTPS, as many routers and load balancers do. It
@@ -148,13 +165,7 @@ fn http_01_works_over_https_behind_a_redirecting_frontend() {
 
 #[test]
 fn tls_alpn_01_proves_names_and_addresses() {
-    let site = Site::start(
-        Options {
-            environment: vec![("PEBBLE_VA_NOSLEEP", "1")],
-            ..Options::default()
-        },
-        "challenges = [\"tls-alpn-01\"]",
-    );
+    let site = at_once("tls-alpn-01");
     site.ingress(
         "web",
         &["a.gatelet.test"],

@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use super::{HOST, Nginx, PROGRAM, Path};
+use super::{HOST, nginx_at_root, program};
 use crate::support::{Gatelet, backend, eventually, run};
 
 /// Responds to every request with these fields, and returns the port.
@@ -47,8 +47,7 @@ fn fields(port: u16) -> Vec<String> {
 
 #[test]
 fn cookies_and_redirects_are_rewritten_as_by_nginx() {
-    if !Path::new(PROGRAM).exists() {
-        eprintln!("left out: {PROGRAM} is missing");
+    if program().is_none() {
         return;
     }
     for response in [
@@ -78,7 +77,7 @@ fn cookies_and_redirects_are_rewritten_as_by_nginx() {
             (gatelet.status_of(HOST, "/") == 200).then_some(())
         });
 
-        let nginx = Nginx::start(
+        let nginx = nginx_at_root(
             "proxy_cookie_domain inside.example outside.example; proxy_cookie_path /app/ /;
              proxy_redirect http://inside.example/ https://outside.example/in/;",
             port,

@@ -1,6 +1,6 @@
 //! Regular expressions and rewritten paths.
 
-use super::{HOST, Nginx, PROGRAM, Path};
+use super::{HOST, nginx_with, program};
 use crate::support::{Backend, Gatelet, backend, eventually, run};
 
 /// An Ingress of the Service with its name, with annotations of ingress-nginx and paths with their
@@ -67,8 +67,7 @@ fn outcome(port: u16, path: &str) -> String {
 
 /// Sends paths to gatelet with Ingresses of the Services `app` and `plain`, and to nginx.
 fn compare(ingresses: &[String], locations: &str, ready: &str, paths: &[&str]) {
-    if !Path::new(PROGRAM).exists() {
-        eprintln!("left out: {PROGRAM} is missing");
+    if program().is_none() {
         return;
     }
     let (app, plain) = (Backend::start("app"), Backend::start("plain"));
@@ -85,7 +84,7 @@ fn compare(ingresses: &[String], locations: &str, ready: &str, paths: &[&str]) {
             "PLAIN",
             &format!("proxy_pass http://127.0.0.1:{}", plain.port),
         );
-    let nginx = Nginx::with_locations(&locations);
+    let nginx = nginx_with(&locations);
     let expected = outcome(nginx.port, ready);
     eventually("the Ingresses are served", || {
         (outcome(gatelet.http, ready) == expected).then_some(())

@@ -2,6 +2,7 @@ use std::{
     collections::HashMap,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
+    path::PathBuf,
     sync::{Arc, Mutex},
     thread,
 };
@@ -22,6 +23,14 @@ struct Server {
 impl Server {
     /// `lists` holds the items of each resource, `watches` the lines that its first watch receives.
     fn start(lists: HashMap<&'static str, String>, watches: HashMap<&'static str, String>) -> Self {
+        Self::changing(Arc::new(Mutex::new(lists)), watches)
+    }
+
+    /// The same with lists that may change.
+    fn changing(
+        lists: Arc<Mutex<HashMap<&'static str, String>>>,
+        watches: HashMap<&'static str, String>,
+    ) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let port = listener.local_addr().expect("its address").port();
         let written: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -29,7 +38,10 @@ impl Server {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (lists, watches, noted) = (lists.clone(), watches.clone(), noted.clone());
-                thread::spawn(move || while answer(&stream, &lists, &watches, &noted).is_some() {});
+                thread::spawn(move || {
+                    let lists = || lists.lock().expect("no panic").clone();
+                    while answer(&stream, &lists, &watches, &noted).is_some() {}
+                });
             }
         });
         Self { port, written }
@@ -39,7 +51,7 @@ impl Server {
 /// Reads a request and responds to it; `None` when the connection is finished.
 fn answer(
     mut stream: &TcpStream,
-    lists: &HashMap<&str, String>,
+    lists: &dyn Fn() -> HashMap<&'static str, String>,
     watches: &Mutex<HashMap<&str, String>>,
     written: &Mutex<Vec<String>>,
 ) -> Option<()> {
@@ -58,6 +70,7 @@ fn answer(
     let (method, url) = (words.next()?, words.next()?);
     let (path, query) = url.split_once('?').unwrap_or((url, ""));
     let plural = path.rsplit('/').next()?;
+    let lists = lists();
     let (status, body) = if query.contains("watch=true") {
         stream
             .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
@@ -73,6 +86,9 @@ fn answer(
             let _ = stream.read(&mut [0; 1]);
         }
         return None;
+    } else if plural == "middlewares" && !lists.contains_key("middlewares") {
+        // As where the definitions of Traefik are not installed.
+        ("404 Not Found", "404 page not found\n".to_owned())
     } else if path.contains("/leases") {
         ("404 Not Found", "no object\n".to_owned())
     } else if method == "GET" {
@@ -106,6 +122,20 @@ fn ingress(name: &str, port: u16) -> String {
         "backend":{{"service":{{"name":"web","port":{{"number":{port}}}}}}}}}]}}}}]}}}}"#
     )
     .replace('\n', "")
+}
+
+/// Writes a kubeconfig for a server.
+fn kubeconfig(folder: &Folder, server: &Server) -> PathBuf {
+    folder.write(
+        "kubeconfig",
+        &format!(
+            "{{apiVersion: v1, kind: Config, current-context: c, contexts: [{{name: c, context: \
+                {{cluster: c, user: u}}}}], \
+             clusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:{}'}}}}], users: [{{name: \
+             u, user: {{}}}}]}}",
+            server.port
+        ),
+    )
 }
 
 fn event(change: &str, object: &str) -> String {
@@ -155,17 +185,7 @@ fn unreadable_objects_harm_no_other_and_refused_writes_repeat() {
     ]);
     let server = Server::start(lists, watches);
     let folder = Folder::new();
-    let kubeconfig = folder.write(
-        "kubeconfig",
-        &format!(
-            "{{apiVersion: v1, kind: Config, current-context: c, contexts: [{{name: c, context: \
-                {{cluster: c, user: u}}}}], \
-             clusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:{}'}}}}], users: [{{name: \
-             u, user: {{}}}}]}}",
-            server.port
-        ),
-    );
-    let mut gatelet = following(&kubeconfig);
+    let mut gatelet = following(&kubeconfig(&folder, &server));
     gatelet.spawn();
     gatelet.wait_ready();
     assert_eq!(gatelet.status_of("one.example.com", "/"), 200);
@@ -177,6 +197,9 @@ fn unreadable_objects_harm_no_other_and_refused_writes_repeat() {
         &gatelet,
         "an object of the cluster cannot be read and is skipped",
     );
+    let unread = gatelet.status()["unread"].to_string();
+    assert!(!unread.contains("Middleware"), "{unread}");
+    assert!(!gatelet.log().contains("Middleware"), "{}", gatelet.log());
     let findings = gatelet.status()["findings"].to_string();
     assert!(
         findings.contains("Undecodable") && findings.contains("odd"),
@@ -197,4 +220,46 @@ fn unreadable_objects_harm_no_other_and_refused_writes_repeat() {
                 .then_some(())
         },
     );
+}
+
+#[test]
+fn a_kind_that_the_cluster_gets_later_is_read() {
+    let lists: Arc<Mutex<HashMap<&str, String>>> = Arc::default();
+    let service = concat!(
+        r#"{"metadata":{"name":"web","namespace":"default"},"#,
+        r#""spec":{"type":"ExternalName","externalName":"localhost"}}"#
+    );
+    let backend = Backend::start("app");
+    let class =
+        r#"{"metadata":{"name":"gatelet"},"spec":{"controller":"gatelet.dev/ingress-controller"}}"#;
+    let named = ingress("one", backend.port).replace(
+        r#""namespace":"default""#,
+        concat!(
+            r#""namespace":"default","annotations":"#,
+            r#"{"traefik.ingress.kubernetes.io/router.middlewares":"default-m@kubernetescrd"}"#
+        ),
+    );
+    lists.lock().expect("no panic").extend([
+        ("ingressclasses", format!("[{class}]")),
+        ("services", format!("[{service}]")),
+        ("ingresses", format!("[{named}]")),
+    ]);
+    let server = Server::changing(lists.clone(), HashMap::new());
+    let folder = Folder::new();
+    let mut gatelet = following(&kubeconfig(&folder, &server));
+    gatelet.spawn();
+    gatelet.wait_ready();
+    assert_eq!(gatelet.status_of("one.example.com", "/"), 503);
+
+    let middleware = concat!(
+        r#"[{"metadata":{"name":"m","namespace":"default"},"#,
+        r#""spec":{"addPrefix":{"prefix":"/added"}}}]"#
+    );
+    let mut lists = lists.lock().expect("no panic");
+    lists.insert("middlewares", middleware.to_owned());
+    drop(lists);
+    eventually("the kind is found", || {
+        let text = gatelet.get("one.example.com", "/");
+        text.contains("GET /added/ ").then_some(())
+    });
 }

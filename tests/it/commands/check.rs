@@ -286,8 +286,8 @@ fn exit_codes_follow_from_the_findings_in_standard_input() {
     assert_eq!(wrong.status.code(), Some(1), "{}", said(&wrong));
     let guarded = text.replace(
         "kind: Ingress\nmetadata: {name: app}",
-        "kind: Ingress\nmetadata: {name: app, annotations: {nginx.ingress.kubernetes.io/auth-url: \
-            basic}}",
+        "kind: Ingress\nmetadata: {name: app, annotations: \
+            {nginx.ingress.kubernetes.io/modsecurity-snippet: basic}}",
     );
     assert_ne!(guarded, text);
     let closed = piped(&["-"], &guarded);
@@ -320,7 +320,7 @@ fn unchecked_objects_are_listed_in_their_own_lines() {
         format!("---\napiVersion: {version}\nkind: {kind}\nmetadata: {{name: {name}}}\n")
     };
     let text = other("traefik.io/v1alpha1", "IngressRoute", "a")
-        + &other("traefik.io/v1alpha1", "Middleware", "auth")
+        + &other("traefik.io/v1alpha1", "TraefikService", "auth")
         + &other("apps/v1", "Deployment", "web")
         + &other("extensions/v1beta1", "Ingress", "old");
     folder.write("all.yaml", &text);
@@ -342,7 +342,7 @@ fn unchecked_objects_are_listed_in_their_own_lines() {
     assert_eq!(
         rest,
         [
-            "Not served, of Traefik: 1 IngressRoute (default/a), 1 Middleware (default/auth)",
+            "Not served, of Traefik: 1 IngressRoute (default/a), 1 TraefikService (default/auth)",
             "Other kinds: 1 Deployment",
             &format!("No objects in: {}", values.display()),
             "0 objects checked, 1 warning",

@@ -28,7 +28,10 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn every_file_of_configs_is_valid_alone_and_with_the_others() {
-    for file in files(&configs()) {
+    // `tests/run` runs the scripts.
+    let scripts = configs().join("release");
+    let all = files(&configs()).into_iter();
+    for file in all.filter(|file| !file.starts_with(&scripts)) {
         let (command, flag): (&[&str], &[&str]) =
             match file.extension().and_then(|extension| extension.to_str()) {
                 Some("yaml") => (&["check"], &[]),

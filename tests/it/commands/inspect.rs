@@ -398,3 +398,40 @@ fn the_printed_local_ca_and_kubeconfig_are_those_in_use() {
         .env("HOME", gatelet.folder.path());
     assert_eq!(run(&mut kubectl), "ingress.networking.k8s.io/app\n");
 }
+
+#[test]
+fn explain_judges_method_and_fields() {
+    let gatelet = Gatelet::start();
+    let backend = Backend::start("app");
+    let snippet = "if ($http_x_bot = \"yes\") { return 418; }";
+    let annotations = format!(
+        "metadata: {{name: app, annotations: {{nginx.ingress.kubernetes.io/enable-cors: \"true\", \
+         nginx.ingress.kubernetes.io/cors-allow-origin: 'https://a.example', \
+         nginx.ingress.kubernetes.io/configuration-snippet: '{snippet}'}}}}\nspec:\n  rules:"
+    );
+    let manifests = backend.manifests("app", "app.example.com");
+    let manifests = manifests.replace("metadata: {name: app}\nspec:\n  rules:", &annotations);
+    gatelet.serve(&manifests, "app.example.com");
+
+    let outcome = |arguments: &[&str]| {
+        let url = ["explain", "http://app.example.com/", "-o", "json"];
+        let report = json(gatelet.command(&[&url, arguments].concat()));
+        report["outcome"].as_str().expect("text").to_owned()
+    };
+    assert!(outcome(&[]).starts_with("forwarded to"));
+    assert_eq!(outcome(&["--header", "X-Bot: yes"]), "418");
+    assert!(outcome(&["--header", "X-Bot: no"]).starts_with("forwarded to"));
+
+    let origin = ["--header", "Origin: https://a.example"];
+    let options = ["--method", "OPTIONS"];
+    assert_eq!(
+        outcome(&[origin, options].concat()),
+        "204: a preflight request"
+    );
+    assert!(outcome(&origin).starts_with("forwarded to"));
+    let other = ["--header", "Origin: https://b.example"];
+    assert!(outcome(&[other, options].concat()).starts_with("forwarded to"));
+
+    let wrong = gatelet.command(&["explain", "app.example.com", "--method", "G T"]);
+    assert!(bad(&wrong, 2).contains("\"G T\" is not a method"));
+}

@@ -58,7 +58,7 @@ fn written() -> u64 {
 
 #[test]
 fn one_renewal_writes_little_and_an_idle_day_nothing() {
-    const MOST: u64 = 64 * 1024;
+    const MOST: u64 = 60 * 1024;
     let Some(folder) = folder_of_this_process() else {
         let folder = Folder::new();
         println!(
@@ -91,6 +91,7 @@ fn one_renewal_writes_little_and_an_idle_day_nothing() {
         assert_eq!(harness.settle(HOUR), End::Live);
         assert_eq!(harness.issued(), issued + 1);
         harness.until("a suggestion", || harness.report().suggestion);
+        harness.store.settle().unwrap();
         written() - before
     };
     let alone: Vec<u64> = (0..30).map(|_| renew_when_due()).collect();
@@ -124,8 +125,10 @@ fn one_renewal_writes_little_and_an_idle_day_nothing() {
         assert_eq!(harness.settle(HOUR), End::Live);
         harness.until("a suggestion", || suggested(name).then_some(()));
         assert_eq!(harness.issued(), issued + 1);
+        harness.store.settle().unwrap();
         written() - before
     };
+    harness.store.settle().unwrap();
     let among_others: Vec<u64> = names
         .iter()
         .cycle()
@@ -133,10 +136,12 @@ fn one_renewal_writes_little_and_an_idle_day_nothing() {
         .map(|name| renew(name))
         .collect();
     println!("bytes for each renewal: {alone:?}, among others {among_others:?}");
-    assert!(
-        alone.iter().chain(&among_others).all(|cost| *cost <= MOST),
-        "{alone:?} {among_others:?}"
-    );
+    let all: Vec<u64> = alone.iter().chain(&among_others).copied().collect();
+    let average = all.iter().sum::<u64>() / all.len() as u64;
+    assert!(average <= MOST, "{average}: {all:?}");
+    // A block counts twice if the system happened to write it before it was full.
+    let most = MOST + 16 * 1024;
+    assert!(all.iter().all(|cost| *cost <= most), "{all:?}");
     std::thread::sleep(Duration::from_secs(1));
     let before = written();
     for _hour in 0..24 {

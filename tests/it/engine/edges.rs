@@ -393,7 +393,12 @@ fn a_restart_writes_nothing_before_the_specs_are_known() {
     harness.request(&["a.example"]);
     assert_eq!(harness.settle(HOUR), End::Live);
     harness.until("a suggestion", || harness.report().suggestion);
-    let commits = gate.commits();
+    // It is reported before it is stored.
+    let commits = harness.until("all is stored", || {
+        let before = gate.commits();
+        std::thread::sleep(Duration::from_millis(200));
+        (gate.commits() == before).then_some(before)
+    });
     harness.stop();
     harness.start_again();
     std::thread::sleep(Duration::from_millis(300));

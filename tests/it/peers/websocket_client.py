@@ -1,4 +1,4 @@
-"""A WebSocket client: HOST PORT [CA FILE]. Ends with 0 if everything comes back as it was sent."""
+"""A WebSocket client: HOST PORT [CA FILE [CERTIFICATE KEY]]. Ends with 0 if everything comes back as it was sent."""
 
 import os
 import socket
@@ -19,6 +19,8 @@ def open_socket(path):
     if ca:
         scheme = "wss"
         options["ssl"] = ssl.create_default_context(cafile=ca)
+        if len(sys.argv) > 5:
+            options["ssl"].load_cert_chain(sys.argv[4], sys.argv[5])
         options["server_hostname"] = host
     return connect(f"{scheme}://{host}:{port}{path}", sock=sock, max_size=None, ping_interval=None, **options)
 

@@ -185,6 +185,8 @@ fn serve(stream: &Arc<TcpStream>, id: u64, state: &State) {
             .expect("no panic")
             .push((id, stream.clone()));
         if state.stopping.load(SeqCst) {
+            // The list keeps the descriptor open.
+            let _ = stream.shutdown(Shutdown::Both);
             return;
         }
         let head = head(&mut reader);

@@ -172,6 +172,11 @@ impl Gatelet {
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("the log"))
             .stderr(log);
+        if let Some(mut before) = self.child.take() {
+            // Ended by the test already; otherwise it would outlive it.
+            let _ = before.kill();
+            let _ = before.wait();
+        }
         self.child = Some(command.spawn().expect("gatelet starts"));
     }
 
@@ -326,6 +331,20 @@ impl Gatelet {
             .expect("a number")
     }
 
+    /// Returns its memory now, without the pages of files, in KiB.
+    pub fn memory(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"))
+            .expect("it is there");
+        line.trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .expect("a number")
+    }
+
     /// Resets the peak to the current value.
     pub fn forget_peak(&self) {
         std::fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").expect("it is ours");
@@ -374,9 +393,11 @@ impl Drop for Gatelet {
     }
 }
 
-/// Returns the binary as a command without settings of this machine.
+/// Returns the binary as a command without settings of this machine. `TESTED_PROGRAM` names another
+/// one, such as a release, or one for another architecture behind an emulator.
 pub fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gatelet"));
+    let built = || env!("CARGO_BIN_EXE_gatelet").into();
+    let mut command = Command::new(std::env::var_os("TESTED_PROGRAM").unwrap_or_else(built));
     for (name, _) in std::env::vars() {
         if name.starts_with("GATELET_") || name.starts_with("KUBE") {
             command.env_remove(name);

@@ -10,10 +10,14 @@ use std::{
 
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
+    SupportedProtocolVersion,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    sign::{CertifiedKey, SingleCertAndKey},
 };
+
+use super::client_certificates::ClientFiles;
 
 trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
@@ -155,13 +159,37 @@ impl Connection {
 
 /// Returns a configuration that accepts any certificate.
 pub fn client_config(protocols: &[&str]) -> ClientConfig {
+    client_config_with(protocols, None)
+}
+
+/// The same, with a certificate of the client. Nothing checks that the key is its own.
+pub fn client_config_with(protocols: &[&str], client: Option<&ClientFiles>) -> ClientConfig {
+    client_config_of(rustls::ALL_VERSIONS, protocols, client)
+}
+
+/// The same, with these versions of TLS.
+pub fn client_config_of(
+    versions: &[&'static SupportedProtocolVersion],
+    protocols: &[&str],
+    client: Option<&ClientFiles>,
+) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(versions)
         .expect("ring knows them")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Any(provider)))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(Any(provider.clone())));
+    let mut config = match client {
+        None => builder.with_no_client_auth(),
+        Some(client) => {
+            let chain = CertificateDer::pem_file_iter(&client.chain).expect("a file");
+            let chain: Result<Vec<_>, _> = chain.collect();
+            let key = PrivateKeyDer::from_pem_file(&client.key).expect("a key");
+            let key = provider.key_provider.load_private_key(key).expect("a key");
+            let own = CertifiedKey::new(chain.expect("a chain"), key);
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own)))
+        }
+    };
     config.alpn_protocols = protocols
         .iter()
         .map(|protocol| protocol.as_bytes().to_vec())

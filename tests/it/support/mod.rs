@@ -4,12 +4,14 @@
 pub mod backend;
 pub mod certificates;
 pub mod chaos;
+pub mod client_certificates;
 pub mod clients;
 pub mod control_plane;
 pub mod dns_server;
 pub mod frames;
 pub mod gatelet;
 pub mod http;
+pub mod nginx;
 pub mod pebble;
 pub mod peers;
 pub mod web_service;
@@ -30,6 +32,7 @@ pub use certificates::Certificate;
 pub use dns_server::DnsServer;
 pub use gatelet::Gatelet;
 pub use http::{Answer, Connection};
+pub use nginx::Nginx;
 pub use pebble::Pebble;
 pub use web_service::WebService;
 

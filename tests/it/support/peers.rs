@@ -45,9 +45,32 @@ pub fn helm() -> Option<Command> {
     optional("bin/helm")
 }
 
+/// A real Traefik.
+pub fn traefik() -> Command {
+    needed("python/bin/traefik")
+}
+
 /// Python with websockets, grpcio and kubernetes.
 pub fn python() -> Command {
     needed("python/bin/python3")
+}
+
+/// Returns a program of a server that users put behind ports, such as `usr/sbin/mosquitto`. Without
+/// it, prints a note and returns `None`.
+pub fn server_program(path: &str) -> Option<Command> {
+    let servers = folder().join("servers");
+    let program = servers.join(path);
+    if !servers.join(".ready").exists() || !program.exists() {
+        eprintln!(
+            "LEFT OUT: {} is missing (tests/run unpacks it)",
+            program.display()
+        );
+        return None;
+    }
+    let libraries = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    let mut command = Command::new(program);
+    command.env("LD_LIBRARY_PATH", servers.join(libraries));
+    Some(command)
 }
 
 fn needed(name: &str) -> Command {

@@ -1,5 +1,6 @@
 //! The offline check: runs the compiler over files and reports its findings.
 
+mod annotated;
 mod kinds;
 mod report;
 mod source;
@@ -16,7 +17,7 @@ use bytes::Bytes;
 use rustls::pki_types::UnixTime;
 use serde_json::{Value, json};
 
-use self::{kinds::Sort, source::Source};
+use self::{annotated::Annotated, kinds::Sort, source::Source};
 use crate::{
     admin::Severity,
     apiserver::{
@@ -26,7 +27,10 @@ use crate::{
     },
     app::{
         certificates::issuers::Issuers,
-        control::{parsed::Parsed, publish},
+        control::{
+            parsed::{self, Parsed},
+            publish,
+        },
         settings,
     },
     config::{Config, Mode},
@@ -39,6 +43,7 @@ use crate::{
     routing::HostPattern,
 };
 
+pub use annotated::{ObjectAnnotations, Outcome};
 pub use report::{CheckFinding, CheckReason, CheckReport, KindReport};
 pub use source::ReadError;
 
@@ -71,8 +76,10 @@ struct Check {
     report: CheckReport,
     /// The position of each object, by its name in findings.
     places: HashMap<String, Place>,
-    /// Namespaces of which the files hold Services or Secrets.
+    /// Namespaces of which the files hold Services, Secrets or Middlewares.
     held: HashSet<(Kind, String)>,
+    /// The objects with annotations of Ingress controllers, by their names in findings.
+    annotated: BTreeMap<String, Annotated>,
     /// Names of the objects that are not checked, by program and kind.
     unchecked: BTreeMap<(Option<&'static str>, String), Vec<String>>,
 }
@@ -103,11 +110,13 @@ impl Check {
             parsed.inspect(chain, key, pattern)
         };
         let mut check = Self {
-            index: Index::new(settings, Box::new(inspect)),
+            index: Index::new(settings, Box::new(inspect))
+                .reading_authorities(Box::new(parsed::authorities)),
             issuers,
             report: CheckReport::default(),
             places: HashMap::new(),
             held: HashSet::new(),
+            annotated: BTreeMap::new(),
             unchecked: BTreeMap::new(),
         };
         check.add_own_class(&config.controller, !is_cluster);
@@ -227,9 +236,13 @@ impl Check {
         let object = format!("{} {}", kind.name(), name(kind.namespaced(), &value));
         self.places.insert(object.clone(), place);
 
-        if matches!(kind, Kind::Service | Kind::Secret) {
+        if matches!(kind, Kind::Service | Kind::Secret | Kind::Middleware) {
             let namespace = value["metadata"]["namespace"].as_str().unwrap_or_default();
             self.held.insert((kind, namespace.to_owned()));
+        }
+
+        if let Some(annotated) = Annotated::read(kind, &value) {
+            self.annotated.insert(object.clone(), annotated);
         }
 
         let undecodable = CheckReason::Compiler(Reason::Undecodable);
@@ -295,6 +308,18 @@ impl Check {
         self.index.set_aliases(self.issuers.aliases());
         let compiled = self.index.compile().findings.unwrap_or_default();
 
+        for finding in &compiled {
+            let about = finding.about.key.to_string();
+            if let Some(annotated) = self.annotated.get_mut(&about) {
+                annotated.add(finding);
+            }
+        }
+        let annotated = std::mem::take(&mut self.annotated).into_iter();
+        self.report.annotations = annotated
+            .filter(|(_, one)| one.is_served(&self.index))
+            .map(|(object, one)| one.report(object))
+            .collect();
+
         for finding in compiled.iter().chain(&self.issuers.findings()) {
             let finding = self.placed(finding);
             self.report.findings.push(finding);
@@ -319,7 +344,8 @@ impl Check {
     }
 
     /// Returns a finding of the compiler with its place. A missing Service (or Secret) is a note if
-    /// the files hold none of its namespace: a cluster can have it.
+    /// the files hold none of its namespace, and a Middleware if they hold none at all: a cluster
+    /// can have it.
     fn placed(&self, finding: &Finding) -> CheckFinding {
         let mut report = publish::report(finding);
         let namespace = finding.about.key.namespace.to_string();
@@ -328,6 +354,13 @@ impl Check {
         {
             report.severity = Severity::Normal;
             report.message = not_in_files(missing);
+        }
+
+        // Their namespaces are not known: names in annotations are joined with them.
+        let has_middlewares = || self.held.iter().any(|(kind, _)| *kind == Kind::Middleware);
+        if finding.reason == Reason::UnknownMiddleware && !has_middlewares() {
+            report.severity = Severity::Normal;
+            report.message += ", unless the cluster has it: these files have no Middleware";
         }
 
         let (reason, place) = (

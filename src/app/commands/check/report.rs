@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
+use super::annotated::ObjectAnnotations;
 use crate::{
     admin::{FindingReport, OtherClassReport, Severity},
     controller::Reason,
@@ -18,6 +19,8 @@ pub struct CheckReport {
     pub others: usize,
     /// Findings, sorted by object and field.
     pub findings: Vec<CheckFinding>,
+    /// Objects with annotations of Ingress controllers, and what becomes of each annotation.
+    pub annotations: Vec<ObjectAnnotations>,
     /// Kinds of other programs that route, guard or certify, and are not served.
     pub not_served: Vec<KindReport>,
     /// Classes of Ingresses that are not served.

@@ -128,7 +128,7 @@ fn kinds_that_are_not_served_are_counted_and_named() {
         format!("---\napiVersion: {version}\nkind: {kind}\nmetadata: {{name: {name}}}\n")
     };
     let text = [
-        other("traefik.io/v1alpha1", "Middleware", "auth"),
+        other("traefik.io/v1alpha1", "TraefikService", "auth"),
         other("traefik.io/v1alpha1", "IngressRoute", "b"),
         other("traefik.io/v1alpha1", "IngressRoute", "a"),
         other("cert-manager.io/v1", "Certificate", "tls"),
@@ -157,7 +157,7 @@ fn kinds_that_are_not_served_are_counted_and_named() {
         counts(&report.not_served),
         [
             "2 IngressRoute Traefik default/a default/b",
-            "1 Middleware Traefik default/auth",
+            "1 TraefikService Traefik default/auth",
             "1 Certificate cert-manager default/tls"
         ]
     );
@@ -419,7 +419,7 @@ fn a_class_on_the_command_line_is_ours() {
 
 #[test]
 fn classes_that_are_not_served_are_listed_with_guards() {
-    let guard = "nginx.ingress.kubernetes.io/auth-url";
+    let guard = "nginx.ingress.kubernetes.io/modsecurity-snippet";
     let of = |name: &str, annotation: &str| {
         ingress("  ingressClassName: nginx\n").replace(
             "{name: web}",
@@ -488,4 +488,104 @@ fn the_page_lists_the_reasons_of_the_check_in_order() {
         .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
         .collect();
     assert_eq!(listed, CheckReason::OWN.map(CheckReason::as_str));
+}
+
+#[test]
+fn middlewares_of_files_are_those_that_an_ingress_names() {
+    let text = "apiVersion: traefik.io/v1alpha1
+kind: Middleware
+metadata: {name: strip, namespace: apps}
+spec: {stripPrefix: {prefixes: [/a]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: web
+  annotations:
+    traefik.ingress.kubernetes.io/router.middlewares: apps-NAME@kubernetescrd
+spec: {rules: [{host: a.example, http: {paths: [{path: /, pathType: Prefix, backend: {service:
+  {name: web, port: {number: 80}}}}]}}]}
+";
+    let check = |name: &str| Files::new(&[("all.yaml", &text.replace("NAME", name))]).check();
+    let reasons = |report: &CheckReport| -> Vec<String> {
+        let warnings = report.findings.iter();
+        let warnings = warnings.filter(|one| one.severity == Severity::Warning);
+        warnings.map(|one| one.reason.as_str().to_owned()).collect()
+    };
+    let report = check("strip");
+    assert_eq!((report.objects, report.others), (3, 0));
+    assert_eq!(reasons(&report), [""; 0]);
+    assert_eq!(reasons(&check("gone")), ["UnknownMiddleware"]);
+
+    // A cluster can have it, if no file has any.
+    let (_, alone) = text.split_once("---\n").expect("three documents");
+    let report = Files::new(&[("all.yaml", alone)]).check();
+    assert_eq!(reasons(&report), [""; 0]);
+    let note = report.findings.iter();
+    let note: Vec<&str> = note.map(|one| one.reason.as_str()).collect();
+    assert_eq!(note, ["UnknownMiddleware"]);
+}
+
+#[test]
+fn each_annotation_has_an_outcome() {
+    let ingress = |name: &str, class: &str| {
+        format!(
+            r#"
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: {name}
+  annotations:
+    kubernetes.io/description: of nobody
+    nginx.ingress.kubernetes.io/app-root: /start
+    nginx.ingress.kubernetes.io/auth-secret: nothing
+    nginx.ingress.kubernetes.io/auth-type: basic
+    nginx.ingress.kubernetes.io/backend-protocol: FTP
+    nginx.ingress.kubernetes.io/configuration-snippet: 'more_set_headers "X-A: b";'
+    nginx.ingress.kubernetes.io/http2-push-preload: "true"
+    nginx.ingress.kubernetes.io/limit-rate: "5"
+    nginx.ingress.kubernetes.io/modsecurity-snippet: SecRuleEngine On
+spec:
+  ingressClassName: {class}
+  rules: [{{ host: {name}.example.com }}]
+---
+apiVersion: v1
+kind: Secret
+metadata: {{ name: other }}
+---"#
+        )
+    };
+    let text = ingress("mine", "gatelet") + &ingress("others", "nginx");
+    let report = Files::new(&[("all.yaml", &text)]).check();
+
+    let [only] = &*report.annotations else {
+        panic!("{report:?}");
+    };
+    assert_eq!(only.object, "Ingress default/mine");
+    let outcomes: Vec<(&str, Outcome)> = only
+        .annotations
+        .iter()
+        .map(|one| {
+            let name = one.name.strip_prefix("nginx.ingress.kubernetes.io/");
+            (name.expect("a prefix"), one.outcome)
+        })
+        .collect();
+    assert_eq!(
+        outcomes,
+        [
+            ("app-root", Outcome::Honoured),
+            ("auth-secret", Outcome::Closed),
+            ("auth-type", Outcome::Different),
+            ("backend-protocol", Outcome::WithoutEffect),
+            ("configuration-snippet", Outcome::Different),
+            ("http2-push-preload", Outcome::WithoutEffect),
+            ("limit-rate", Outcome::Different),
+            ("modsecurity-snippet", Outcome::Closed),
+        ]
+    );
 }

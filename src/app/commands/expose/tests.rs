@@ -139,11 +139,13 @@ fn a_certificate_is_asked_for_by_the_name_of_its_issuer() {
 
 #[test]
 fn a_port_is_a_service_with_an_annotation() {
-    let exposure = Exposure {
-        entrance: Entrance::Tcp(1883),
+    let exposed = |entrance| Exposure {
+        entrance,
         ..exposure("", "", "192.168.1.9:11883")
     };
-    let objects = exposure.objects(&device()).expect("good");
+    let objects = exposed(Entrance::Tcp(1883))
+        .objects(&device())
+        .expect("good");
     let [service, slice] = &objects[..] else {
         panic!("{objects:?}");
     };
@@ -159,4 +161,16 @@ fn a_port_is_a_service_with_an_annotation() {
         slice["endpoints"],
         json!([{ "addresses": ["192.168.1.9"] }])
     );
+
+    let objects = exposed(Entrance::Udp(1883))
+        .objects(&device())
+        .expect("good");
+    assert_eq!(
+        objects[0]["metadata"]["annotations"],
+        json!({ "gatelet.dev/udp-listen": "1883" })
+    );
+    assert_eq!(objects[0]["metadata"]["name"], "udp-1883");
+    for object in [&objects[0]["spec"], &objects[1]] {
+        assert_eq!(object["ports"][0]["protocol"], "UDP");
+    }
 }

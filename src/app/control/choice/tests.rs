@@ -189,3 +189,40 @@ fn a_certificate_for_other_hosts_serves_before_the_local_ca() {
     let other = ("web/new", stored(&["b.example"], 60));
     assert_eq!(choose(&[other], None, &[]), "local CA");
 }
+
+#[test]
+fn candidates_are_all_certificates_that_cover_a_host() {
+    let certificates: Vec<_> = [
+        &["a.example"][..],
+        &["*.example"],
+        &["*.a.example", "b.example", "*.example"],
+        &["c.example", "a.example"],
+        &["example"],
+    ]
+    .iter()
+    .map(|names| secret("web/any", names, 60).1)
+    .collect();
+    let numbered = || certificates.iter().map(|one| &**one).zip(0..);
+    let by_name = ByName::new(numbered());
+
+    let mut found = 0;
+    for host in [
+        "a.example",
+        "b.example",
+        "x.example",
+        "x.a.example",
+        "y.x.a.example",
+        "example",
+        "*.example",
+        "*.a.example",
+        "*.b.example",
+    ] {
+        let pattern = HostPattern::parse(host).expect("a pattern");
+        let covering = numbered().filter(|(one, _)| one.covers(&pattern));
+        let expected: Vec<i32> = covering.map(|(_, number)| number).collect();
+        let candidates: Vec<i32> = by_name.candidates(&pattern).collect();
+        assert_eq!(candidates, expected, "{host}");
+        found += candidates.len();
+    }
+    assert_eq!(found, 13);
+}

@@ -12,6 +12,7 @@ use crate::proxy::{
         error::Kind,
         fields::{FieldName, Fields, Line, Span},
         message::{BodyLength, RequestHead, Target, decimal},
+        spare,
     },
 };
 
@@ -36,16 +37,6 @@ pub(crate) struct Scanner {
 }
 
 impl Scanner {
-    /// Creates a scanner for the next head, which uses the buffers of the last one.
-    pub(crate) fn after(last: Fields) -> Self {
-        let (buffer, lines) = last.recycle();
-        Self {
-            lines,
-            buffer,
-            ..Self::default()
-        }
-    }
-
     /// Scans `bytes`, which begin where the head begins. Returns the head and its length in bytes;
     /// `None` means that more bytes are needed.
     ///
@@ -118,6 +109,7 @@ impl Scanner {
 
     fn request_line(&mut self, bytes: &[u8], start: usize, end: usize) -> Result<(), Kind> {
         self.started = true;
+        (self.buffer, self.lines) = spare::take();
         let bad = Kind::BadRequest("bad request line");
         let Some((rest, version)) = bytes[start..end].split_last_chunk::<9>() else {
             return Err(bad);
@@ -206,12 +198,8 @@ impl Scanner {
             _ => {}
         }
 
-        let value_start = value.as_ptr().addr() - bytes.as_ptr().addr();
-        self.lines.push(Line::new(
-            id,
-            Span::new(start, start + colon),
-            Span::new(value_start, value_start + value.len()),
-        ));
+        let name = Span::new(start, start + colon);
+        self.lines.push(Line::new(id, name, Span::of(bytes, value)));
         Ok(())
     }
 

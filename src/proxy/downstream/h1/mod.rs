@@ -29,11 +29,13 @@ use crate::{
         deadline::Deadline,
         h1::Limits,
         l4::tunnel,
+        memory,
         request::{
             error::Kind,
-            fields::{FieldName, Fields},
+            fields::FieldName,
             handle::{self, Response},
             message::{BodyLength, RequestHead},
+            spare,
         },
         worker::Worker,
     },
@@ -50,6 +52,8 @@ const HALF_CLOSED: Duration = Duration::from_secs(3);
 /// The time for which a closing connection still reads, so that its client can receive our last
 /// response.
 const LINGER: Duration = Duration::from_secs(2);
+/// The memory of an idle connection with TLS, about.
+const IDLE_BYTES: usize = 8 * 1024;
 /// The most bytes that are read and dropped while a connection closes, or to reach the next
 /// request.
 const MAX_DISCARD: usize = 1024 * 1024;
@@ -82,7 +86,7 @@ enum Next {
 /// The connection after a request.
 enum After {
     /// The connection is kept for another request.
-    Next(Fields),
+    Next,
     /// The last response is written: tell the client, and close.
     Close,
     /// The client is gone, or sees that the response is incomplete when the connection breaks.
@@ -122,7 +126,7 @@ pub(crate) async fn serve(
             Next::End => After::Abort,
         };
         match after {
-            After::Next(fields) => connection.scanner = Scanner::after(fields),
+            After::Next => connection.scanner = Scanner::default(),
             After::Close => return connection.close().await,
             After::Abort => return,
         }
@@ -186,7 +190,8 @@ impl Connection {
             }
         }
 
-        match self.deadline.is_over(cx, limit, None) {
+        let is_late = self.deadline.is_over(cx, limit, None);
+        match is_late || (idle && memory::sheds(IDLE_BYTES)) {
             false => Poll::Pending,
             true if idle => Poll::Ready(Next::End),
             true => Poll::Ready(Next::Refused(Kind::RequestTimeout)),
@@ -220,10 +225,8 @@ impl Connection {
                 let is_head = head.method == Method::HEAD;
                 let version = head.version;
                 let after = self.respond(response, version, is_head, last).await;
-                match after {
-                    After::Next(_) => After::Next(head.fields),
-                    other => other,
-                }
+                spare::give(head.fields);
+                after
             }
             None => After::Abort,
         }
@@ -236,7 +239,7 @@ impl Connection {
         self.transport.begin(version, BodyLength::Unknown, false);
         let response = handle::refuse(&self.worker, &self.conn, kind);
         match self.respond(response, version, false, true).await {
-            After::Next(_) => After::Close,
+            After::Next => After::Close,
             other => other,
         }
     }
@@ -271,7 +274,9 @@ impl Connection {
 
             // A response that the client does not take. One that the backend does not send has its
             // deadline in its body.
-            if writer.is_blocked() && self.deadline.is_over(cx, idle, latest) {
+            if writer.is_blocked()
+                && (self.deadline.is_over(cx, idle, latest) || memory::sheds(memory::BLOCKED))
+            {
                 tracing::debug!("connection closed: the client does not read the response");
                 return Poll::Ready(Written::Broken);
             }
@@ -287,9 +292,9 @@ impl Connection {
                 tunnel::run(&*self.transport, *upstream).await;
                 After::Abort
             }
-            Written::Keep if !self.transport.has_body() => After::Next(Fields::default()),
+            Written::Keep if !self.transport.has_body() => After::Next,
             Written::Keep => match self.discard_body().await {
-                true => After::Next(Fields::default()),
+                true => After::Next,
                 false => After::Close,
             },
         }

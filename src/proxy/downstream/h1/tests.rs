@@ -2,7 +2,7 @@ use bytes::BytesMut;
 use http::Method;
 
 use super::*;
-use crate::proxy::h1::body::BodyReader;
+use crate::proxy::{h1::body::BodyReader, request::spare};
 
 const LIMITS: Limits = Limits {
     bytes: 1024,
@@ -32,7 +32,8 @@ fn pass(bytes: &[u8], step: usize) -> (&[u8], usize, Option<&'static str>) {
                     drop(received.split_to(length));
                     heads += 1;
                     body = BodyReader::new(head.length.into());
-                    scanner = Scanner::after(head.fields);
+                    scanner = Scanner::default();
+                    spare::give(head.fields);
                 }
                 Err(kind) => break Some(kind),
             }

@@ -5,19 +5,19 @@
 use std::{
     cell::{Cell, RefCell},
     io,
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::Version;
 use http_body::{Frame, SizeHint};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::response::write_informational;
 use crate::proxy::{
     downstream::client::ClientStream,
-    h1::{Limits, body::BodyReader, put_received},
+    h1::{Limits, body::BodyReader, put_received, receive::poll_receive},
     request::{
         body::BodyError,
         error::Kind,
@@ -162,7 +162,9 @@ impl Transport {
                 self.informational.borrow_mut().extend_from_slice(CONTINUE);
             }
             ready!(self.poll_inform(cx)).map_err(gone)?;
-            let gone = match ready!(self.poll_read(cx, BODY_STEP)) {
+            let left = self.size_hint().exact();
+            let room = left.map_or(BODY_STEP, |left| usize::try_from(left).unwrap_or(BODY_STEP));
+            let gone = match ready!(self.poll_read(cx, room.min(BODY_STEP))) {
                 Ok(received) => received == 0,
                 Err(_broken) => true,
             };
@@ -194,8 +196,8 @@ impl Transport {
 
     fn poll_read(&self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
         let (mut stream, mut received) = (self.stream.borrow_mut(), self.received.borrow_mut());
-        received.reserve(room);
-        let n = ready!(pin!(stream.read_buf(&mut *received)).poll(cx));
+        let stream = Pin::new(&mut *stream);
+        let n = ready!(poll_receive(cx, stream, &mut received, room));
         if !matches!(n, Ok(1..)) {
             self.ended.set(true);
         }

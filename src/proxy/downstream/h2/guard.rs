@@ -60,6 +60,8 @@ pub(super) struct Traffic {
     blocked: Cell<bool>,
     /// Counts writes.
     written: Cell<u64>,
+    /// Bytes of request bodies that have arrived and were not read yet.
+    unread: Cell<usize>,
     pub(super) outbox: Rc<Outbox>,
 }
 
@@ -73,6 +75,26 @@ impl Traffic {
     /// takes something.
     pub(super) fn blocked(&self) -> Option<u64> {
         self.blocked.get().then(|| self.written.get())
+    }
+
+    /// Returns about how many bytes of request bodies wait to be taken.
+    pub(super) fn unread(&self) -> usize {
+        self.unread.get()
+    }
+
+    /// Notes that bytes of a request body came.
+    fn received(&self, bytes: usize) {
+        self.unread.set(self.unread.get() + bytes);
+    }
+
+    /// Notes that bytes of a request body were taken.
+    pub(super) fn took(&self, bytes: usize) {
+        self.unread.set(self.unread.get().saturating_sub(bytes));
+    }
+
+    /// Notes that no stream is open: what was not taken was dropped.
+    pub(super) fn has_no_stream(&self) {
+        self.unread.set(0);
     }
 
     fn note<R>(&self, polled: Poll<R>) -> Poll<R> {
@@ -173,10 +195,12 @@ impl Frames {
     }
 
     /// Scans the next bytes. Returns false if the credit is used up.
-    fn scan(&mut self, mut bytes: &[u8], outbox: &Outbox) -> bool {
+    fn scan(&mut self, mut bytes: &[u8], traffic: &Traffic) -> bool {
         while let Some((kind, flags)) = self.heads.next(&mut bytes) {
-            if kind == RST_STREAM {
-                outbox.forget(self.heads.stream());
+            match kind {
+                RST_STREAM => traffic.outbox.forget(self.heads.stream()),
+                DATA => traffic.received(self.heads.skip),
+                _ => {}
             }
             if self.is_idle(kind, flags) && !self.pay() {
                 return false;
@@ -249,10 +273,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Guard<I> {
         if this.targets.scan(&mut buf.filled_mut()[start..]) {
             tracing::debug!("request refused: fragment in target");
         }
-        if this
-            .frames
-            .scan(&buf.filled()[start..], &this.traffic.outbox)
-        {
+        if this.frames.scan(&buf.filled()[start..], &this.traffic) {
             return Poll::Ready(Ok(()));
         }
 

@@ -24,7 +24,13 @@ pub(crate) use self::{guard::PREFACE, stream::Stream};
 use super::{client::ClientStream, h1::DRAIN_IDLE};
 use crate::{
     limit::Permit,
-    proxy::{conn::ConnInfo, deadline::Deadline, h2::SEND_BUFFER, worker::Worker},
+    proxy::{
+        conn::ConnInfo,
+        deadline::Deadline,
+        h2::SEND_BUFFER,
+        memory::{self, Pressure},
+        worker::Worker,
+    },
     util::drain::{Drain, Phase},
 };
 
@@ -35,6 +41,11 @@ const LOOK: Duration = Duration::from_secs(3600);
 
 /// The bytes of request bodies that a client may send ahead, on one stream and on all.
 const WINDOW: u32 = 1024 * 1024;
+/// The same for a connection that begins under memory pressure: the least that RFC 9113 section
+/// 6.9.2 has for all streams.
+const SMALL_WINDOW: u32 = 64 * 1024 - 1;
+/// The memory of an idle connection, about.
+const IDLE_BYTES: usize = 16 * 1024;
 
 /// A client's connection.
 struct Connection {
@@ -104,9 +115,13 @@ pub(crate) async fn serve(
     let settings = &worker.settings;
     let traffic = Rc::<Traffic>::default();
     let guard = Guard::new(stream, first, traffic.clone());
+    let window = match memory::pressure() {
+        Pressure::Low => WINDOW,
+        Pressure::High | Pressure::Critical => SMALL_WINDOW,
+    };
     let handshake = Builder::new()
-        .initial_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
+        .initial_window_size(window)
+        .initial_connection_window_size(window)
         .max_concurrent_streams(settings.max_streams)
         .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER)
@@ -181,11 +196,12 @@ impl Connection {
         self.deadline.moved();
         let guard = StreamGuard::new(&self.streams);
         let (worker, conn) = (self.worker.clone(), self.conn.clone());
-        let outbox = self.traffic.outbox.clone();
-        tokio::task::spawn_local(async move {
+        let traffic = self.traffic.clone();
+        // Boxed: a task that is large itself is moved several times before it begins.
+        tokio::task::spawn_local(Box::pin(async move {
             let _guard = guard;
-            stream::serve(&worker, &conn, (request, respond), outbox).await;
-        });
+            stream::serve(&worker, &conn, (request, respond), traffic).await;
+        }));
     }
 
     /// Waits for the deadline that applies now, or for a drain.
@@ -208,7 +224,17 @@ impl Connection {
             Wait::Blocked(_) => settings.stream_idle_timeout,
             Wait::Close => END_TIMEOUT,
         };
-        if !self.deadline.is_over(cx, limit, None) {
+        let is_late = self.deadline.is_over(cx, limit, None);
+        if wait == Wait::Busy && self.traffic.unread() > SEND_BUFFER {
+            // Request bodies pile up that no endpoint takes.
+            return match memory::sheds(self.traffic.unread()) {
+                true => Poll::Ready(Late::End),
+                false => Poll::Pending,
+            };
+        }
+        let is_idle = matches!(wait, Wait::First | Wait::Next) && !self.goodbye;
+        let ends = is_late || (is_idle && memory::sheds(IDLE_BYTES));
+        if !ends {
             return Poll::Pending;
         }
 
@@ -234,8 +260,11 @@ impl Connection {
         if let Some(taken) = self.traffic.blocked() {
             return Wait::Blocked(taken);
         }
+        if self.is_busy() {
+            return Wait::Busy;
+        }
+        self.traffic.has_no_stream();
         match () {
-            () if self.is_busy() => Wait::Busy,
             () if self.goodbye => Wait::Close,
             () if self.is_draining() => Wait::Last,
             () if self.used => Wait::Next,

@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -13,11 +13,13 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Version, header::DATE};
 use http_body::{Frame, SizeHint};
 
+use super::guard::Traffic;
 use crate::proxy::{
     conn::ConnInfo,
     deadline::Deadline,
     downstream::{Downstream, poll_discard},
     h2::{BodySender, Outbox, Sent, poll_frame},
+    memory,
     request::{
         body::{Body, BodyError},
         fields::FieldName,
@@ -37,7 +39,7 @@ const DISCARD: Duration = Duration::from_secs(2);
 pub(crate) struct Stream {
     respond: RefCell<SendResponse<Bytes>>,
     body: RefCell<RecvStream>,
-    outbox: Rc<Outbox>,
+    traffic: Rc<Traffic>,
     /// The first data of the body, if it came with the head.
     first: RefCell<Option<Bytes>>,
     /// True while the client waits for 100 (Continue) before it sends the body.
@@ -49,13 +51,13 @@ pub(super) async fn serve(
     worker: &Rc<Worker>,
     conn: &Rc<ConnInfo>,
     (request, respond): (Request<RecvStream>, SendResponse<Bytes>),
-    outbox: Rc<Outbox>,
+    traffic: Rc<Traffic>,
 ) {
     let (parts, body) = request.into_parts();
     let stream = Rc::new(Stream {
         respond: RefCell::new(respond),
         body: RefCell::new(body),
-        outbox,
+        traffic,
         first: RefCell::default(),
         expects: Cell::new(false),
     });
@@ -122,23 +124,22 @@ impl Stream {
             body.end();
         }
 
-        let mut fields = head.to_http2();
-        if !fields.contains_key(DATE)
-            && let Ok(date) = HeaderValue::from_bytes(&worker.date())
-        {
-            fields.insert(DATE, date);
-        }
         let mut message = http::Response::new(());
         *message.status_mut() = head.status;
         *message.version_mut() = Version::HTTP_2;
+
+        let has_date = head.fields.contains(FieldName::Date);
+        let mut fields = head.into_http2();
+        if !has_date && let Ok(date) = HeaderValue::from_bytes(&worker.date()) {
+            fields.insert(DATE, date);
+        }
         *message.headers_mut() = fields;
-        drop(head);
 
         let sent = self.respond.borrow_mut().send_response(message, empty);
         if let Ok(stream) = sent
             && !empty
         {
-            send_body(worker, stream, self.outbox.clone(), &mut body).await;
+            send_body(worker, stream, self.traffic.outbox.clone(), &mut body).await;
         }
     }
 
@@ -179,12 +180,22 @@ impl Stream {
 
         let mut body = self.body.borrow_mut();
         let first = self.first.borrow_mut().take();
-        if let Some(first) = first {
-            let released = body.flow_control().release_capacity(first.len());
-            released.map_err(BodyError::Http2)?;
-            return Poll::Ready(Some(Ok(Frame::data(first))));
+        let frame = match first {
+            Some(first) => {
+                let released = body.flow_control().release_capacity(first.len());
+                released.map_err(BodyError::Http2)?;
+                Frame::data(first)
+            }
+            None => match ready!(poll_frame(&mut body, cx)) {
+                Some(frame) => frame.map_err(BodyError::Http2)?,
+                None => return Poll::Ready(None),
+            },
+        };
+
+        if let Some(data) = frame.data_ref() {
+            self.traffic.took(data.len());
         }
-        poll_frame(&mut body, cx).map_err(BodyError::Http2)
+        Poll::Ready(Some(Ok(frame)))
     }
 
     /// Returns true while a part of the body of the request is still to be read.
@@ -205,7 +216,7 @@ impl Stream {
     pub(crate) fn inform(&self, head: &ResponseHead) {
         let mut message = http::Response::new(());
         *message.status_mut() = head.status;
-        *message.headers_mut() = head.to_http2();
+        *message.headers_mut() = head.clone().into_http2();
         // A stream that is over needs none.
         let _ = self.respond.borrow_mut().send_informational(message);
     }
@@ -239,7 +250,9 @@ async fn send_body(
         if sender.progress() != before {
             deadline.moved();
         }
-        if sender.is_blocked() && deadline.is_over(cx, idle, latest) {
+        if sender.is_blocked()
+            && (deadline.is_over(cx, idle, latest) || memory::sheds(memory::BLOCKED))
+        {
             tracing::debug!("stream reset: the client does not read the response");
             sender.reset(Reason::CANCEL);
             return Poll::Ready(());

@@ -143,7 +143,7 @@ fn what_is_malformed_is_left_to_the_end_of_tls() {
 fn rustls_and_this_reader_see_the_same() {
     use tokio_rustls::rustls::{ClientConnection, pki_types::ServerName};
 
-    let mut config = (*crate::tls::upstream_config(false, false)).clone();
+    let mut config = crate::tls::unverified_config();
     config.alpn_protocols = vec![b"acme-tls/1".to_vec()];
     let name = ServerName::try_from("a.example").expect("a name");
     let mut client = ClientConnection::new(config.into(), name).expect("a connection");

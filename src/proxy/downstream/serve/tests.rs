@@ -50,6 +50,7 @@ impl Front {
             namespace: "n".into(),
             name: "i".into(),
             field: "f".into(),
+            requests: None,
         };
         let hsts = ResponseStep::Hsts {
             value: http::HeaderValue::from_static("max-age=300"),

@@ -41,8 +41,8 @@ fn grpc_gets_its_status_without_a_body() {
         (Kind::BodyTooLarge, "8"),
     ] {
         let (head, body) = Error::us(kind).response(&grpc);
-        let map = head.to_http2();
         assert_eq!(head.status, 200);
+        let map = head.into_http2();
         assert_eq!(map["content-type"], "application/grpc");
         assert_eq!(map["grpc-status"], status, "{kind:?}");
         assert!(body.is_empty());

@@ -122,11 +122,14 @@ fn a_length_is_only_where_rfc9110_8_6_allows_it() {
     head.length = BodyLength::None;
     head.fields.set("Content-Length", b"7");
     assert_eq!(head.content_length(), Some(7));
-    assert_eq!(head.to_http2().get("content-length").unwrap(), "7");
+    assert_eq!(
+        head.clone().into_http2().get("content-length").unwrap(),
+        "7"
+    );
 
     head.status = StatusCode::NO_CONTENT;
     assert_eq!(head.content_length(), None);
-    assert!(head.to_http2().is_empty());
+    assert!(head.into_http2().is_empty());
 }
 
 #[test]

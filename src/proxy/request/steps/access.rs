@@ -1,8 +1,15 @@
-//! Lets in those who may come in: by their address, and by name and password (RFC 7617).
+//! Lets in those who may come in: by their address, and by name and password (RFC 7617) or
+//! a digest of them.
+
+use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::HeaderValue;
 
-use super::Passing;
+use super::{
+    Passing,
+    digest::{self, Checked},
+};
 use crate::{
     proxy::{
         logins,
@@ -11,9 +18,10 @@ use crate::{
             error::{Error, Kind},
             fields::{FieldName, Fields},
             handle::{self, Response},
+            headers,
         },
     },
-    routing::{Access, Entry, Login},
+    routing::{Access, Entry, Login, SetField},
 };
 
 /// Lets the request pass, or returns the response that refuses it.
@@ -26,26 +34,70 @@ pub(super) async fn enter(
     record: Option<&mut Record>,
 ) -> Result<Option<Response>, Error> {
     // It is for us, even where the address alone is enough.
-    request.changes.hides_authorization |= access.login.is_some();
+    let login = access.login.as_ref();
+    request.changes.hides_authorization |= login.is_some_and(|login| !login.passes_on);
 
-    let login = match access.entry(request.client()) {
+    let client = match access.depth {
+        None => request.client(),
+        Some(depth) => headers::address_at(&request.head.fields, request.conn, depth),
+    };
+    let login = match access.entry(client) {
         Entry::Open => return Ok(None),
-        Entry::Closed => return Err(Error::client(Kind::Forbidden)),
+        Entry::Closed => {
+            let kind = access.status.map_or(Kind::Forbidden, Kind::Rejected);
+            return Err(Error::client(kind));
+        }
         Entry::Login(login) => login,
     };
-    if is_logged_in(request, login).await? {
+    let mut challenge = Some(login.challenge.clone());
+    if let Some(realm) = &login.digest_realm {
+        match digest::check(request, login, realm) {
+            Checked::Right(user) => {
+                name_user(request, login, user.as_bytes());
+                return Ok(None);
+            }
+            wrong => challenge = digest::challenge(request, realm, wrong == Checked::Stale),
+        }
+    } else if is_logged_in(request, login).await? {
+        if let Some((user, _)) = credentials(&request.head.fields) {
+            name_user(request, login, &user);
+        }
         return Ok(None);
     }
 
     let (worker, fields) = (request.worker, &request.head.fields);
     let mut response = handle::fail(worker, Error::client(Kind::Unauthorized), fields, record);
-    let challenge = login.challenge.as_bytes();
-    response.head.fields.set("www-authenticate", challenge);
+    if let Some(challenge) = challenge {
+        let challenge = challenge.as_bytes();
+        response.head.fields.set("www-authenticate", challenge);
+    }
     Ok(Some(response))
 }
 
+/// Sends the name of the user to the backend, if it is asked for.
+fn name_user(request: &mut Passing<'_>, login: &Login, user: &[u8]) {
+    let Some(name) = &login.user_field else {
+        return;
+    };
+    request.changes.remove(name);
+    // A name that no field can have is left out.
+    if let Ok(value) = HeaderValue::from_bytes(user) {
+        request.changes.set(Arc::new(SetField {
+            from: Box::default(),
+            name: name.clone(),
+            value,
+        }));
+    }
+}
+
 /// Reports whether the request has the name and password of a user.
-async fn is_logged_in(request: &Passing<'_>, login: &Login) -> Result<bool, Error> {
+pub(super) async fn is_logged_in(request: &Passing<'_>, login: &Login) -> Result<bool, Error> {
+    if let Some(realm) = &login.digest_realm {
+        return Ok(matches!(
+            digest::check(request, login, realm),
+            Checked::Right(_)
+        ));
+    }
     let Some((name, password)) = credentials(&request.head.fields) else {
         return Ok(false);
     };

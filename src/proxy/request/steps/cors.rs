@@ -25,6 +25,9 @@ pub(super) fn preflight(request: &Passing<'_>, cors: &Cors) -> Option<Response> 
     Some(response)
 }
 
+/// The bytes of the names of the fields, and of an origin.
+const NAMES: usize = 256;
+
 /// Sets the fields of a response to a request; those of the backend are replaced.
 pub(in crate::proxy::request) fn set(cors: &Cors, head: &RequestHead, fields: &mut Fields) {
     let is_cors = |field: &Field<'_>| {
@@ -34,6 +37,14 @@ pub(in crate::proxy::request) fn set(cors: &Cors, head: &RequestHead, fields: &m
         !max_age && name.is_some_and(|name| name.eq_ignore_ascii_case(start))
     };
     fields.retain(|field| !is_cors(&field));
+
+    let values = [
+        Some(&cors.methods),
+        Some(&cors.headers),
+        cors.expose.as_ref(),
+    ];
+    let values = values.into_iter().flatten().map(|value| value.len());
+    fields.reserve(6, NAMES + values.sum::<usize>());
 
     let is_listed = matches!(cors.origins, Origins::Listed(_));
     if is_listed {
@@ -57,7 +68,7 @@ pub(in crate::proxy::request) fn set(cors: &Cors, head: &RequestHead, fields: &m
 }
 
 fn is_allowed(cors: &Cors, head: &RequestHead) -> bool {
-    cors.origins == Origins::Any || origin(head).is_some_and(|origin| cors.origins.has(origin))
+    cors.origins.allow(origin(head))
 }
 
 fn origin(head: &RequestHead) -> Option<&[u8]> {

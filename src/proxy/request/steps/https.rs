@@ -13,7 +13,7 @@ use crate::{
 
 /// Redirects a request that came without TLS. If that is impossible the request is refused: it must
 /// not go on in the clear.
-pub(super) fn redirect(
+pub(in crate::proxy::request) fn redirect(
     request: &Passing<'_>,
     status: StatusCode,
     always: bool,

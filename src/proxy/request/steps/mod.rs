@@ -1,31 +1,45 @@
 //! Takes the steps of a route on a request, in their order. Each file has the steps of one kind.
 
 mod access;
+mod auth_cookies;
+mod certificates;
+mod conditional;
 mod cors;
+mod digest;
 mod elsewhere;
+mod external_auth;
 mod https;
 mod limits;
+mod mirror;
+mod origin;
 mod response;
 mod rewrite;
+mod variables;
 
-use std::rc::Rc;
+use std::{borrow::Cow, rc::Rc, sync::Arc};
 
+pub(super) use self::{
+    auth_cookies::AuthCookies, https::redirect as redirect_to_https, mirror::copy,
+};
 use super::{
     access_log::Record,
+    around::Around,
     check::Target,
     error::{Error, Kind},
     handle::Response,
     headers::{self, Changes},
     message::RequestHead,
     outside::{Outside, Scheme},
+    terms::Terms,
 };
 use crate::{
     limit::Place,
     proxy::{
         conn::ConnInfo,
+        upstream::message::Matched,
         worker::{ClientKey, Worker},
     },
-    routing::{RequestStep, RequestUrl, ResponseStep, Steps},
+    routing::{Backend, RequestStep, RequestUrl, ResponseStep, Route, Steps, path},
 };
 
 /// A request on its way through the steps.
@@ -33,6 +47,7 @@ pub(super) struct Passing<'a> {
     pub(super) worker: &'a Rc<Worker>,
     pub(super) conn: &'a Rc<ConnInfo>,
     pub(super) head: &'a RequestHead,
+    pub(super) route: &'a Route,
     pub(super) target: &'a Target<'a>,
     /// The normalised path.
     pub(super) path: &'a str,
@@ -49,6 +64,10 @@ pub(super) struct Passing<'a> {
     pub(super) rewritten: Option<Box<Rewritten>>,
     /// Its place among the requests of its client in flight.
     pub(super) place: Option<Box<Place<ClientKey>>>,
+    /// The steps so far that look at the response too; the last one does so first.
+    pub(super) around: Vec<Around>,
+    /// Cookies for its client, of servers that check logins.
+    pub(super) cookies: AuthCookies,
 }
 
 /// A path and query in place of those of the request.
@@ -62,6 +81,40 @@ impl Passing<'_> {
     pub(super) fn client(&self) -> Option<std::net::IpAddr> {
         let trusted = &self.worker.settings.trusted_proxies;
         headers::client_address(&self.head.fields, self.conn, trusted)
+    }
+
+    /// Returns the path, without empty elements, and the query for the backend, as the steps so far
+    /// left them.
+    pub(super) fn for_backend(&self) -> (Cow<'_, str>, Option<&str>) {
+        match &self.rewritten {
+            Some(rewritten) => ((&*rewritten.path).into(), rewritten.query.as_deref()),
+            None => (path::matched(self.path), self.target.query),
+        }
+    }
+
+    /// Returns a request beside this one, to another backend: for its own client, without a session
+    /// and an upgrade.
+    pub(super) fn beside<'m>(
+        &'m self,
+        backend: &'m Arc<Backend>,
+        terms: Terms,
+        (path, query): (&'m str, Option<&'m str>),
+        changes: Changes,
+    ) -> Matched<'m> {
+        Matched {
+            backend,
+            terms,
+            session: None,
+            host: self.target.host,
+            outside: self.outside,
+            path,
+            query,
+            upgrade: None,
+            request_id: self.request_id,
+            loop_id: self.worker.shared.loop_id.as_bytes(),
+            changes,
+            copy: None,
+        }
     }
 
     /// Returns the URL of the request as its client sees it.
@@ -105,7 +158,8 @@ pub(super) async fn take(
             // A client that shares a connection among hosts makes a new one for this host
             // (RFC 9110 section 15.5.20).
             RequestStep::OnlyPlain if request.conn.tls.is_some() => {
-                return Err(Error::client(Kind::Misdirected));
+                let why = "TLS of this host ends at its backend: connect with its name";
+                return Err(Error::client(Kind::Misdirected(why)));
             }
             RequestStep::OnlyPlain => None,
             RequestStep::HttpsRedirect { status, always } => {
@@ -116,17 +170,49 @@ pub(super) async fn take(
                 limits::admit(request, limits)?;
                 None
             }
+            RequestStep::Conditional(one) => conditional::respond(request, one)?,
             RequestStep::Access(access) => {
                 access::enter(request, access, record.as_deref_mut()).await?
             }
+            RequestStep::ExternalAuth(auth) => {
+                // Boxed: few routes have it, and every request would reserve the space for it.
+                Box::pin(external_auth::enter(request, auth, record.as_deref_mut())).await?
+            }
             RequestStep::Elsewhere(to) => elsewhere::redirect(request, to)?,
-            RequestStep::Host { value, .. } => {
-                request.changes.host = Some(value.clone());
+            RequestStep::Host(host) => {
+                request.changes.host = Some(host.value.clone());
+                None
+            }
+            RequestStep::CircuitBreaker(terms) => {
+                limits::pass(request, terms)?;
+                None
+            }
+            RequestStep::CertificateFields(wanted) => {
+                certificates::tell(request, wanted);
+                None
+            }
+            RequestStep::Errors(pages) => {
+                request.around.push(Around::Pages(pages.clone()));
                 None
             }
             RequestStep::Rewrite(to) => rewrite::rewrite(request, to)?,
+            RequestStep::EditPath(to) => {
+                rewrite::edit(request, to)?;
+                None
+            }
+            RequestStep::RedirectUrl(to) => elsewhere::redirect_url(request, to)?,
+            RequestStep::OriginPreflight(terms) => origin::preflight(request, terms),
+            RequestStep::RemoveField(field) => {
+                request.changes.remove(&field.name);
+                None
+            }
             RequestStep::SetField(field) => {
-                request.changes.set.push(field.clone());
+                request.changes.set(field.clone());
+                None
+            }
+            RequestStep::SetText(field) => {
+                let text = variables::fill(request, &field.value);
+                request.changes.set_text(field, &text);
                 None
             }
         };
@@ -161,6 +247,11 @@ pub(super) fn finish(
                 let fields = &mut response.head.fields;
                 fields.set(field.name.as_str(), field.value.as_bytes());
             }
+            ResponseStep::RemoveField(name) => {
+                let is = |other: &[u8]| other.eq_ignore_ascii_case(name.as_str().as_bytes());
+                response.head.fields.retain(|field| !is(field.name));
+            }
+            ResponseStep::Origin(terms) => origin::set(terms, head, &mut response.head.fields),
             ResponseStep::Hsts { .. } => {}
         }
     }

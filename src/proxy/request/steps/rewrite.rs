@@ -1,5 +1,7 @@
 //! Gives a request another path for its backend, or sends its client to another URL.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 
 use super::{Passing, Rewritten};
@@ -8,7 +10,7 @@ use crate::{
         error::{Error, Kind},
         handle::Response,
     },
-    routing::{self, Rewrite, RewriteError, path},
+    routing::{self, PathEdit, Rewrite, RewriteError, SetField, path},
 };
 
 /// Rewrites the path. The steps before this one have seen the path that the client asked for.
@@ -34,6 +36,30 @@ pub(super) fn rewrite(
             Ok(Some(Response::redirect(StatusCode::FOUND, &location)))
         }
     }
+}
+
+/// Changes the path, as the steps before this one left it.
+///
+/// # Errors
+/// 400 if the result is no path of the rule.
+pub(super) fn edit(request: &mut Passing<'_>, edit: &PathEdit) -> Result<(), Error> {
+    let (path, query) = request.for_backend();
+    let Some(edited) = edit.apply(&path).map_err(bad)? else {
+        return Ok(());
+    };
+
+    let query = query.map(str::to_owned);
+    request.rewritten = Some(Box::new(Rewritten {
+        path: edited.path,
+        query,
+    }));
+    let field = edited.field.map(|(name, value)| SetField {
+        from: edit.from.clone(),
+        name,
+        value,
+    });
+    request.changes.set.extend(field.map(Arc::new));
+    Ok(())
 }
 
 fn bad(error: RewriteError) -> Error {

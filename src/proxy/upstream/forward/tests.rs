@@ -65,6 +65,7 @@ fn table_of(
         namespace: "n".into(),
         name: "i".into(),
         field: "f".into(),
+        requests: None,
     };
     let steps = Steps {
         request: steps.into(),

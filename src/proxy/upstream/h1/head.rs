@@ -9,7 +9,7 @@ use memchr::memchr;
 use crate::proxy::{
     h1::Framing,
     request::{
-        fields::{FieldName, Fields, elements},
+        fields::{FieldName, Fields, Line, Span, elements},
         headers::named,
         message::{BodyLength, ResponseHead, decimal, is_bodiless},
     },
@@ -83,15 +83,18 @@ impl Head {
 
         let http_10 = parsed.version == Some(0);
         let mut connection = ConnectionFields::default();
-        let mut fields = Fields::with_capacity(bytes.len(), parsed.headers.len());
+        let mut lines = Vec::with_capacity(parsed.headers.len());
         for field in &*parsed.headers {
-            let id = FieldName::of(field.name.as_bytes());
+            let name = field.name.as_bytes();
+            let id = FieldName::of(name);
             if connection.note(id, field.value)? {
-                fields.push(field.name.as_bytes(), field.value);
+                let (name, value) = (Span::of(bytes, name), Span::of(bytes, field.value));
+                lines.push(Line::new(id, name, value));
             }
         }
         let reason = parsed.reason.filter(|reason| !reason.is_empty());
-        let reason = reason.map(|reason| fields.note(reason.as_bytes()));
+        let reason = reason.map(|reason| Span::of(bytes, reason.as_bytes()));
+        let mut fields = Fields::of_head(bytes, lines, Vec::new());
 
         if !connection.named.is_empty() {
             let named = &connection.named;

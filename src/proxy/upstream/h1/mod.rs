@@ -20,7 +20,7 @@ use std::{
 
 use bytes::{Buf, BytesMut};
 use http::StatusCode;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub(crate) use self::{
     head::Head,
@@ -29,7 +29,7 @@ pub(crate) use self::{
 };
 use crate::{
     proxy::{
-        h1::{Limits, put_received},
+        h1::{Limits, put_received, receive::poll_receive},
         request::message::ResponseHead,
     },
     tls::refused_later,
@@ -186,14 +186,18 @@ impl Connection {
 
         let head = Head::parse(&self.received[..end], writer.is_head(), limits.fields);
         self.received.advance(end);
+        if self.received.is_empty() {
+            // The buffer of a head is too small for what follows, and would be copied.
+            self.received = BytesMut::new();
+        }
         head.map(Some)
     }
 
     /// Receives up to about `room` bytes. Ready with their number; 0 at the end of the stream.
     fn poll_receive(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
-        self.received.reserve(room);
         let mut transport = self.transport.borrow_mut();
-        let n = ready!(pin!(transport.read_buf(&mut self.received)).poll(cx))?;
+        let transport = Pin::new(&mut *transport);
+        let n = ready!(poll_receive(cx, transport, &mut self.received, room))?;
         if n >= self.step {
             self.step = (self.step * 2).min(MAX_STEP);
         }

@@ -1,6 +1,6 @@
 use http::{HeaderMap, HeaderValue, Method};
 use proptest::prelude::*;
-use tokio::io::{AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::*;
 use crate::proxy::{

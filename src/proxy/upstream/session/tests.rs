@@ -1,4 +1,4 @@
-use std::cell::Cell;
+use std::{cell::Cell, collections::BTreeSet};
 
 use super::*;
 
@@ -204,7 +204,7 @@ fn the_same_text_leads_to_the_same_endpoint() {
     let (id, secret, list) = (backend("a"), SessionSecret::default(), endpoints(3));
     let mut seen = [0; 3];
     for number in 0..300_u32 {
-        let session = Session::of_text(&id, &secret, &number.to_le_bytes());
+        let session = Session::of_text(&id, &secret, &number.to_le_bytes(), NonZeroU32::MIN);
         let index = session.pick(&list, |_| true, || 0).expect("an endpoint");
         assert_eq!(session.pick(&list, |_| true, || 1), Some(index));
         assert_ne!(
@@ -215,4 +215,26 @@ fn the_same_text_leads_to_the_same_endpoint() {
         seen[index] += 1;
     }
     assert!(seen.iter().all(|count| *count > 50), "{seen:?}");
+}
+
+#[test]
+fn a_text_is_spread_over_its_own_subset() {
+    let (id, secret, list) = (backend("a"), SessionSecret::default(), endpoints(9));
+    let three = NonZeroU32::new(3).expect("a number");
+    let subset = |text: &[u8], usable: &dyn Fn(usize) -> bool| {
+        let session = Session::of_text(&id, &secret, text, three);
+        let picked = (0..60).map(|random| session.pick(&list, usable, || random));
+        picked.collect::<BTreeSet<Option<usize>>>()
+    };
+
+    let all = subset(b"one", &|_| true);
+    assert_eq!((all.len(), all.contains(&None)), (3, false));
+    assert_ne!(all, subset(b"other", &|_| true));
+
+    // Without one of them another one takes its place, and two stay.
+    let gone = all.first().copied().flatten().expect("an endpoint");
+    let left = subset(b"one", &|index| index != gone);
+    assert_eq!((left.len(), left.intersection(&all).count()), (3, 2));
+    assert_eq!(subset(b"one", &|index| index < 2).len(), 2);
+    assert_eq!(subset(b"one", &|_| false), [None].into());
 }

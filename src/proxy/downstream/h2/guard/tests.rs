@@ -10,11 +10,11 @@ fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
 /// Returns the number of copies of a frame that a connection accepts in one burst, up to 10,000;
 /// fed in pieces of `step` bytes.
 fn survives(frame: &[u8], step: usize) -> usize {
-    let (mut frames, outbox) = (Frames::new(), Outbox::default());
-    assert!(frames.scan(PREFACE, &outbox));
+    let (mut frames, traffic) = (Frames::new(), Traffic::default());
+    assert!(frames.scan(PREFACE, &traffic));
 
     for count in 0..10_000 {
-        if !frame.chunks(step).all(|piece| frames.scan(piece, &outbox)) {
+        if !frame.chunks(step).all(|piece| frames.scan(piece, &traffic)) {
             return count;
         }
     }
@@ -49,10 +49,11 @@ fn what_carries_something_goes_on_for_ever() {
 fn what_is_written_or_reset_no_longer_waits() {
     const ADDED: usize = 70_000;
     let client_resets = || {
-        let outbox = Outbox::default();
-        outbox.add(1, ADDED);
-        assert!(Frames::new().scan(&[PREFACE, &frame(RST_STREAM, 0, 4)].concat(), &outbox));
-        outbox
+        let traffic = Traffic::default();
+        traffic.outbox.add(1, ADDED);
+        let reset = [PREFACE, &frame(RST_STREAM, 0, 4)].concat();
+        assert!(Frames::new().scan(&reset, &traffic));
+        traffic.outbox
     };
     assert_eq!(client_resets().total(), 0);
 
@@ -80,4 +81,20 @@ fn what_is_written_or_reset_no_longer_waits() {
             assert_eq!(outbox.total(), left, "pieces of {step}");
         }
     }
+}
+
+#[test]
+fn request_bodies_wait_until_they_are_taken() {
+    let traffic = Traffic::default();
+    let mut frames = Frames::new();
+    assert!(frames.scan(&[PREFACE, &frame(DATA, 0, 1000)].concat(), &traffic));
+    assert!(frames.scan(&frame(DATA, 1, 500), &traffic));
+    assert_eq!(traffic.unread(), 1500);
+
+    traffic.took(900);
+    assert_eq!(traffic.unread(), 600);
+    traffic.has_no_stream();
+    assert_eq!(traffic.unread(), 0);
+    traffic.took(1);
+    assert_eq!(traffic.unread(), 0);
 }

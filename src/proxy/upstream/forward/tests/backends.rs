@@ -27,14 +27,14 @@ fn backends_that_differ_share_no_connection() {
     let verified = BackendSettings {
         tls: BackendTls {
             verify: Verify::Always,
-            server_name: None,
+            ..BackendTls::default()
         },
         ..plain.clone()
     };
     let named = BackendSettings {
         tls: BackendTls {
-            verify: Verify::Default,
             server_name: Some(Host::parse("a.example").expect("a host")),
+            ..BackendTls::default()
         },
         ..plain.clone()
     };

@@ -16,6 +16,7 @@ fn table_with(action: Action, policy: Policy) -> RoutingTable {
         namespace: "n".into(),
         name: "i".into(),
         field: "f".into(),
+        requests: None,
     };
     let route = Route {
         policy: Some(Arc::new(policy)),
@@ -185,6 +186,21 @@ fn a_policy_limits_the_attempts_of_a_request() {
         assert_eq!(status(&get(&proxy)), "502");
         let retries = proxy.shared.counters()[0].retries.value();
         assert_eq!(retries, u64::from(attempts) - 1);
+    }
+}
+
+#[test]
+fn a_policy_limits_the_time_of_attempts() {
+    let refusing: Vec<_> = (0..6).map(|_| refusing()).collect();
+    for (seconds, expected) in [(0, 0), (60, 2)] {
+        let policy = Policy {
+            attempts_time: Some(Duration::from_secs(seconds)),
+            ..Policy::default()
+        };
+        let proxy = with_route(to_endpoints(&refusing), policy);
+        assert_eq!(status(&get(&proxy)), "502");
+        let retries = proxy.shared.counters()[0].retries.value();
+        assert_eq!(retries, expected, "{seconds}");
     }
 }
 

@@ -1,0 +1,182 @@
+//! Decides by the annotations of the Ingress, and reports problems with them.
+
+use std::mem;
+
+use super::{
+    Compiler, fields,
+    steps::{Responses, cors, inside},
+};
+use crate::{
+    controller::{
+        annotations::{self, AnnotationValues, BackendTlsValues},
+        backend_terms::BackendTerms,
+        backend_tls::{self, MadeBackendTls},
+        canary, client_certificates,
+        guards::{self, Decision, Verdict},
+        limits,
+        middlewares::{self, MadeMiddlewares},
+    },
+    routing::Refusal,
+};
+
+impl Compiler<'_> {
+    /// Reads the annotations, and makes what they ask for.
+    pub(super) fn annotations(&mut self) {
+        let global = &self.objects.global;
+        let mut annotated = annotations::read_with(&self.fact.annotations, &global.annotations);
+        let decision = Decision::new(annotated.guards, self.objects.settings.unsupported_guards);
+        let mut verdict = guards::judge(&self.fact.peers, decision);
+        annotated.https_only |= verdict.https_only;
+        self.out.closes_hosts = verdict.refusal.filter(|_| verdict.closes_hosts);
+        let mut backend_tls = self.backend_tls(&mut annotated);
+        self.canary(&mut annotated);
+
+        let (guarded_by, mut made) = self.made(&annotated);
+        self.guarded_by = guarded_by;
+        let mut terms = client_certificates::make(self.objects, &self.name.0, &annotated.clients);
+        self.out.client_certificates = terms.terms;
+        self.out.secrets.append(&mut terms.secrets);
+        made.findings.append(&mut terms.findings);
+
+        let mut middlewares = self.made_middlewares(&annotated, decision);
+        let unset = self.changes(&mut annotated, &mut middlewares);
+        let refusals = [
+            middlewares.refusal,
+            unset,
+            made.refusal,
+            backend_tls.refusal,
+        ];
+        made.findings.append(&mut backend_tls.findings);
+        let first = verdict.refusal.into_iter();
+        verdict.refusal = first.chain(refusals.into_iter().flatten()).next();
+        self.unsupported(&mut annotated, &mut verdict, decision);
+
+        let findings = mem::take(&mut annotated.findings).into_iter();
+        let findings = findings.chain(mem::take(&mut verdict.findings));
+        let findings = findings.chain(mem::take(&mut middlewares.findings));
+        for finding in findings.chain(made.findings) {
+            let field = format!("metadata.annotations[{}]", finding.annotation);
+            self.note(field, finding);
+        }
+
+        self.middlewares = middlewares;
+        (self.annotated, self.verdict) = (annotated, verdict);
+        self.prepare_passthrough();
+    }
+
+    /// Makes the terms of TLS to backends. Those of a canary are the ones of its main Ingress.
+    fn backend_tls(&mut self, annotated: &mut AnnotationValues) -> MadeBackendTls {
+        if annotated.canary.enabled {
+            annotated.backend_tls = BackendTlsValues::default();
+            return MadeBackendTls::default();
+        }
+        self.read_terms = annotated.terms.clone();
+        let (objects, namespace) = (self.objects, &self.name.0);
+        let (values, terms) = (&annotated.backend_tls, &mut annotated.terms);
+        let mut made = backend_tls::make(objects, self.backends, namespace, values, terms);
+        self.out.secrets.append(&mut made.secrets);
+        made
+    }
+
+    /// Makes the terms of a canary, or else those of backends that canaries inherit.
+    fn canary(&mut self, annotated: &mut AnnotationValues) {
+        self.out.canary = canary::terms(annotated);
+        if self.out.canary.is_some() {
+            // The main Ingress decides about the backends, and about the hosts.
+            annotated.terms = BackendTerms::default();
+            self.out.closes_hosts = None;
+        } else {
+            let terms = annotated.terms.clone();
+            let is_set = terms != BackendTerms::default();
+            self.out.backend_terms = is_set.then(|| Box::new(terms));
+        }
+    }
+
+    /// Makes the Middlewares, and the limits of annotations beside them.
+    fn made_middlewares(
+        &mut self,
+        annotated: &AnnotationValues,
+        decision: Decision,
+    ) -> MadeMiddlewares {
+        let annotation = annotated.middlewares.as_ref();
+        let mut made = middlewares::make(self.objects, self.backends, annotation, decision);
+        self.out.middlewares = mem::take(&mut made.ids);
+        self.out.secrets.append(&mut made.secrets);
+        self.out.services.append(&mut made.services);
+
+        self.limits = limits::limits(&annotated.limits, self.name);
+        made.check_limits(self.limits.as_deref());
+        made
+    }
+
+    /// Makes the changes of requests and responses. Returns the refusal, if one of them cannot be
+    /// made.
+    fn changes(
+        &mut self,
+        annotated: &mut AnnotationValues,
+        middlewares: &mut MadeMiddlewares,
+    ) -> Option<Refusal> {
+        let policy = &mut annotated.policy;
+        policy.pace = limits::pace(&annotated.limits);
+        policy.attempts = policy.attempts.or(middlewares.attempts);
+        let sizes = [policy.max_body_bytes, middlewares.max_body_bytes];
+        policy.max_body_bytes = sizes.into_iter().flatten().min();
+        self.policy = self.backends.share_policy(mem::take(policy));
+
+        self.inside = inside(annotated);
+        let cors = cors(mem::take(&mut annotated.cors));
+        self.cors = cors.map(|cors| self.backends.share_cors(cors));
+        self.out.relative_redirects = annotated.further.relative;
+
+        self.responses = Responses {
+            steps: fields::of_responses(annotated),
+            hsts: fields::hsts(annotated).or_else(|| middlewares.hsts.take().map(Some)),
+            errors: self.error_pages(annotated),
+            mirror: self.mirror(annotated),
+        };
+        let custom = self.custom_fields(annotated);
+        let (custom, refusal) = match custom {
+            Ok(steps) => (steps, None),
+            Err(refusal) => (Vec::new(), Some(refusal)),
+        };
+        self.responses.steps.extend(custom);
+        self.responses.steps.append(&mut middlewares.responses);
+        refusal
+    }
+
+    /// Closes the paths because of what is not supported: in the ConfigMap of ingress-nginx, or in
+    /// annotations that read more than others.
+    fn unsupported(
+        &mut self,
+        annotated: &mut AnnotationValues,
+        verdict: &mut Verdict,
+        decision: Decision,
+    ) {
+        let global = &self.objects.global;
+        if let Some((reason, refusal, message)) = &global.closed {
+            verdict.refusal = verdict.refusal.or(Some(*refusal));
+            self.warn(*reason, "spec".to_owned(), message.clone());
+        }
+
+        let mut asked = Vec::new();
+        let has_url = annotated.external.values().any(|one| one.url.is_some());
+        if let Some(annotation) = annotated.global_auth.take()
+            && !global.is_read
+            && !has_url
+        {
+            let why = "it asks for the login of the whole controller: name its ConfigMap by \
+                       nginx_configmap in the settings, or set auth-url";
+            asked.push((annotation, why.to_owned()));
+        }
+        if let Some((annotation, directive)) = annotated.snippet.unknown.take() {
+            let why = format!("{directive} is configuration of nginx that has no equivalent");
+            asked.push((annotation, why));
+        }
+
+        for (annotation, why) in asked {
+            let (finding, refusal) = guards::not_supported(&annotation, &why, decision);
+            verdict.findings.push(finding);
+            verdict.refusal = verdict.refusal.or(refusal);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Makes the backend of a rule, and decides by the annotations on its Service.
+
+use std::{mem, sync::Arc};
+
+use super::{Compiler, GuardedBy, Judged, Reason, Target};
+use crate::{
+    controller::{
+        access::{self, Made},
+        annotations::{self, AnnotationFinding, AnnotationValues},
+        backend_terms::BackendTerms,
+        backend_tls, client_certificates,
+        external_auth::{self, MadeAuths},
+        facts::ServiceFact,
+        guards::{self, Decision, ServiceOutcome},
+        objects::Name,
+        resolve::resolve,
+    },
+    objects::{EventType, slim::IngressBackend},
+    routing::{Action, Reach, Refusal},
+};
+
+impl Compiler<'_> {
+    /// Returns the action for a backend, or `None` if its Service must take a part of the requests
+    /// only.
+    pub(super) fn backend(&mut self, backend: &IngressBackend, field: &str) -> Option<Target> {
+        let Some(service) = &backend.service else {
+            self.warn(
+                Reason::UnsupportedBackend,
+                field.to_owned(),
+                "only Service backends are supported: 503 for this path".to_owned(),
+            );
+            return Some(Action::Refuse(Refusal::UnsupportedBackend).into());
+        };
+
+        let name: Name = (self.name.0.clone(), Arc::from(&*service.name));
+        self.out.services.push(name.clone());
+
+        let terms = match self.terms(&name, &format!("{field}.service")) {
+            Ok(terms) => terms,
+            Err(refusal) => return Some(Action::Refuse(refusal).into()),
+        };
+        self.check_address(&name);
+        let plain_port = self.plain_port();
+        let (objects, port) = (self.objects, plain_port.as_ref().unwrap_or(&service.port));
+        match resolve(objects, self.backends, &name, port, terms) {
+            Ok(action) => self.guarded(&name, action, &format!("{field}.service")),
+            Err(error) => {
+                let (reason, refusal) = (error.reason(), error.refusal());
+                self.warn(reason, format!("{field}.service"), error.message());
+                Some(Action::Refuse(refusal).into())
+            }
+        }
+    }
+
+    /// Returns the terms of the backends of a Service: its own annotations come before those of the
+    /// Ingress.
+    fn terms(&mut self, service: &Name, field: &str) -> Result<BackendTerms, Refusal> {
+        let own = &self.annotated.terms;
+        let Some(fact) = self.objects.services.get(service) else {
+            return Ok(own.clone());
+        };
+        let values = annotations::read(&fact.annotations);
+        let BackendTerms {
+            protocol, reach, ..
+        } = values.terms;
+        let is_reached = reach == Reach::Service;
+        if protocol.is_none() && !is_reached && values.backend_tls.is_unset() {
+            return Ok(own.clone());
+        }
+
+        let mut terms = self.read_terms.clone();
+        terms.protocol = protocol.or(terms.protocol);
+        if is_reached {
+            terms.reach = reach;
+        }
+        let both = self.annotated.backend_tls.with_service(values.backend_tls);
+        let (objects, namespace) = (self.objects, &self.name.0);
+        let mut made = backend_tls::make(objects, self.backends, namespace, &both, &mut terms);
+        self.out.secrets.append(&mut made.secrets);
+
+        if self.annotated.passthrough.from.is_some() {
+            terms.protocol = self.annotated.terms.protocol;
+        }
+
+        for finding in made.findings {
+            self.note(field.to_owned(), of_service(service, finding));
+        }
+        match made.refusal {
+            None => Ok(terms),
+            Some(refusal) => Err(refusal),
+        }
+    }
+
+    /// Reports a Service that has no address of its own, although requests are to go there.
+    pub(super) fn check_address(&mut self, service: &Name) {
+        let Some(annotation) = self.annotated.service_upstream.clone() else {
+            return;
+        };
+        let objects = self.objects;
+        if objects.services.contains_key(service) && objects.address_of(service).is_none() {
+            let service = &service.1;
+            let message =
+                format!("Service {service} has no address here: requests go to its endpoints");
+            let finding = AnnotationFinding {
+                severity: EventType::Normal,
+                reason: Reason::UnsupportedAnnotation,
+                annotation,
+                message,
+            };
+            let field = format!("metadata.annotations[{}]", finding.annotation);
+            self.note(field, finding);
+        }
+    }
+
+    /// Applies the annotations on the Service to the action.
+    pub(super) fn guarded(
+        &mut self,
+        service: &Name,
+        action: Action,
+        field: &str,
+    ) -> Option<Target> {
+        let Some(fact) = self.objects.services.get(service) else {
+            return Some(action.into());
+        };
+        if fact.peers.is_empty() && fact.annotations.is_empty() {
+            return Some(action.into());
+        }
+
+        let judged = self.judged(service, fact);
+        for finding in judged.findings {
+            self.note(field.to_owned(), finding);
+        }
+        match judged.outcome {
+            ServiceOutcome::NotServed => None,
+            ServiceOutcome::Refused(refusal) => Some(Action::Refuse(refusal).into()),
+            ServiceOutcome::Served => Some(Target {
+                guarded_by: judged.guarded_by,
+                sticky: judged.sticky,
+                ..Target::from(action)
+            }),
+        }
+    }
+
+    /// Judges the annotations on a Service.
+    pub(super) fn judged(&mut self, service: &Name, fact: &ServiceFact) -> Judged {
+        let decision = Decision::new(
+            fact.guards.or(self.annotated.guards),
+            self.objects.settings.unsupported_guards,
+        );
+        let (mut outcome, mut findings) = guards::judge_service(&service.1, &fact.peers, decision);
+
+        let mut values = annotations::read(&fact.annotations);
+        let (guarded_by, mut made) = self.made(&values);
+        if let Some(annotation) = values.passthrough.from.take() {
+            made.refusal.get_or_insert(Refusal::UnsupportedPassthrough);
+            values.report(
+                EventType::Warning,
+                Reason::UnsupportedGuard,
+                &annotation,
+                "TLS passthrough is supported on Ingresses alone: the paths return 503".to_owned(),
+            );
+        }
+
+        if !values.clients.is_empty() {
+            made.refusal.get_or_insert(Refusal::InvalidGuard);
+            made.findings
+                .extend(client_certificates::on_service(&values.clients));
+        }
+
+        let found = mem::take(&mut values.findings);
+        let own = found.into_iter().chain(made.findings);
+        findings.extend(own.map(|finding| of_service(service, finding)));
+        if let (ServiceOutcome::Served, Some(refusal)) = (outcome, made.refusal) {
+            outcome = ServiceOutcome::Refused(refusal);
+        }
+
+        Judged {
+            outcome,
+            guarded_by,
+            sticky: values.sticky,
+            findings,
+        }
+    }
+
+    /// Makes the decisions about who may come in that annotations ask for.
+    pub(super) fn made(&mut self, values: &AnnotationValues) -> (GuardedBy, Made) {
+        let (objects, namespace) = (self.objects, &self.name.0);
+        let mut made = access::make(objects, self.backends, namespace, &values.access);
+        self.out.secrets.append(&mut made.secrets);
+        if values.is_closed {
+            made.refusal = Some(Refusal::InvalidGuard);
+        }
+
+        let external = external_auth::make(objects, self.backends, namespace, &values.external);
+        let MadeAuths {
+            mut auths,
+            refusal,
+            mut services,
+            mut config_maps,
+            findings,
+        } = external;
+        self.out.services.append(&mut services);
+        self.out.config_maps.append(&mut config_maps);
+        made.findings.extend(findings);
+        made.refusal = made.refusal.or(refusal);
+
+        let mut access = made.access.take();
+        if values.access.satisfy_any && !auths.is_empty() {
+            let or = access.take();
+            let combined = auths.into_iter().map(|auth| auth.or(or.clone()));
+            auths = combined.collect();
+        }
+        let conditionals = values.snippet.conditionals.iter();
+        let guarded_by = GuardedBy {
+            access,
+            auths,
+            conditionals: conditionals.cloned().map(Arc::new).collect(),
+        };
+        (guarded_by, made)
+    }
+}
+
+/// Names the annotation and its Service in a finding about a path.
+fn of_service(service: &Name, finding: AnnotationFinding) -> AnnotationFinding {
+    let message = format!(
+        "{} of Service {}: {}",
+        finding.annotation, service.1, finding.message
+    );
+    AnnotationFinding { message, ..finding }
+}

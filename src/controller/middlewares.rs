@@ -1,0 +1,439 @@
+//! Makes the steps of the Middlewares of Traefik that an Ingress names, in their order. One that
+//! does not exist, or that cannot be done as it is meant, refuses every request.
+
+mod access;
+mod breaker;
+mod certificates;
+mod errors;
+mod fields;
+mod forward_auth;
+mod limits;
+mod paths;
+mod redirects;
+mod spec;
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use self::spec::{Fields, Problem};
+use super::{
+    Reason,
+    annotations::AnnotationFinding,
+    backends::Backends,
+    external_auth::MadeAuth,
+    facts::MiddlewareFact,
+    guards::Decision,
+    objects::{Name, Objects},
+};
+use crate::{
+    objects::EventType,
+    routing::{CircuitBreaker, ClientLimits, HostPattern, Refusal, RequestStep, ResponseStep},
+};
+
+/// The most Middlewares of an Ingress, those in chains included.
+const MAX_MIDDLEWARES: usize = 64;
+/// The most chains around a Middleware.
+const MAX_DEPTH: usize = 8;
+
+/// The provider of Traefik whose middlewares are objects of Kubernetes.
+const PROVIDER: &str = "kubernetescrd";
+
+/// The end of a message about a Middleware that closes the paths.
+const CLOSED: &str = ": the paths return 503";
+
+/// The result of making the steps.
+#[derive(Debug, Default)]
+pub(super) struct MadeMiddlewares {
+    /// The steps on requests, in their order.
+    steps: Vec<Step>,
+    /// The steps on responses, in their order.
+    pub(super) responses: Vec<ResponseStep>,
+    /// `Strict-Transport-Security`; `None` if the others decide.
+    pub(super) hsts: Option<HeaderValue>,
+    /// Attempts for a request, the first included.
+    pub(super) attempts: Option<u32>,
+    /// Bytes of a request body.
+    pub(super) max_body_bytes: Option<u64>,
+    /// True if the first step leads plain HTTP to HTTPS.
+    pub(super) redirects_plain: bool,
+    /// True if one limits requests in flight.
+    pub(super) has_in_flight: bool,
+    /// The refusal, if one of them cannot be done.
+    pub(super) refusal: Option<Refusal>,
+    /// The ids of the Middlewares, whether they exist or not.
+    pub(super) ids: Vec<Box<str>>,
+    /// The Secrets that they name, whether they exist or not.
+    pub(super) secrets: Vec<Name>,
+    /// The Services that they name, whether they exist or not.
+    pub(super) services: Vec<Name>,
+    pub(super) findings: Vec<AnnotationFinding>,
+}
+
+/// A step on requests.
+#[derive(Clone, Debug)]
+enum Step {
+    Ready(RequestStep),
+    /// A login that another server checks: its host may be that of the rule.
+    Auth(MadeAuth),
+    /// A limit: each rule counts for itself.
+    Limit(ClientLimits),
+    /// The same of a circuit breaker.
+    Breaker(CircuitBreaker),
+}
+
+impl MadeMiddlewares {
+    /// Refuses a limit of requests in flight beside one of annotations: a request has one place.
+    pub(super) fn check_limits(&mut self, of_annotations: Option<&ClientLimits>) {
+        let has_one = of_annotations.is_some_and(|one| one.limits.in_flight.is_some());
+        if let Some(annotations) = of_annotations.filter(|_| has_one && self.has_in_flight) {
+            self.refusal = Some(Refusal::InvalidGuard);
+            self.findings.push(AnnotationFinding {
+                severity: EventType::Warning,
+                reason: Reason::UnsupportedMiddleware,
+                annotation: annotations.from.clone(),
+                message: format!("a Middleware limits requests in flight too{CLOSED}"),
+            });
+        }
+    }
+
+    /// Returns the steps on the requests of a rule for a host; `None` if that is not possible.
+    /// `object` is the Ingress with the rule.
+    pub(super) fn on(&self, host: &HostPattern, object: &str) -> Option<Vec<RequestStep>> {
+        let of_rule = |middleware: &str| format!("{object} {host} {middleware}").into();
+        let steps = self.steps.iter().map(|step| match step {
+            Step::Ready(step) => Some(step.clone()),
+            Step::Auth(auth) => auth.on(host).map(RequestStep::ExternalAuth),
+            Step::Limit(limits) => Some(RequestStep::Limit(Arc::new(ClientLimits {
+                object: of_rule(&limits.object),
+                ..limits.clone()
+            }))),
+            Step::Breaker(terms) => Some(RequestStep::CircuitBreaker(Arc::new(CircuitBreaker {
+                object: of_rule(&terms.object),
+                ..terms.clone()
+            }))),
+        });
+        steps.collect()
+    }
+}
+
+/// Makes the steps that an annotation asks for, given its name and value.
+pub(super) fn make(
+    objects: &Objects,
+    backends: &mut Backends,
+    annotation: Option<&(Box<str>, Box<str>)>,
+    decision: Decision,
+) -> MadeMiddlewares {
+    let Some((annotation, list)) = annotation else {
+        return MadeMiddlewares::default();
+    };
+    let mut making = Making {
+        objects,
+        backends,
+        annotation,
+        decision,
+        chain: Vec::new(),
+        count: 0,
+        changed: Vec::new(),
+        made: MadeMiddlewares::default(),
+    };
+
+    for name in list.split(',').map(str::trim) {
+        if let Err((subject, problem)) = making.named(name) {
+            making.close(&subject, &problem);
+        }
+    }
+    making.made
+}
+
+/// A problem with the object that has it, for people.
+type Failure = (String, Problem);
+
+/// The state while steps are made.
+struct Making<'a> {
+    objects: &'a Objects,
+    backends: &'a mut Backends,
+    annotation: &'a str,
+    decision: Decision,
+    /// The Middleware that is being made, behind the chains around it.
+    chain: Vec<&'a Name>,
+    /// The number of Middlewares so far.
+    count: usize,
+    /// The fields of requests that the steps so far change, in lower case.
+    changed: Vec<Box<str>>,
+    made: MadeMiddlewares,
+}
+
+impl<'a> Making<'a> {
+    /// Makes a Middleware that the annotation names.
+    fn named(&mut self, text: &str) -> Result<(), Failure> {
+        let failure = |reason, why: &str| {
+            let (field, why) = (String::new(), why.to_owned());
+            (format!("{text:?}"), Problem { reason, field, why })
+        };
+        let id = match text.split_once('@') {
+            Some((id, PROVIDER)) if !id.is_empty() => id,
+            Some((_, provider)) if provider != PROVIDER => {
+                let why = "it is of a provider of Traefik that gatelet does not read";
+                return Err(failure(Reason::UnsupportedMiddleware, why));
+            }
+            _ => {
+                let why = "it is not NAMESPACE-NAME@kubernetescrd";
+                return Err(failure(Reason::InvalidMiddleware, why));
+            }
+        };
+        self.identified(id)
+    }
+
+    /// Makes the Middleware with an id.
+    fn identified(&mut self, id: &str) -> Result<(), Failure> {
+        self.made.ids.push(id.into());
+        let all = self.objects.middlewares.iter();
+        let mut found = all.filter(|(_, fact)| *fact.id == *id);
+        let failure = |reason, why: String| {
+            let field = String::new();
+            (id.to_owned(), Problem { reason, field, why })
+        };
+
+        match (found.next(), found.next()) {
+            (None, _) if self.objects.middlewares_refused => {
+                let why = "the cluster does not show Middlewares: grant list and watch of \
+                           middlewares.traefik.io";
+                Err(failure(Reason::UnknownMiddleware, why.to_owned()))
+            }
+            (None, _) => {
+                let why = "it does not exist".to_owned();
+                Err(failure(Reason::UnknownMiddleware, why))
+            }
+            (Some((one, _)), Some((other, _))) => {
+                let why = format!(
+                    "it stands for {}/{} and for {}/{}: rename one of them",
+                    one.0, one.1, other.0, other.1
+                );
+                Err(failure(Reason::InvalidMiddleware, why))
+            }
+            (Some((name, fact)), None) => self.existing(name, fact),
+        }
+    }
+
+    /// Makes a Middleware that exists.
+    fn existing(&mut self, name: &'a Name, fact: &'a MiddlewareFact) -> Result<(), Failure> {
+        let failure = |why: &str| {
+            let problem = Problem {
+                reason: Reason::InvalidMiddleware,
+                field: String::new(),
+                why: why.to_owned(),
+            };
+            (format!("{}/{}", name.0, name.1), problem)
+        };
+        if self.chain.contains(&name) {
+            return Err(failure("its chain leads back to it"));
+        }
+        if self.chain.len() >= MAX_DEPTH {
+            return Err(failure("there are too many chains around it"));
+        }
+        self.count += 1;
+        if self.count > MAX_MIDDLEWARES {
+            return Err(failure("the Ingress has too many Middlewares"));
+        }
+
+        self.chain.push(name);
+        let made = self.spec(fact);
+        self.chain.pop();
+        made
+    }
+
+    /// Makes the step that the spec of the last Middleware of the chain asks for.
+    fn spec(&mut self, fact: &'a MiddlewareFact) -> Result<(), Failure> {
+        let mut kinds = fact.spec.iter().filter(|(_, value)| !value.is_null());
+        let (kind, value) = match (kinds.next(), kinds.next()) {
+            (Some((kind, value)), None) => (&**kind, value),
+            (None, _) => return Err(self.failure("spec", "it has no kind of middleware")),
+            (Some(_), Some((second, _))) => {
+                let why = "a Middleware has one kind";
+                return Err(self.failure(&format!("spec.{second}"), why));
+            }
+        };
+        let Some(members) = value.as_object() else {
+            return Err(self.failure(&format!("spec.{kind}"), "it is not an object"));
+        };
+
+        let fields = Fields::of(format!("spec.{kind}"), members);
+        if kind == "chain" {
+            return self.chain(fields);
+        }
+        let made = match kind {
+            "addPrefix" => self.add_prefix(fields),
+            "stripPrefix" => self.strip_prefix(fields),
+            "stripPrefixRegex" => self.strip_prefix_regex(fields),
+            "replacePath" => self.replace_path(fields),
+            "replacePathRegex" => self.replace_path_regex(fields),
+            "ipAllowList" | "ipWhiteList" => self.ip_allow_list(fields),
+            "basicAuth" => self.basic_auth(fields),
+            "forwardAuth" => self.forward_auth(fields),
+            "headers" => self.headers(fields),
+            "errors" => self.errors(fields),
+            "digestAuth" => self.digest_auth(fields),
+            "circuitBreaker" => self.circuit_breaker(fields),
+            "passTLSClientCert" => self.pass_tls_client_cert(fields),
+            "redirectScheme" => self.redirect_scheme(fields),
+            "redirectRegex" => self.redirect_regex(fields),
+            "rateLimit" => self.rate_limit(fields),
+            "inFlightReq" => self.in_flight_req(fields),
+            "buffering" => self.buffering(fields),
+            "retry" => self.retry(fields),
+            "compress" => {
+                self.without_effect(fields, "responses are sent as the backend sends them");
+                Ok(())
+            }
+            "contentType" => {
+                self.without_effect(fields, "Content-Type is that of the backend");
+                Ok(())
+            }
+            _ => Err(Problem {
+                reason: Reason::UnsupportedMiddleware,
+                field: fields.path().to_owned(),
+                why: "gatelet does not have this kind of middleware".to_owned(),
+            }),
+        };
+        made.map_err(|problem| (self.subject(), problem))
+    }
+
+    /// Makes the Middlewares of a chain.
+    fn chain(&mut self, mut fields: Fields<'a>) -> Result<(), Failure> {
+        let own = self.chain.last().map_or("", |name| &*name.0);
+        let subject = self.subject();
+        let parts = fields.parts("middlewares").and_then(|parts| {
+            let named = |mut part: Fields<'a>| {
+                let name = part.needed("name")?;
+                let namespace = part.text("namespace")?.unwrap_or(own);
+                let field = part.field("name");
+                part.finish()?;
+                Ok((field, namespace, name))
+            };
+            let parts: Result<Vec<_>, Problem> = parts.into_iter().map(named).collect();
+            fields.finish()?;
+            parts
+        });
+        let parts = parts.map_err(|problem| (subject.clone(), problem))?;
+
+        for (field, namespace, name) in parts {
+            let made = match name.split_once('@') {
+                None => self.identified(&MiddlewareFact::id(namespace, name)),
+                Some(_) => self.named(name),
+            };
+            if let Err((of, problem)) = made {
+                // The first names are the last that the user sees: the way there helps.
+                let why = match &*problem.field {
+                    "" => format!("{of}: {}", problem.why),
+                    inner => format!("{of}: {inner}: {}", problem.why),
+                };
+                self.close(
+                    &subject,
+                    &Problem {
+                        field,
+                        why,
+                        ..problem
+                    },
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the name of the Middleware that is being made.
+    fn subject(&self) -> String {
+        let name = self.chain.last();
+        name.map(|name| format!("{}/{}", name.0, name.1))
+            .unwrap_or_default()
+    }
+
+    /// Returns the namespace of the Middleware that is being made.
+    fn namespace(&self) -> Arc<str> {
+        let name = self.chain.last();
+        name.map_or_else(|| "".into(), |name| name.0.clone())
+    }
+
+    /// Refuses a Middleware that depends on fields of requests which others change before it: it
+    /// would see them as the client sent them.
+    fn unchanged(&self, fields: &Fields<'_>, names: &[&str]) -> Result<(), Problem> {
+        let changed = self.changed.iter();
+        let mut changed = changed.filter(|name| names.contains(&&***name));
+        match changed.next() {
+            None => Ok(()),
+            Some(name) => Err(Problem {
+                reason: Reason::UnsupportedMiddleware,
+                field: fields.path().to_owned(),
+                why: format!(
+                    "a Middleware before it changes {name}, but gatelet would use that of the \
+                     client: name it first"
+                ),
+            }),
+        }
+    }
+
+    /// Returns the name of the Middleware that is being made, for `explain`.
+    fn from(&self) -> Box<str> {
+        format!("Middleware {}", self.subject()).into()
+    }
+
+    fn failure(&self, field: &str, why: &str) -> Failure {
+        let problem = Problem {
+            reason: Reason::InvalidMiddleware,
+            field: field.to_owned(),
+            why: why.to_owned(),
+        };
+        (self.subject(), problem)
+    }
+
+    fn step(&mut self, step: RequestStep) {
+        self.made.steps.push(Step::Ready(step));
+    }
+
+    /// Reports a problem with a part of a Middleware that is done.
+    fn warn(&mut self, reason: Reason, field: &str, why: &str) {
+        let message = format!("Middleware {}: {field}: {why}", self.subject());
+        self.report(EventType::Warning, reason, message);
+    }
+
+    /// Reports a field that is passed over.
+    fn note(&mut self, field: &str, why: &str) {
+        let message = format!("Middleware {}: {field}: {why}", self.subject());
+        self.report(EventType::Normal, Reason::UnsupportedMiddleware, message);
+    }
+
+    /// Closes the paths because of a problem, unless their owner has decided otherwise.
+    fn close(&mut self, subject: &str, Problem { reason, field, why }: &Problem) {
+        let field = match &**field {
+            "" => String::new(),
+            field => format!("{field}: "),
+        };
+        let message = format!("Middleware {subject}: {field}{why}");
+        if self.decision.ignores() {
+            let because = format!(
+                ": the paths are served without it, because of {}",
+                self.decision.by()
+            );
+            return self.report(EventType::Normal, *reason, message + &because);
+        }
+
+        self.report(EventType::Warning, *reason, message + CLOSED);
+        self.made.refusal = Some(match reason {
+            Reason::UnknownMiddleware => Refusal::UnknownMiddleware,
+            Reason::UnsupportedMiddleware => Refusal::UnsupportedGuard,
+            Reason::SecretNotFound | Reason::SecretsForbidden | Reason::InvalidSecret => {
+                Refusal::UnknownUsers
+            }
+            _ => Refusal::InvalidGuard,
+        });
+    }
+
+    fn report(&mut self, severity: EventType, reason: Reason, message: String) {
+        self.made.findings.push(AnnotationFinding {
+            severity,
+            reason,
+            annotation: self.annotation.into(),
+            message,
+        });
+    }
+}
