@@ -31,8 +31,8 @@ use row::ON_SERVICES;
 use value::{InvalidValue, guards};
 pub(super) use values::{
     AccessValues, AnnotationFinding, AnnotationValues, BackendTlsValues, CanaryAnnotations, Choice,
-    ClientValues, CorsValues, ElsewhereValues, ExternalValues, LimitAnnotations, LoginValues,
-    NamedAuthorities, StickyAnnotations,
+    ClientValues, CorsValues, ElsewhereValues, ExternalValues, HttpsValues, LimitAnnotations,
+    LoginValues, NamedAuthorities, StickyAnnotations,
 };
 
 use super::{Reason, UnsupportedGuards};
@@ -214,7 +214,7 @@ pub(super) fn read_with(
     global: &[GlobalAnnotation],
 ) -> AnnotationValues {
     let mut values = AnnotationValues::default();
-    let mut found = Vec::new();
+    let mut found: Vec<Found<'_>> = Vec::new();
     for (name, value) in annotations.iter().filter(|(name, _)| **name != *OLD_CLASS) {
         match find(name) {
             Some(found_one) => found.push((found_one, name, value, false)),
@@ -239,27 +239,7 @@ pub(super) fn read_with(
         }
     }
 
-    // The last value that is read applies.
-    found.sort_by(|((a, a_prefix, _), ..), ((b, b_prefix, _), ..)| {
-        (b, b_prefix).cmp(&(a, a_prefix))
-    });
-    for ((_, _, row), name, value, is_global) in found {
-        let known = values.findings.len();
-        let read = (row.read)(&mut values, name, value.trim());
-        if is_global {
-            // The ConfigMap has its findings itself.
-            values.findings.truncate(known);
-        }
-        let Err(error) = read else {
-            continue;
-        };
-        let mut message = error.to_string();
-        if row.is_guard {
-            values.is_closed = true;
-            message += CLOSED;
-        }
-        values.report(EventType::Warning, Reason::InvalidAnnotation, name, message);
-    }
+    read_rows(&mut values, found);
 
     // A certificate that is due from its first second would be ordered again and again.
     if let (Some(whole), Some((name, RenewBefore::Time(before)))) =
@@ -277,6 +257,61 @@ pub(super) fn read_with(
     }
 
     values
+}
+
+/// Reads the annotations of an Ingress, and those of the Service of a path in place of them: the
+/// changes and terms of its requests. Findings are not for them.
+pub(super) fn read_of_path(
+    annotations: &[(Box<str>, Box<str>)],
+    of_service: &[(Box<str>, Box<str>)],
+    global: &[GlobalAnnotation],
+) -> AnnotationValues {
+    let rows = of_service.iter().filter_map(|(name, value)| {
+        let row = find(name).filter(|(.., row)| !row.is_guard)?;
+        Some((row, &**name, &**value, false))
+    });
+    let mut rows: Vec<Found<'_>> = rows.collect();
+    let has = |name: &str| {
+        let own = find(name).map(|(at, ..)| at);
+        rows.iter().any(|((at, ..), ..)| own == Some(*at))
+    };
+    let left = annotations.iter().filter(|(name, _)| !has(name));
+    let left: Vec<(Box<str>, Box<str>)> = left.cloned().collect();
+
+    let mut values = read_with(&left, global);
+    // Those that only Services have come after a session of the Ingress.
+    let has_session = values.sticky.from.is_some() || values.sticky.hash.is_some();
+    rows.retain(|((.., row), ..)| !(has_session && row.is_of_services));
+    read_rows(&mut values, rows);
+    values
+}
+
+/// An annotation that was found in the tables: the place of its row, its name and value, and true
+/// for one of all Ingresses.
+type Found<'a> = ((usize, usize, &'static Annotation), &'a str, &'a str, bool);
+
+/// Reads annotations. The last value that is read applies, so the upper row is read last.
+fn read_rows(values: &mut AnnotationValues, mut found: Vec<Found<'_>>) {
+    found.sort_by(|((a, a_prefix, _), ..), ((b, b_prefix, _), ..)| {
+        (b, b_prefix).cmp(&(a, a_prefix))
+    });
+    for ((_, _, row), name, value, is_global) in found {
+        let known = values.findings.len();
+        let read = (row.read)(values, name, value.trim());
+        if is_global {
+            // The ConfigMap has its findings itself.
+            values.findings.truncate(known);
+        }
+        let Err(error) = read else {
+            continue;
+        };
+        let mut message = error.to_string();
+        if row.is_guard {
+            values.is_closed = true;
+            message += CLOSED;
+        }
+        values.report(EventType::Warning, Reason::InvalidAnnotation, name, message);
+    }
 }
 
 /// The end of a message about a guard that is not valid.

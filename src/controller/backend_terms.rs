@@ -1,6 +1,6 @@
 //! Holds the terms of backends that annotations ask for.
 
-use crate::routing::{BackendTls, Protocol, Reach};
+use crate::routing::{BackendTls, Protocol, ProxyVersion, Reach};
 
 /// The terms of a backend that annotations ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -9,4 +9,23 @@ pub(super) struct BackendTerms {
     pub(super) protocol: Option<Protocol>,
     pub(super) tls: BackendTls,
     pub(super) reach: Reach,
+    /// The header of the PROXY protocol; `None` if no annotation says anything.
+    pub(super) sends_proxy: Option<SendsProxy>,
+}
+
+/// The header of the PROXY protocol at the start of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SendsProxy {
+    No,
+    Version(ProxyVersion),
+}
+
+impl SendsProxy {
+    /// Returns the version.
+    pub(super) fn version(self) -> Option<ProxyVersion> {
+        match self {
+            Self::No => None,
+            Self::Version(version) => Some(version),
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     EndpointUpdate,
-    backend_terms::BackendTerms,
+    backend_terms::{BackendTerms, SendsProxy},
     endpoints,
     objects::{Name, Objects},
 };
@@ -52,10 +52,12 @@ impl Backends {
             protocol,
             tls,
             reach,
+            sends_proxy,
         } = terms;
         let settings = BackendSettings {
             tls,
             reach,
+            sends_proxy: sends_proxy.and_then(SendsProxy::version),
             ..BackendSettings::new(id, protocol.unwrap_or_default())
         };
 

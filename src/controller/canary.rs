@@ -5,7 +5,7 @@ use std::{mem, sync::Arc};
 use super::{
     Finding, Reason,
     annotations::{AnnotationValues, CanaryAnnotations},
-    backend_terms::BackendTerms,
+    backend_terms::{BackendTerms, SendsProxy},
     backends::Backends,
     compiled::{Compiled, CompiledIngresses},
     objects::{Name, Objects},
@@ -230,6 +230,9 @@ fn inherit(
     if own.settings.tls != BackendTls::default() {
         terms.protocol = Some(own.protocol());
         terms.tls = own.settings.tls.clone();
+    }
+    if let Some(version) = own.settings.sends_proxy {
+        terms.sends_proxy = Some(SendsProxy::Version(version));
     }
     backends.get(&service, id.port, terms)
 }

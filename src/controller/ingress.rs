@@ -9,15 +9,16 @@ mod fields;
 mod further;
 mod mirror;
 mod passthrough;
+mod route_terms;
 mod steps;
 mod tls;
 
 use std::sync::Arc;
 
-use self::steps::{Redirect, Responses, steps};
+use self::steps::{Redirect, Responses, RouteTerms, steps};
 use super::{
     Finding, Message, Reason, Settings, access,
-    annotations::{self, AnnotationFinding, AnnotationValues, StickyAnnotations},
+    annotations::{self, AnnotationFinding, AnnotationValues, HttpsValues},
     backend_terms::BackendTerms,
     backends::Backends,
     compiled::{Compiled, TlsEntry},
@@ -37,8 +38,8 @@ use crate::{
         slim::{BackendPort, IngressBackend, IngressPath, IngressRule},
     },
     routing::{
-        Access, Action, ClientLimits, Conditional, Cors, HostPattern, Origin, PathMatch, Policy,
-        Refusal, RequestCounts, RequestStep, Route, Steps, path,
+        Access, Action, ClientLimits, Conditional, HostPattern, Origin, PathMatch, Policy, Refusal,
+        RequestCounts, RequestStep, Route, Steps, path,
     },
 };
 
@@ -64,10 +65,7 @@ pub(super) fn compile(
         limits: None,
         guarded_by: GuardedBy::default(),
         middlewares: MadeMiddlewares::default(),
-        inside: Vec::new(),
-        cors: None,
-        responses: Responses::default(),
-        policy: None,
+        route_terms: RouteTerms::default(),
         out: Compiled::default(),
     };
     if objects.is_ours(fact) {
@@ -126,7 +124,8 @@ pub(super) fn controller_default(objects: &Objects, backends: &mut Backends) -> 
         field: "default_backend".into(),
         requests: None,
     };
-    let redirect = Redirect::new(objects.settings.ssl_redirect, false, false);
+    let setting = objects.settings.ssl_redirect;
+    let redirect = Redirect::new(HttpsValues::default(), setting, false);
     Some(Arc::new(Route {
         steps: steps(
             objects,
@@ -156,11 +155,8 @@ struct Compiler<'a> {
     guarded_by: GuardedBy,
     /// The steps of middlewares.
     middlewares: MadeMiddlewares,
-    /// The steps for those who came in.
-    inside: Vec<RequestStep>,
-    cors: Option<Arc<Cors>>,
-    responses: Responses,
-    policy: Option<Arc<Policy>>,
+    /// The changes and terms of the requests that come in.
+    route_terms: RouteTerms,
     out: Compiled,
 }
 
@@ -203,8 +199,8 @@ struct Target {
     guarded_by: GuardedBy,
     /// The steps that rewrite the path.
     rewriting: Vec<RequestStep>,
-    /// The settings of the Service about sticky sessions.
-    sticky: StickyAnnotations,
+    /// The changes and terms of its requests, where the Service has some of its own.
+    route_terms: Option<Box<RouteTerms>>,
     /// The path of the rule, if it has one.
     path: Option<PathMatch>,
 }
@@ -214,8 +210,6 @@ struct Judged {
     outcome: ServiceOutcome,
     /// The decisions about who may come in.
     guarded_by: GuardedBy,
-    /// The settings about sticky sessions.
-    sticky: StickyAnnotations,
     findings: Vec<AnnotationFinding>,
 }
 
@@ -225,7 +219,7 @@ impl From<Action> for Target {
             action,
             guarded_by: GuardedBy::default(),
             rewriting: Vec::new(),
-            sticky: StickyAnnotations::default(),
+            route_terms: None,
             path: None,
         }
     }
@@ -313,7 +307,7 @@ impl Compiler<'_> {
                 action: target.action.clone(),
                 guarded_by: target.guarded_by.clone(),
                 rewriting: self.rewriting("/", None),
-                sticky: target.sticky.clone(),
+                route_terms: target.route_terms.clone(),
                 path: None,
             };
             let route = self.route(field.clone(), target, &pattern);
@@ -367,26 +361,25 @@ impl Compiler<'_> {
         };
         guards.extend(middlewares);
 
+        let terms = match target.route_terms {
+            Some(terms) => *terms,
+            None => self.route_terms.clone(),
+        };
+        let policy = self.policy(&terms, target.path.as_ref());
         Arc::new(Route {
-            steps: self.steps(host, redirects_plain, guards, target.rewriting),
-            policy: self.policy(&target.sticky, target.path.as_ref()),
+            steps: self.steps(host, redirects_plain, guards, terms, target.rewriting),
+            policy,
             ..Route::new(origin, target.action)
         })
     }
 
-    /// Returns the terms of a route: its sticky sessions are those of its Ingress, or else of its
-    /// Service.
-    fn policy(
-        &mut self,
-        of_service: &StickyAnnotations,
-        path: Option<&PathMatch>,
-    ) -> Option<Arc<Policy>> {
-        let own = sticky::stickiness(&self.annotated.sticky, path);
-        let stickiness = own.or_else(|| sticky::stickiness(of_service, path));
+    /// Returns the terms on which requests of a route are forwarded.
+    fn policy(&mut self, terms: &RouteTerms, path: Option<&PathMatch>) -> Option<Arc<Policy>> {
+        let stickiness = sticky::stickiness(&terms.sticky, path);
         if stickiness.is_none() {
-            return self.policy.clone();
+            return terms.policy.clone();
         }
-        let policy = self.policy.as_deref().cloned().unwrap_or_default();
+        let policy = terms.policy.as_deref().cloned().unwrap_or_default();
         self.backends.share_policy(Policy {
             stickiness,
             ..policy
@@ -398,32 +391,29 @@ impl Compiler<'_> {
         host: &HostPattern,
         redirects_plain: bool,
         guards: Vec<RequestStep>,
+        terms: RouteTerms,
         rewriting: Vec<RequestStep>,
     ) -> Option<Arc<Steps>> {
         let covered = self.out.has_tls(host);
-        let setting = self.objects.settings.ssl_redirect;
+        let mut https = terms.https;
+        https.forced |= self.annotated.https_only;
         let redirect = match redirects_plain {
-            true => Redirect::Never,
-            false => Redirect::new(
-                self.annotated.redirect.unwrap_or(setting),
-                self.annotated.forced || self.annotated.https_only,
-                covered,
-            ),
+            true => Redirect::NEVER,
+            false => Redirect::new(https, self.objects.settings.ssl_redirect, covered),
         };
         let only_plain = self.annotated.passthrough.from.is_some();
         let only_plain = only_plain.then_some(RequestStep::OnlyPlain);
         let limit = self.limits.clone().map(RequestStep::Limit);
         let further = only_plain.into_iter().chain(limit).chain(guards);
-        let further = further.chain(self.inside.iter().cloned()).chain(rewriting);
-        let cors = self.cors.clone();
+        let further = further.chain(terms.inside).chain(rewriting);
         steps(
             self.objects,
             self.backends,
             redirect,
             covered,
             further,
-            cors,
-            self.responses.clone(),
+            terms.cors,
+            terms.responses,
         )
     }
 

@@ -15,6 +15,7 @@ mod findings;
 mod further_hosts;
 mod global_settings;
 mod guards;
+mod haproxy;
 mod hosts_closed;
 mod https;
 mod limits;

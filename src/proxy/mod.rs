@@ -23,6 +23,7 @@ mod l4;
 mod logins;
 pub mod memory;
 mod nonces;
+mod proxy_header;
 mod pulse;
 mod request;
 mod run;

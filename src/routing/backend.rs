@@ -9,7 +9,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::{BackendTls, Transport};
+use super::{BackendTls, ProxyVersion, Transport};
 use crate::util::hash::fnv1a;
 
 /// The stable identity of a backend. Pools, ejection state and counters are keyed by it, so that
@@ -87,6 +87,8 @@ pub struct BackendSettings {
     pub tls: BackendTls,
     /// The addresses that requests go to.
     pub reach: Reach,
+    /// The version of the PROXY protocol with which connections begin; `None` for none.
+    pub sends_proxy: Option<ProxyVersion>,
     /// Limits for each of its endpoints.
     pub limits: BackendLimits,
 }
@@ -211,6 +213,7 @@ impl BackendSettings {
             protocol,
             tls: BackendTls::default(),
             reach: Reach::default(),
+            sends_proxy: None,
             limits: BackendLimits::default(),
         }
     }

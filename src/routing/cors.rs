@@ -3,6 +3,8 @@
 
 use http::HeaderValue;
 
+use super::{AllowedList, GoPattern};
+
 /// The most origins of a list.
 const MAX_ORIGINS: usize = 64;
 
@@ -16,13 +18,33 @@ pub struct Cors {
     /// True if requests may have credentials.
     pub credentials: bool,
     /// `Access-Control-Allow-Methods`
-    pub methods: HeaderValue,
+    pub methods: AllowedList,
     /// `Access-Control-Allow-Headers`
-    pub headers: HeaderValue,
+    pub headers: AllowedList,
     /// `Access-Control-Expose-Headers`
     pub expose: Option<HeaderValue>,
     /// `Access-Control-Max-Age`
     pub max_age: HeaderValue,
+    /// The controller whose annotations it is made from.
+    pub dialect: CorsDialect,
+}
+
+/// The controllers that differ in when they send the fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CorsDialect {
+    /// ingress-nginx responds to OPTIONS of origins that may use the route. If all may, requests
+    /// without an origin have the fields too.
+    #[default]
+    Nginx,
+    /// HAProxy Ingress responds to every OPTIONS, and names the origin even if all may use the
+    /// route.
+    HaproxyIngress,
+    /// The controller of HAProxy Technologies sends `Access-Control-Max-Age` always, and leaves
+    /// OPTIONS to the backend unless it is asked to respond.
+    HaproxyTechnologies {
+        /// True if it responds to every OPTIONS.
+        responds: bool,
+    },
 }
 
 /// The origins that may use a route.
@@ -30,8 +52,17 @@ pub struct Cors {
 pub enum Origins {
     /// All of them.
     Any,
-    /// These, in lower case: `scheme://host`, with a port, and with `*.` for one label.
-    Listed(Box<[Box<str>]>),
+    /// These.
+    Listed(OriginList),
+}
+
+/// Origins that may use a route.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct OriginList {
+    /// In lower case: `scheme://host`, with a port, and with `*.` for one label.
+    pub named: Box<[Box<str>]>,
+    /// Expressions that are found in origins.
+    pub patterns: Box<[GoPattern]>,
 }
 
 /// The reason why a list of origins is refused.
@@ -74,8 +105,11 @@ impl Origins {
             true => Ok(word.to_ascii_lowercase().into()),
             false => Err(OriginError::Invalid((*word).into())),
         };
-        let listed: Result<Box<[Box<str>]>, OriginError> = words.iter().map(origin).collect();
-        Ok(Self::Listed(listed?))
+        let named: Result<Box<[Box<str>]>, OriginError> = words.iter().map(origin).collect();
+        Ok(Self::Listed(OriginList {
+            named: named?,
+            patterns: [].into(),
+        }))
     }
 
     /// Reports whether a request with this origin, or without one, may use the route.
@@ -87,8 +121,35 @@ impl Origins {
     pub fn has(&self, origin: &[u8]) -> bool {
         match self {
             Self::Any => true,
-            Self::Listed(listed) => listed.iter().any(|known| takes(known, origin)),
+            Self::Listed(list) => {
+                list.named.iter().any(|known| takes(known, origin))
+                    || list.patterns.iter().any(|pattern| pattern.is_in(origin))
+            }
         }
+    }
+}
+
+impl Cors {
+    /// Reports whether a request with this origin, or without one, may use the route.
+    pub fn allows(&self, origin: Option<&[u8]>) -> bool {
+        match self.dialect {
+            CorsDialect::Nginx => self.origins.allow(origin),
+            _ => origin.is_some_and(|origin| self.origins.has(origin)),
+        }
+    }
+
+    /// Reports whether OPTIONS with this origin, or without one, has a response of ours.
+    pub fn responds(&self, origin: Option<&[u8]>) -> bool {
+        match self.dialect {
+            CorsDialect::Nginx => self.allows(origin),
+            CorsDialect::HaproxyIngress => true,
+            CorsDialect::HaproxyTechnologies { responds } => responds,
+        }
+    }
+
+    /// Reports whether responses name the origin of the request.
+    pub fn names_origin(&self) -> bool {
+        matches!(self.origins, Origins::Listed(_)) || self.dialect == CorsDialect::HaproxyIngress
     }
 }
 

@@ -85,6 +85,19 @@ impl Location {
         Self::parse_any(text)
     }
 
+    /// Takes a whole URL, or a path on the host of the request, in which no variables stand.
+    ///
+    /// # Errors
+    /// If it is neither, or has a character that no URL has.
+    pub fn literal(text: &str) -> Result<Self, LocationError> {
+        let is_path = text.starts_with('/') && !text.starts_with("//");
+        if !is_path && (!is_url(text) || text.starts_with('$')) {
+            return Err(LocationError::Scheme);
+        }
+        check(text)?;
+        Ok(Self([Part::Text(text.into())].into()))
+    }
+
     /// Parses any text in which the variables may stand.
     ///
     /// # Errors
@@ -102,12 +115,7 @@ impl Location {
     }
 
     fn parts(text: &str, with_groups: bool) -> Result<Self, LocationError> {
-        if text.len() > MAX_TEXT {
-            return Err(LocationError::TooLong);
-        }
-        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(LocationError::Character);
-        }
+        check(text)?;
 
         let mut parts = Vec::new();
         let mut rest = text;
@@ -178,6 +186,17 @@ impl Location {
     }
 }
 
+/// Checks the length and the characters of a target.
+fn check(text: &str) -> Result<(), LocationError> {
+    if text.len() > MAX_TEXT {
+        return Err(LocationError::TooLong);
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(LocationError::Character);
+    }
+    Ok(())
+}
+
 /// Returns true if a target is a whole URL. It may begin with a variable for the scheme.
 pub(super) fn is_url(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
@@ -221,6 +240,10 @@ mod tests {
         }
         let path = Location::parse_path("/app?a=b").expect("a path");
         assert_eq!(path.of_request(REQUEST), "/app?a=b");
+        for text in ["https://b.example/$host?$x", "/app$1"] {
+            let literal = Location::literal(text).expect("a target");
+            assert_eq!(literal.of_request(REQUEST), text);
+        }
     }
 
     #[test]
@@ -241,6 +264,13 @@ mod tests {
             ("https://b.example/$", LocationError::Variable),
         ] {
             assert_eq!(Location::parse(text), Err(expected), "{text:?}");
+        }
+        for text in ["", "b.example", "//b.example/", "$scheme://b.example/"] {
+            assert_eq!(
+                Location::literal(text),
+                Err(LocationError::Scheme),
+                "{text}"
+            );
         }
         let long = format!("https://b.example/{}", "a".repeat(MAX_TEXT));
         assert_eq!(Location::parse(&long), Err(LocationError::TooLong));

@@ -64,7 +64,7 @@ pub use client_certificates::{
     CertificateFields, ClientCertificates, SubjectPattern, VerifyClient,
 };
 pub use conditional::{Condition, Conditional, Test, Then};
-pub use cors::{Cors, OriginError, Origins};
+pub use cors::{Cors, CorsDialect, OriginError, OriginList, Origins};
 pub use error_pages::{ErrorPages, Page, PageUrl, Statuses};
 pub use expression::Expression;
 pub use external_auth::{

@@ -37,8 +37,10 @@ pub struct Timeouts {
     pub response_header: Option<Duration>,
     /// From the request head to the last byte of the response: 504, or a broken response.
     pub request: Option<Duration>,
-    /// Between two reads or two writes of a body or an upgraded connection.
+    /// Between two reads or two writes of a body.
     pub idle: Option<Duration>,
+    /// The same of an upgraded connection.
+    pub tunnel: Option<Duration>,
 }
 
 /// The choice of an endpoint.

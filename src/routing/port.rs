@@ -23,12 +23,14 @@ pub struct Port {
 }
 
 /// A version of the PROXY protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ProxyVersion {
     /// A line of text.
     V1,
     /// Binary.
     V2,
+    /// Binary, with the version of TLS that the client speaks.
+    V2Tls,
 }
 
 /// The treatment of the connections to a port.

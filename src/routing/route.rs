@@ -89,7 +89,9 @@ impl Route {
     pub fn redirect(&self, tls: bool) -> Option<StatusCode> {
         let steps = &self.steps.as_ref()?.request;
         steps.iter().find_map(|step| match step {
-            RequestStep::HttpsRedirect { status, always } => (*always || tls).then_some(*status),
+            RequestStep::HttpsRedirect { status, always, .. } => {
+                (*always || tls).then_some(*status)
+            }
             _ => None,
         })
     }

@@ -36,6 +36,8 @@ pub enum RequestStep {
     HttpsRedirect {
         /// The redirect status (308 as ingress-nginx does).
         status: StatusCode,
+        /// The port; `None` for the one by which clients reach us.
+        port: Option<u16>,
         /// Whatever the host.
         always: bool,
     },
@@ -73,6 +75,8 @@ pub enum RequestStep {
     SetField(Arc<SetField>),
     /// The same with a value that depends on the request. An empty one is not sent.
     SetText(Arc<SetText>),
+    /// Send a field to the backend, beside others with its name.
+    AddField(Arc<SetField>),
 }
 
 /// A field that is set to a text with variables.
@@ -133,6 +137,8 @@ pub enum ResponseStep {
     Location(Arc<LocationChange>),
     /// Send a field to the client, in place of those of the backend with its name.
     SetField(Arc<SetField>),
+    /// Send a field to the client, beside others with its name.
+    AddField(Arc<SetField>),
     /// Send no field with this name to the client.
     RemoveField(HeaderName),
     /// Add the fields of CORS as Traefik does.

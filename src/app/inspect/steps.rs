@@ -49,11 +49,17 @@ pub(super) fn reports(route: &Route, asked: Asked<'_>) -> (Vec<StepReport>, Opti
                 (report("TLS passthrough", "", &outcome), Some(outcome))
             }
             RequestStep::OnlyPlain => continue,
-            RequestStep::HttpsRedirect { status, always } => {
+            RequestStep::HttpsRedirect {
+                status,
+                port,
+                always,
+            } => {
                 if asked.is_https || !(*always || asked.tls) {
                     continue;
                 }
-                let outcome = format!("{} to https", status.as_u16());
+                let port = port.map(|port| format!(", port {port}"));
+                let port = port.unwrap_or_default();
+                let outcome = format!("{} to https{port}", status.as_u16());
                 (report("redirect to HTTPS", "", &outcome), Some(outcome))
             }
             RequestStep::Preflight(cors) => preflight(cors, asked),
@@ -112,7 +118,7 @@ pub(super) fn reports(route: &Route, asked: Asked<'_>) -> (Vec<StepReport>, Opti
                 let effect = format!("the backend gets {}: {value}", field.name);
                 (report("field", &field.from, &effect), None)
             }
-            RequestStep::SetField(field) => {
+            RequestStep::SetField(field) | RequestStep::AddField(field) => {
                 let (name, value) = (field.name.as_str(), field.value.as_bytes());
                 let value = String::from_utf8_lossy(value);
                 let effect = format!("the backend gets {name}: {value}");
@@ -177,13 +183,15 @@ impl Asked<'_> {
 
 /// Explains the response to OPTIONS of pages of other origins.
 fn preflight(cors: &Cors, asked: Asked<'_>) -> (StepReport, Option<String>) {
-    let is_allowed = cors.origins.allow(asked.field(&ORIGIN));
-    let is_one = asked.head.method() == Method::OPTIONS && is_allowed;
+    let origin = asked.field(&ORIGIN);
+    let (is_allowed, responds) = (cors.allows(origin), cors.responds(origin));
+    let is_one = asked.head.method() == Method::OPTIONS && responds;
     let outcome = is_one.then(|| "204: a preflight request".to_owned());
 
     let effect = match (&outcome, is_allowed) {
         (Some(outcome), _) => outcome,
-        (None, true) => "the fields of CORS; OPTIONS: 204",
+        (None, true) if responds => "the fields of CORS; OPTIONS: 204",
+        (None, true) => "the fields of CORS",
         (None, false) => "no fields of CORS: not an allowed origin",
     };
     (

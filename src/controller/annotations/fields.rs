@@ -4,13 +4,16 @@ use http::{HeaderName, HeaderValue};
 
 use super::{
     row::{Annotation, HAPROXY, HAPROXY_OLD, HAPROXY_TECHNOLOGIES, NGINX, OLD, OURS, row},
-    value::{InvalidValue, authority, boolean, filled, number},
+    value::{InvalidValue, authority, boolean, filled, list, number},
     values::AnnotationValues,
 };
 use crate::routing::{Location, LocationChange};
 
 const PREFIXES: &[&str] = &[OURS, NGINX, OLD];
 const OF_TECHNOLOGIES: &[&str] = &[OURS, HAPROXY_TECHNOLOGIES, HAPROXY_OLD];
+const OF_INGRESS: &[&str] = &[HAPROXY, OLD];
+const LINES: &str = "lines with a name, a colon or a space, and a value";
+const NAMES: &str = "names separated by commas";
 
 /// The most fields that annotations of an Ingress set.
 const MAX_FIELDS: usize = 64;
@@ -56,16 +59,111 @@ pub(super) const ROWS: &[Annotation] = &[
     )
     .differs(LITERAL),
     row(
-        &[HAPROXY],
-        "headers",
-        "lines with a name, a colon and a value",
-        "The fields for the backend, in place of those of the client.",
+        OF_INGRESS,
+        "request-set-headers",
+        LINES,
+        "The same, in place of `headers`. `host` is as `upstream-vhost`.",
         |values, name, value| {
-            let fields = lines(value, |line| line.split_once(':'))?;
-            add(&mut values.fields.request, name, fields)
+            let (host, fields) = with_host(value)?;
+            let is_replaced = |from: &str| from.ends_with("/headers");
+            values.host.take_if(|(from, _)| is_replaced(from));
+            values
+                .fields
+                .request
+                .retain(|(from, ..)| !is_replaced(from));
+            set_with_host(values, name, host, fields)
         },
     )
+    .on_services()
     .differs(LITERAL),
+    row(
+        OF_INGRESS,
+        "headers",
+        LINES,
+        "The same.",
+        |values, name, value| {
+            let (host, fields) = with_host(value)?;
+            set_with_host(values, name, host, fields)
+        },
+    )
+    .on_services()
+    .differs(LITERAL),
+    row(
+        OF_INGRESS,
+        "request-add-headers",
+        LINES,
+        "Further fields for the backend, beside those of the client and those above.",
+        |values, name, value| {
+            let fields = lines(value, colon_or_space)?;
+            append(&mut values.fields.request_added, name, fields)
+        },
+    )
+    .on_services()
+    .differs(LITERAL),
+    row(
+        OF_INGRESS,
+        "request-del-headers",
+        NAMES,
+        "The backend gets no fields with these names, whoever sets them.",
+        |values, name, value| {
+            let names = field_names(value)?;
+            let named = names.into_iter().map(|field| (name.into(), field));
+            values.fields.request_removed.extend(named);
+            Ok(())
+        },
+    )
+    .on_services(),
+    row(
+        OF_INGRESS,
+        "response-set-headers",
+        LINES,
+        "The fields for the client, in place of those of the backend.",
+        |values, name, value| {
+            let fields = lines(value, colon_or_space)?;
+            add(&mut values.fields.response, name, fields)
+        },
+    )
+    .on_services()
+    .differs(LITERAL),
+    row(
+        OF_INGRESS,
+        "response-add-headers",
+        LINES,
+        "Further fields for the client, beside those of the backend.",
+        |values, name, value| {
+            let fields = lines(value, colon_or_space)?;
+            append(&mut values.fields.response_added, name, fields)
+        },
+    )
+    .on_services()
+    .differs(LITERAL),
+    row(
+        OF_INGRESS,
+        "response-del-headers",
+        NAMES,
+        "The client gets no fields with these names of the backend.",
+        |values, _, value| {
+            let names = field_names(value)?;
+            values.fields.response_removed.extend(names);
+            Ok(())
+        },
+    )
+    .on_services(),
+    row(
+        &[HAPROXY_TECHNOLOGIES, HAPROXY_OLD, OLD],
+        "forwarded-for",
+        "true, false",
+        "false: the backend gets no `X-Forwarded-For`.",
+        |values, name, value| {
+            if !boolean(value)? {
+                let field = HeaderName::from_static("x-forwarded-for");
+                values.fields.request_removed.push((name.into(), field));
+            }
+            Ok(())
+        },
+    )
+    .on_services()
+    .differs("Nor the one that the client sent."),
     row(
         PREFIXES,
         "custom-headers",
@@ -157,7 +255,8 @@ pub(super) const ROWS: &[Annotation] = &[
             values.fields.hsts.is_on = Some(boolean(value)?);
             Ok(())
         },
-    ),
+    )
+    .on_services(),
     row(
         &[OURS, HAPROXY],
         "hsts-max-age",
@@ -167,7 +266,8 @@ pub(super) const ROWS: &[Annotation] = &[
             values.fields.hsts.max_age = Some(number(value, "seconds")?);
             Ok(())
         },
-    ),
+    )
+    .on_services(),
     row(
         &[OURS, HAPROXY],
         "hsts-include-subdomains",
@@ -177,7 +277,8 @@ pub(super) const ROWS: &[Annotation] = &[
             values.fields.hsts.subdomains = boolean(value)?;
             Ok(())
         },
-    ),
+    )
+    .on_services(),
     row(
         &[OURS, HAPROXY],
         "hsts-preload",
@@ -187,7 +288,8 @@ pub(super) const ROWS: &[Annotation] = &[
             values.fields.hsts.preload = boolean(value)?;
             Ok(())
         },
-    ),
+    )
+    .on_services(),
 ];
 
 /// Returns the change that both parts of `proxy-redirect` make.
@@ -206,7 +308,7 @@ pub(in crate::controller) fn redirect(values: &mut AnnotationValues) -> Option<L
 fn lines(
     value: &str,
     split: impl Fn(&str) -> Option<(&str, &str)>,
-) -> Result<Vec<(HeaderName, HeaderValue)>, InvalidValue> {
+) -> Result<Fields, InvalidValue> {
     let lines = value.lines().map(str::trim).filter(|line| !line.is_empty());
     let fields = lines.map(|line| {
         let wrong = || InvalidValue::Field(line.to_owned());
@@ -227,6 +329,54 @@ fn lines(
     fields.collect()
 }
 
+/// Splits a line as HAProxy Ingress does.
+fn colon_or_space(line: &str) -> Option<(&str, &str)> {
+    line.split_once([':', ' ', '\t'])
+}
+
+/// Parses fields, and `host` apart from them.
+fn with_host(value: &str) -> Result<(Option<HeaderValue>, Fields), InvalidValue> {
+    let is_host = |line: &&str| {
+        let name = colon_or_space(line.trim()).map(|(name, _)| name);
+        name.is_some_and(|name| name.eq_ignore_ascii_case("host"))
+    };
+    let (hosts, others): (Vec<&str>, Vec<&str>) = value.lines().partition(is_host);
+    let host = hosts.last().and_then(|line| colon_or_space(line.trim()));
+    let host = host.map(|(_, host)| authority(host.trim())).transpose()?;
+    Ok((host, lines(&others.join("\n"), colon_or_space)?))
+}
+
+fn set_with_host(
+    values: &mut AnnotationValues,
+    name: &str,
+    host: Option<HeaderValue>,
+    fields: Fields,
+) -> Result<(), InvalidValue> {
+    add(&mut values.fields.request, name, fields)?;
+    if let Some(host) = host {
+        values.host = Some((name.into(), host));
+    }
+    Ok(())
+}
+
+/// Parses names of fields that can be removed.
+fn field_names(value: &str) -> Result<Vec<HeaderName>, InvalidValue> {
+    let names = list(value).filter(|name| !name.is_empty()).map(|text| {
+        let name = HeaderName::try_from(text).ok();
+        let name = name.filter(|name| !FORBIDDEN.contains(&name.as_str()));
+        name.ok_or_else(|| InvalidValue::Field(text.to_owned()))
+    });
+    let names: Vec<HeaderName> = names.collect::<Result<_, _>>()?;
+    match names.len() {
+        0 => Err(InvalidValue::Empty),
+        1..=MAX_FIELDS => Ok(names),
+        _ => Err(InvalidValue::TooMany(MAX_FIELDS)),
+    }
+}
+
+/// Fields with their values.
+type Fields = Vec<(HeaderName, HeaderValue)>;
+
 /// A field that is set, with the name of its annotation.
 type Named = (Box<str>, HeaderName, HeaderValue);
 
@@ -234,7 +384,7 @@ type Named = (Box<str>, HeaderName, HeaderValue);
 pub(super) fn add(
     all: &mut Vec<Named>,
     annotation: &str,
-    fields: Vec<(HeaderName, HeaderValue)>,
+    fields: Fields,
 ) -> Result<(), InvalidValue> {
     if all.len() + fields.len() > MAX_FIELDS {
         return Err(InvalidValue::TooMany(MAX_FIELDS));
@@ -244,6 +394,16 @@ pub(super) fn add(
         all.retain(|(_, known, _)| *known != name);
         all.push((annotation.into(), name, value));
     }
+    Ok(())
+}
+
+/// Adds fields of an annotation beside those with the same name.
+fn append(all: &mut Vec<Named>, annotation: &str, fields: Fields) -> Result<(), InvalidValue> {
+    if all.len() + fields.len() > MAX_FIELDS {
+        return Err(InvalidValue::TooMany(MAX_FIELDS));
+    }
+    let fields = fields.into_iter();
+    all.extend(fields.map(|(name, value)| (annotation.into(), name, value)));
     Ok(())
 }
 

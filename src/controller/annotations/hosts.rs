@@ -2,12 +2,14 @@
 
 use super::{
     row::{Annotation, HAPROXY, NGINX, OLD, OURS, row},
+    traffic::{REDIRECT, redirect_code},
     value::{InvalidValue, boolean, list, not},
 };
 use crate::routing::HostPattern;
 
 const PREFIXES: &[&str] = &[OURS, NGINX, OLD];
 const OF_NGINX: &[&str] = &[NGINX, OLD];
+const OF_INGRESS: &[&str] = &[HAPROXY, OLD];
 
 /// The most further hosts of an Ingress.
 const MAX_HOSTS: usize = 64;
@@ -48,6 +50,33 @@ pub(super) const ROWS: &[Annotation] = &[
          a name that is the host of a rule, and not for wildcards.",
         |values, name, value| {
             values.further.www = boolean(value)?.then(|| name.into());
+            Ok(())
+        },
+    ),
+    row(
+        OF_INGRESS,
+        "redirect-from",
+        "a host, which may be a wildcard",
+        "302 from this host to the first host of the Ingress, with the same path and query. Not \
+         for a name that is the host of a rule.",
+        |values, name, value| {
+            let host = match HostPattern::parse(value) {
+                Ok(HostPattern::Any) => return Err(InvalidValue::Empty),
+                Ok(pattern) => pattern,
+                Err(error) => return Err(InvalidValue::Host(value.to_owned(), error)),
+            };
+            values.further.redirected = Some((name.into(), host));
+            Ok(())
+        },
+    )
+    .differs("A wildcard is no first host."),
+    row(
+        OF_INGRESS,
+        "redirect-from-code",
+        REDIRECT,
+        "The status in place of 302.",
+        |values, _, value| {
+            values.further.redirected_code = Some(redirect_code(value)?);
             Ok(())
         },
     ),

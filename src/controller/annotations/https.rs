@@ -1,10 +1,22 @@
 //! Annotations about HTTPS, the protocol of backends, and guards that are not supported.
 
+use http::StatusCode;
+
 use super::{
     row::{Annotation, HAPROXY, HAPROXY_OLD, HAPROXY_TECHNOLOGIES, NGINX, OLD, OURS, TRAEFIK, row},
-    value::{boolean, guards, none_of, not, protocol},
+    traffic::{REDIRECT, redirect_code},
+    value::{InvalidValue, boolean, guards, none_of, not, protocol},
+    values::AnnotationValues,
 };
-use crate::{controller::ciphers, routing::Reach};
+use crate::{
+    controller::{backend_terms::SendsProxy, ciphers},
+    routing::{ProxyVersion, Reach},
+};
+
+/// The part of a header that is left out.
+const NO_NAME: &str = "The header has nothing about certificates of clients: -cn is as without.";
+
+const OF_TECHNOLOGIES: &[&str] = &[HAPROXY_TECHNOLOGIES, HAPROXY_OLD];
 
 /// The Services that have no address.
 const NO_ADDRESS: &str = "A Service without an address, and every one of the mini cluster, is \
@@ -19,17 +31,67 @@ pub(super) const ROWS: &[Annotation] = &[
         "Redirects plain HTTP to HTTPS for hosts under `spec.tls`; without it the setting \
          `ssl_redirect` decides.",
         |values, _, value| {
-            values.redirect = Some(boolean(value)?);
+            values.https.redirect = Some(boolean(value)?);
             Ok(())
         },
     ),
+    row(
+        &[HAPROXY],
+        "ssl-redirect",
+        "true, false",
+        "The same with the status 302.",
+        |values, _, value| {
+            values.https.redirect = Some(boolean(value)?);
+            values.https.status.get_or_insert(StatusCode::FOUND);
+            Ok(())
+        },
+    )
+    .on_services()
+    .differs("Without it the status is 308."),
+    row(
+        OF_TECHNOLOGIES,
+        "ssl-redirect",
+        "true, false",
+        "true: redirects plain HTTP to HTTPS (302), for hosts that are not under `spec.tls` too.",
+        |values, _, value| {
+            let is_on = boolean(value)?;
+            values.https.redirect = Some(is_on);
+            values.https.forced |= is_on;
+            values.https.status.get_or_insert(StatusCode::FOUND);
+            Ok(())
+        },
+    )
+    .differs("Without it the status is 308."),
+    row(
+        &[OURS, HAPROXY, HAPROXY_TECHNOLOGIES, HAPROXY_OLD, OLD],
+        "ssl-redirect-code",
+        REDIRECT,
+        "The status of redirects to HTTPS.",
+        |values, _, value| {
+            values.https.status = Some(redirect_code(value)?);
+            Ok(())
+        },
+    ),
+    row(
+        &[OURS, HAPROXY_TECHNOLOGIES, HAPROXY_OLD, OLD],
+        "ssl-redirect-port",
+        "a port from 1 to 65535",
+        "The port of redirects to HTTPS.",
+        |values, _, value| {
+            let port = value.parse().ok().filter(|port| *port != 0);
+            let port = port.ok_or_else(|| not(value, "a port from 1 to 65535"))?;
+            values.https.port = Some(port);
+            Ok(())
+        },
+    )
+    .differs("Without it the port is the one by which clients reach gatelet, not 8443."),
     row(
         &[OURS, NGINX],
         "force-ssl-redirect",
         "true, false",
         "Redirects plain HTTP to HTTPS for hosts that are not under `spec.tls` too.",
         |values, _, value| {
-            values.forced = boolean(value)?;
+            values.https.forced = boolean(value)?;
             Ok(())
         },
     ),
@@ -81,6 +143,39 @@ pub(super) const ROWS: &[Annotation] = &[
     )
     .of_services()
     .differs(NO_ADDRESS),
+    row(
+        &[HAPROXY, OLD],
+        "proxy-protocol",
+        "v1, v2, v2-ssl, v2-ssl-cn, no",
+        "Connections to the backends begin with a header of the PROXY protocol, of this version. \
+         Each has the requests of one client connection alone.",
+        |values, name, value| {
+            if value == "no" {
+                values.terms.sends_proxy = Some(SendsProxy::No);
+                return Ok(());
+            }
+            proxy(values, name, value, value)
+        },
+    )
+    .on_services()
+    .differs(NO_NAME),
+    row(
+        &[HAPROXY_TECHNOLOGIES, HAPROXY_OLD, OLD],
+        "send-proxy-protocol",
+        "proxy, proxy-v1, proxy-v2, proxy-v2-ssl, proxy-v2-ssl-cn",
+        "The same; proxy is proxy-v1.",
+        |values, name, value| {
+            let lower = value.to_ascii_lowercase();
+            let version = match &*lower {
+                "" => return Ok(()),
+                "proxy" => "v1",
+                other => other.strip_prefix("proxy-").unwrap_or("none"),
+            };
+            proxy(values, name, value, version)
+        },
+    )
+    .on_services()
+    .differs(NO_NAME),
     row(
         &[OURS, NGINX, HAPROXY, HAPROXY_TECHNOLOGIES, HAPROXY_OLD, OLD],
         "ssl-passthrough",
@@ -174,3 +269,24 @@ pub(super) const ROWS: &[Annotation] = &[
         },
     ),
 ];
+
+/// Reads the version of the header of the PROXY protocol.
+fn proxy(
+    values: &mut AnnotationValues,
+    name: &str,
+    value: &str,
+    version: &str,
+) -> Result<(), InvalidValue> {
+    let version = match version {
+        "v1" => ProxyVersion::V1,
+        "v2" => ProxyVersion::V2,
+        "v2-ssl" | "v2-ssl-cn" => ProxyVersion::V2Tls,
+        _ => return Err(none_of(value, "the versions of the PROXY protocol")),
+    };
+    if value.ends_with("-cn") {
+        let message = "the header has no name of the certificate of a client";
+        values.unsupported(name, message);
+    }
+    values.terms.sends_proxy = Some(SendsProxy::Version(version));
+    Ok(())
+}

@@ -11,6 +11,8 @@ use crate::routing::{Host, LoadBalancing, Variables};
 
 const PREFIXES: &[&str] = &[OURS, NGINX, OLD];
 const WITH_HAPROXY: &[&str] = &[OURS, NGINX, HAPROXY, OLD];
+const OF_INGRESS: &[&str] = &[HAPROXY, OLD];
+const OF_TECHNOLOGIES: &[&str] = &[HAPROXY_TECHNOLOGIES, HAPROXY_OLD];
 const ON_SERVICES: &[&str] = &[TRAEFIK];
 const NAME: &str = "the name of a cookie";
 const SECONDS: &str = "seconds";
@@ -33,6 +35,7 @@ pub(super) const ROWS: &[Annotation] = &[
             Ok(())
         },
     )
+    .on_services()
     .differs(
         "The cookie has a random text and not the address or a hash of it. A Service with \
          `externalName` has no sessions.",
@@ -77,7 +80,8 @@ pub(super) const ROWS: &[Annotation] = &[
             values.sticky.name = Some(cookie_name(value)?);
             Ok(())
         },
-    ),
+    )
+    .on_services(),
     row(
         PREFIXES,
         "session-cookie-path",
@@ -97,7 +101,8 @@ pub(super) const ROWS: &[Annotation] = &[
             values.sticky.domain = Some(domain(value)?);
             Ok(())
         },
-    ),
+    )
+    .on_services(),
     row(
         PREFIXES,
         "session-cookie-max-age",
@@ -151,16 +156,117 @@ pub(super) const ROWS: &[Annotation] = &[
     )
     .differs("The request itself always goes to another endpoint if that is safe."),
     row(
-        &[HAPROXY_TECHNOLOGIES, HAPROXY_OLD],
+        OF_INGRESS,
+        "session-cookie-same-site",
+        "true, false",
+        "true: `SameSite=None` and `Secure`.",
+        |values, _, value| {
+            if boolean(value)? {
+                values.sticky.same_site = Some("None");
+                values.sticky.secure = Some(true);
+            }
+            Ok(())
+        },
+    )
+    .on_services(),
+    row(
+        OF_INGRESS,
+        "session-cookie-keywords",
+        "indirect, nocache, httponly and secure, separated by spaces",
+        "`HttpOnly` and `Secure` of the cookie; `indirect nocache httponly` without it.",
+        |values, name, value| {
+            let words: Vec<&str> = value.split_whitespace().collect();
+            let known = ["indirect", "nocache", "httponly", "secure"];
+            if let Some(other) = words.iter().find(|word| !known.contains(word)) {
+                let message = format!("the keyword {other} has no effect");
+                values.unsupported(name, &message);
+            }
+            values.sticky.is_readable = !words.is_empty() && !words.contains(&"httponly");
+            if words.contains(&"secure") {
+                values.sticky.secure = Some(true);
+            }
+            Ok(())
+        },
+    )
+    .on_services()
+    .differs("The backend gets the cookie too, and `Cache-Control` stays as it is."),
+    row(
+        OF_INGRESS,
+        "session-cookie-strategy",
+        "insert",
+        "None: the cookie is always a further one.",
+        |values, name, value| {
+            if value != "insert" {
+                let message = "the cookie is always a further one, never one of the backend";
+                values.unsupported(name, message);
+            }
+            Ok(())
+        },
+    )
+    .on_services(),
+    row(
+        OF_INGRESS,
+        "session-cookie-preserve",
+        "false",
+        "None: the backend does not choose the cookie.",
+        |values, name, value| {
+            if boolean(value)? {
+                values.unsupported(name, "the backend does not choose the cookie");
+            }
+            Ok(())
+        },
+    )
+    .on_services(),
+    row(
+        OF_INGRESS,
+        "session-cookie-shared",
+        "false",
+        "None: `session-cookie-domain` shares the cookie.",
+        |values, name, value| {
+            if boolean(value)? {
+                values.unsupported(name, "session-cookie-domain shares the cookie");
+            }
+            Ok(())
+        },
+    )
+    .on_services(),
+    row(
+        OF_INGRESS,
+        "session-cookie-dynamic",
+        "true, false",
+        "None: the cookie has a random text, and every replica finds the same endpoint by it.",
+        |_, _, value| boolean(value).map(|_valid| ()),
+    )
+    .on_services(),
+    row(
+        OF_INGRESS,
+        "session-cookie-value-strategy",
+        "server-name, pod-uid",
+        "None: the cookie has a random text, and every replica finds the same endpoint by it.",
+        |_, _, value| match value {
+            "server-name" | "pod-uid" => Ok(()),
+            _ => Err(none_of(value, "server-name, pod-uid")),
+        },
+    )
+    .on_services(),
+    row(
+        OF_TECHNOLOGIES,
         "cookie-persistence",
         NAME,
         "As `affinity: cookie` with this name.",
-        |values, name, value| {
-            values.sticky.name = Some(cookie_name(value)?);
-            values.sticky.from = Some(name.into());
-            Ok(())
-        },
-    ),
+        persistence,
+    )
+    .on_services()
+    .differs("On an Ingress too."),
+    row(
+        OF_TECHNOLOGIES,
+        "cookie-persistence-no-dynamic",
+        NAME,
+        "The same.",
+        persistence,
+    )
+    .on_services()
+    .differs("The cookie does not have the name of the endpoint."),
     row(
         ON_SERVICES,
         "service.sticky.cookie",
@@ -322,6 +428,7 @@ pub(super) const ROWS: &[Annotation] = &[
         "The same: leastconn chooses the one with fewer requests in flight.",
         balance,
     )
+    .on_services()
     .differs("Other algorithms are a finding."),
     row(
         &[HAPROXY_TECHNOLOGIES, HAPROXY_OLD],
@@ -330,8 +437,16 @@ pub(super) const ROWS: &[Annotation] = &[
         "The same.",
         balance,
     )
+    .on_services()
     .differs("Other algorithms are a finding."),
 ];
+
+/// Reads the name of a cookie that makes clients stick to an endpoint.
+fn persistence(values: &mut AnnotationValues, name: &str, value: &str) -> Result<(), InvalidValue> {
+    values.sticky.name = Some(cookie_name(value)?);
+    values.sticky.from = Some(name.into());
+    Ok(())
+}
 
 /// Reads an algorithm of HAProxy.
 fn balance(values: &mut AnnotationValues, _: &str, value: &str) -> Result<(), InvalidValue> {

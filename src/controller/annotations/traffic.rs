@@ -5,11 +5,11 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::{
-    row::{Annotation, HAPROXY, NGINX, OLD, OURS, TRAEFIK, row},
-    value::{InvalidValue, authority, boolean, none_of, not},
+    row::{Annotation, HAPROXY, HAPROXY_OLD, HAPROXY_TECHNOLOGIES, NGINX, OLD, OURS, TRAEFIK, row},
+    value::{InvalidValue, TIME, authority, boolean, none_of, not, time},
     values::AnnotationValues,
 };
-use crate::routing::Location;
+use crate::routing::{Location, LocationError};
 
 /// The most attempts that an annotation can ask for.
 const MAX_ATTEMPTS: u32 = 16;
@@ -17,7 +17,12 @@ const MAX_ATTEMPTS: u32 = 16;
 const MAX_SECONDS: u32 = 366 * 24 * 3600;
 
 const PREFIXES: &[&str] = &[OURS, NGINX, OLD];
+const OF_INGRESS: &[&str] = &[HAPROXY, OLD];
+const OF_TECHNOLOGIES: &[&str] = &[HAPROXY_TECHNOLOGIES, HAPROXY_OLD, OLD];
+const OF_BOTH: &[&str] = &[HAPROXY, HAPROXY_TECHNOLOGIES, HAPROXY_OLD, OLD];
 const SECONDS: &str = "seconds";
+/// The statuses of redirects that HAProxy can send.
+pub(super) const REDIRECT: &str = "301, 302, 303, 307, 308";
 
 /// The difference in what is logged.
 const NO_LOG: &str = "true does not turn on the log: the setting `log.access` does.";
@@ -61,6 +66,43 @@ pub(super) const LIMITS: &[Annotation] = &[
     )
     .differs("The longer one of this and `proxy-read-timeout` is for both directions."),
     row(
+        OF_INGRESS,
+        "timeout-connect",
+        TIME,
+        "As `proxy-connect-timeout`.",
+        |values, _, value| {
+            values.policy.timeouts.connect = Some(time(value)?);
+            Ok(())
+        },
+    )
+    .on_services(),
+    row(
+        OF_BOTH,
+        "timeout-server",
+        TIME,
+        "The time until the response begins (504), and between two parts of it or of the request.",
+        |values, _, value| {
+            let time = time(value)?;
+            values.policy.timeouts.response_header = Some(time);
+            values.policy.timeouts.idle = Some(time);
+            Ok(())
+        },
+    )
+    .on_services()
+    .differs("The default is that of the settings, not 50s."),
+    row(
+        OF_INGRESS,
+        "timeout-tunnel",
+        TIME,
+        "The time between two parts of a WebSocket or another upgraded connection.",
+        |values, _, value| {
+            values.policy.timeouts.tunnel = Some(time(value)?);
+            Ok(())
+        },
+    )
+    .on_services()
+    .differs("The default is that of the settings, not 1h."),
+    row(
         &[OURS, NGINX, OLD, HAPROXY],
         "proxy-body-size",
         "a size (8m, 512k, 1g), 0 for no limit",
@@ -70,6 +112,7 @@ pub(super) const LIMITS: &[Annotation] = &[
             Ok(())
         },
     )
+    .on_services()
     .differs("The default is that of the settings, not 1m."),
     row(
         PREFIXES,
@@ -200,6 +243,66 @@ pub(super) const TARGETS: &[Annotation] = &[
         },
     ),
     row(
+        OF_INGRESS,
+        "redirect-to",
+        "a URL, or a path on the same host",
+        "302 to it for every request, after `temporal-redirect` and `permanent-redirect`; none \
+         reaches the backend.",
+        |values, name, value| {
+            if !value.is_empty() {
+                let location = Location::literal(value);
+                let location = location.map_err(|error| wrong_location(value, error))?;
+                values.elsewhere.other = Some((name.into(), location));
+            }
+            Ok(())
+        },
+    )
+    .guard()
+    .differs("Those who may not come in are not redirected."),
+    row(
+        OF_INGRESS,
+        "redirect-to-code",
+        REDIRECT,
+        "The status in place of 302.",
+        |values, _, value| {
+            values.elsewhere.other_code = Some(redirect_code(value)?);
+            Ok(())
+        },
+    ),
+    row(
+        OF_TECHNOLOGIES,
+        "request-redirect",
+        "a host, with a port or not; `https://` may stand before it",
+        "302 to the same path and query of this host for every request, by HTTP without \
+         `https://`; none reaches the backend.",
+        |values, name, value| {
+            if value.is_empty() {
+                return Ok(());
+            }
+            let (scheme, host) = match value.split_once("://") {
+                Some((scheme @ ("http" | "https"), host)) => (scheme, host),
+                Some((scheme, _)) => return Err(none_of(scheme, "http, https")),
+                None => ("http", value),
+            };
+            authority(host)?;
+            let location = location(&format!("{scheme}://{host}$request_uri"))?;
+            values.elsewhere.other = Some((name.into(), location));
+            Ok(())
+        },
+    )
+    .guard()
+    .differs("Those who may not come in are not redirected."),
+    row(
+        OF_TECHNOLOGIES,
+        "request-redirect-code",
+        REDIRECT,
+        "The status in place of 302.",
+        |values, _, value| {
+            values.elsewhere.other_code = Some(redirect_code(value)?);
+            Ok(())
+        },
+    ),
+    row(
         &[OURS, NGINX, HAPROXY, OLD],
         "app-root",
         "a path",
@@ -244,10 +347,12 @@ const CONDITIONS: &[&str] = &[
     "off",
 ];
 
-/// Sets the time between two parts of a body, unless it is longer.
+/// Sets the time between two parts of a body, also for WebSocket, unless it is longer.
 pub(super) fn idle(values: &mut AnnotationValues, time: Duration) {
-    let idle = &mut values.policy.timeouts.idle;
-    *idle = Some(idle.map_or(time, |known| known.max(time)));
+    let timeouts = &mut values.policy.timeouts;
+    for idle in [&mut timeouts.idle, &mut timeouts.tunnel] {
+        *idle = Some(idle.map_or(time, |known| known.max(time)));
+    }
 }
 
 fn seconds(value: &str) -> Result<Duration, InvalidValue> {
@@ -281,7 +386,20 @@ pub(super) fn size(value: &str) -> Result<u64, InvalidValue> {
 }
 
 fn location(value: &str) -> Result<Location, InvalidValue> {
-    Location::parse(value).map_err(|error| InvalidValue::Location(value.to_owned(), error))
+    Location::parse(value).map_err(|error| wrong_location(value, error))
+}
+
+fn wrong_location(value: &str, error: LocationError) -> InvalidValue {
+    InvalidValue::Location(value.to_owned(), error)
+}
+
+/// Parses the status of a redirect that HAProxy can send.
+pub(super) fn redirect_code(value: &str) -> Result<StatusCode, InvalidValue> {
+    let code = code(value, 308)?;
+    let is_known = matches!(code.as_u16(), 301 | 302 | 303 | 307 | 308);
+    is_known
+        .then_some(code)
+        .ok_or_else(|| none_of(value, REDIRECT))
 }
 
 fn code(value: &str, last: u16) -> Result<StatusCode, InvalidValue> {

@@ -18,6 +18,9 @@ const MAX_COMMON_NAME: usize = 64;
 /// The longest duration in Go, whose format users of cert-manager write: 2^63 nanoseconds.
 const MAX_DURATION: Duration = Duration::from_nanos(i64::MAX.unsigned_abs());
 
+/// The longest time of a timeout: a year.
+const MAX_TIME: Duration = Duration::from_secs(366 * 24 * 3600);
+
 /// The reason why an annotation does not have its value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InvalidValue {
@@ -212,4 +215,30 @@ pub(super) fn networks(value: &str) -> Result<Vec<IpNet>, InvalidValue> {
         return Err(InvalidValue::Empty);
     }
     Ok(networks)
+}
+
+/// The times of HAProxy, for people.
+pub(super) const TIME: &str = "a time (10s, 1m), or milliseconds";
+
+/// Parses a time of HAProxy: a number with one unit, or milliseconds.
+pub(super) fn time(value: &str) -> Result<Duration, InvalidValue> {
+    let wrong = || not(value, TIME);
+    let digits = value.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let microseconds: u64 = match &value[digits.len()..] {
+        "us" => 1,
+        "" | "ms" => 1_000,
+        "s" => 1_000_000,
+        "m" => 60_000_000,
+        "h" => 3_600_000_000,
+        "d" => 86_400_000_000,
+        _ => return Err(wrong()),
+    };
+
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    let number: Option<u64> = digits.parse().ok().filter(|_| is_number);
+    let time = number.and_then(|number| number.checked_mul(microseconds));
+    let time = time.map(Duration::from_micros);
+    let most = MAX_TIME;
+    time.filter(|time| !time.is_zero() && *time <= most)
+        .ok_or_else(wrong)
 }

@@ -10,17 +10,16 @@ use crate::{
     objects::EventType,
     pki::{KeyType, RenewBefore},
     routing::{
-        AuthMethod, CanaryValues, Conditional, CookieChange, Edit, FieldNames, Host, HostPattern,
-        Location, Origins, Policy, RewriteTarget, SubjectPattern, TlsVersions, Variables,
-        VerifyClient,
+        AllowedList, AuthMethod, CanaryValues, Conditional, CookieChange, CorsDialect, Edit,
+        FieldNames, GoPattern, Host, HostPattern, Location, Origins, Policy, RewriteTarget,
+        SubjectPattern, TlsVersions, Variables, VerifyClient,
     },
 };
 
 /// The settings that the annotations of an Ingress make.
 #[derive(Debug, Default)]
 pub(in crate::controller) struct AnnotationValues {
-    pub(in crate::controller) redirect: Option<bool>,
-    pub(in crate::controller) forced: bool,
+    pub(in crate::controller) https: HttpsValues,
     /// Plain HTTP never reaches the backend.
     pub(in crate::controller) https_only: bool,
     /// The decision about unsupported guards. An invalid value refuses.
@@ -67,6 +66,16 @@ pub(in crate::controller) struct AnnotationValues {
     pub(in crate::controller) key_type: Option<KeyType>,
     pub(in crate::controller) keep_key: bool,
     pub(in crate::controller) findings: Vec<AnnotationFinding>,
+}
+
+/// The redirect from plain HTTP to HTTPS. `None` if there is no annotation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::controller) struct HttpsValues {
+    pub(in crate::controller) redirect: Option<bool>,
+    /// True if hosts without TLS have it too.
+    pub(in crate::controller) forced: bool,
+    pub(in crate::controller) status: Option<StatusCode>,
+    pub(in crate::controller) port: Option<u16>,
 }
 
 /// The terms of TLS to backends. `None` if there is no annotation.
@@ -279,18 +288,29 @@ pub(in crate::controller) struct CorsValues {
     /// The name of the annotation that turns it on.
     pub(in crate::controller) enabled: Option<Box<str>>,
     pub(in crate::controller) origins: Option<Origins>,
-    pub(in crate::controller) methods: Option<HeaderValue>,
-    pub(in crate::controller) headers: Option<HeaderValue>,
+    /// Expressions for further origins.
+    pub(in crate::controller) patterns: Option<Box<[GoPattern]>>,
+    pub(in crate::controller) methods: Option<AllowedList>,
+    pub(in crate::controller) headers: Option<AllowedList>,
     pub(in crate::controller) expose: Option<HeaderValue>,
     pub(in crate::controller) credentials: Option<bool>,
     pub(in crate::controller) max_age: Option<u32>,
+    pub(in crate::controller) dialect: CorsDialect,
+    /// True if HAProxy Technologies responds to OPTIONS.
+    pub(in crate::controller) responds: bool,
 }
 
 /// The changes of fields. Those that are set have the name of their annotation.
 #[derive(Debug, Default)]
 pub(in crate::controller) struct FieldValues {
     pub(in crate::controller) request: Vec<(Box<str>, HeaderName, HeaderValue)>,
+    /// Further ones, beside those with their names.
+    pub(in crate::controller) request_added: Vec<(Box<str>, HeaderName, HeaderValue)>,
+    /// The names of annotations, and of fields that backends do not get.
+    pub(in crate::controller) request_removed: Vec<(Box<str>, HeaderName)>,
     pub(in crate::controller) response: Vec<(Box<str>, HeaderName, HeaderValue)>,
+    pub(in crate::controller) response_added: Vec<(Box<str>, HeaderName, HeaderValue)>,
+    pub(in crate::controller) response_removed: Vec<HeaderName>,
     /// The names of annotations, and the ConfigMaps with fields for clients.
     pub(in crate::controller) custom: Vec<(Box<str>, Box<str>)>,
     pub(in crate::controller) cookies: CookieChange,
@@ -329,6 +349,9 @@ pub(in crate::controller) struct FurtherValues {
     pub(in crate::controller) aliases: Option<(Box<str>, Vec<HostPattern>)>,
     /// The name of the annotation that asks for redirects from and to `www.`.
     pub(in crate::controller) www: Option<Box<str>>,
+    /// The name of the annotation, and the host that leads to those of the Ingress.
+    pub(in crate::controller) redirected: Option<(Box<str>, HostPattern)>,
+    pub(in crate::controller) redirected_code: Option<StatusCode>,
     /// True if redirects from paths without a slash have no scheme and host.
     pub(in crate::controller) relative: bool,
 }
@@ -355,6 +378,9 @@ pub(in crate::controller) struct ElsewhereValues {
     pub(in crate::controller) permanent_code: Option<StatusCode>,
     pub(in crate::controller) temporal: Option<(Box<str>, Location)>,
     pub(in crate::controller) temporal_code: Option<StatusCode>,
+    /// The redirect of HAProxy.
+    pub(in crate::controller) other: Option<(Box<str>, Location)>,
+    pub(in crate::controller) other_code: Option<StatusCode>,
     pub(in crate::controller) app_root: Option<(Box<str>, Location)>,
 }
 

@@ -2,21 +2,15 @@
 
 use std::mem;
 
-use super::{
-    Compiler, fields,
-    steps::{Responses, cors, inside},
-};
-use crate::{
-    controller::{
-        annotations::{self, AnnotationValues, BackendTlsValues},
-        backend_terms::BackendTerms,
-        backend_tls::{self, MadeBackendTls},
-        canary, client_certificates,
-        guards::{self, Decision, Verdict},
-        limits,
-        middlewares::{self, MadeMiddlewares},
-    },
-    routing::Refusal,
+use super::Compiler;
+use crate::controller::{
+    annotations::{self, AnnotationValues, BackendTlsValues},
+    backend_terms::BackendTerms,
+    backend_tls::{self, MadeBackendTls},
+    canary, client_certificates,
+    guards::{self, Decision, Verdict},
+    limits,
+    middlewares::{self, MadeMiddlewares},
 };
 
 impl Compiler<'_> {
@@ -38,10 +32,12 @@ impl Compiler<'_> {
         self.out.secrets.append(&mut terms.secrets);
         made.findings.append(&mut terms.findings);
 
-        let mut middlewares = self.made_middlewares(&annotated, decision);
-        let unset = self.changes(&mut annotated, &mut middlewares);
+        self.out.relative_redirects = annotated.further.relative;
+        self.middlewares = self.made_middlewares(&annotated, decision);
+        let (route_terms, unset) = self.made_route_terms(&mut annotated);
+        self.route_terms = route_terms;
         let refusals = [
-            middlewares.refusal,
+            self.middlewares.refusal,
             unset,
             made.refusal,
             backend_tls.refusal,
@@ -53,13 +49,12 @@ impl Compiler<'_> {
 
         let findings = mem::take(&mut annotated.findings).into_iter();
         let findings = findings.chain(mem::take(&mut verdict.findings));
-        let findings = findings.chain(mem::take(&mut middlewares.findings));
+        let findings = findings.chain(mem::take(&mut self.middlewares.findings));
         for finding in findings.chain(made.findings) {
             let field = format!("metadata.annotations[{}]", finding.annotation);
             self.note(field, finding);
         }
 
-        self.middlewares = middlewares;
         (self.annotated, self.verdict) = (annotated, verdict);
         self.prepare_passthrough();
     }
@@ -107,41 +102,6 @@ impl Compiler<'_> {
         self.limits = limits::limits(&annotated.limits, self.name);
         made.check_limits(self.limits.as_deref());
         made
-    }
-
-    /// Makes the changes of requests and responses. Returns the refusal, if one of them cannot be
-    /// made.
-    fn changes(
-        &mut self,
-        annotated: &mut AnnotationValues,
-        middlewares: &mut MadeMiddlewares,
-    ) -> Option<Refusal> {
-        let policy = &mut annotated.policy;
-        policy.pace = limits::pace(&annotated.limits);
-        policy.attempts = policy.attempts.or(middlewares.attempts);
-        let sizes = [policy.max_body_bytes, middlewares.max_body_bytes];
-        policy.max_body_bytes = sizes.into_iter().flatten().min();
-        self.policy = self.backends.share_policy(mem::take(policy));
-
-        self.inside = inside(annotated);
-        let cors = cors(mem::take(&mut annotated.cors));
-        self.cors = cors.map(|cors| self.backends.share_cors(cors));
-        self.out.relative_redirects = annotated.further.relative;
-
-        self.responses = Responses {
-            steps: fields::of_responses(annotated),
-            hsts: fields::hsts(annotated).or_else(|| middlewares.hsts.take().map(Some)),
-            errors: self.error_pages(annotated),
-            mirror: self.mirror(annotated),
-        };
-        let custom = self.custom_fields(annotated);
-        let (custom, refusal) = match custom {
-            Ok(steps) => (steps, None),
-            Err(refusal) => (Vec::new(), Some(refusal)),
-        };
-        self.responses.steps.extend(custom);
-        self.responses.steps.append(&mut middlewares.responses);
-        refusal
     }
 
     /// Closes the paths because of what is not supported: in the ConfigMap of ingress-nginx, or in

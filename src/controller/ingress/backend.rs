@@ -54,22 +54,27 @@ impl Compiler<'_> {
 
     /// Returns the terms of the backends of a Service: its own annotations come before those of the
     /// Ingress.
-    fn terms(&mut self, service: &Name, field: &str) -> Result<BackendTerms, Refusal> {
+    pub(super) fn terms(&mut self, service: &Name, field: &str) -> Result<BackendTerms, Refusal> {
         let own = &self.annotated.terms;
         let Some(fact) = self.objects.services.get(service) else {
             return Ok(own.clone());
         };
         let values = annotations::read(&fact.annotations);
         let BackendTerms {
-            protocol, reach, ..
+            protocol,
+            reach,
+            sends_proxy,
+            ..
         } = values.terms;
         let is_reached = reach == Reach::Service;
-        if protocol.is_none() && !is_reached && values.backend_tls.is_unset() {
+        let is_plain = protocol.is_none() && sends_proxy.is_none() && !is_reached;
+        if is_plain && values.backend_tls.is_unset() {
             return Ok(own.clone());
         }
 
         let mut terms = self.read_terms.clone();
         terms.protocol = protocol.or(terms.protocol);
+        terms.sends_proxy = sends_proxy.or(terms.sends_proxy);
         if is_reached {
             terms.reach = reach;
         }
@@ -126,6 +131,7 @@ impl Compiler<'_> {
             return Some(action.into());
         }
 
+        let route_terms = self.route_terms_of(fact);
         let judged = self.judged(service, fact);
         for finding in judged.findings {
             self.note(field.to_owned(), finding);
@@ -135,7 +141,7 @@ impl Compiler<'_> {
             ServiceOutcome::Refused(refusal) => Some(Action::Refuse(refusal).into()),
             ServiceOutcome::Served => Some(Target {
                 guarded_by: judged.guarded_by,
-                sticky: judged.sticky,
+                route_terms,
                 ..Target::from(action)
             }),
         }
@@ -177,7 +183,6 @@ impl Compiler<'_> {
         Judged {
             outcome,
             guarded_by,
-            sticky: values.sticky,
             findings,
         }
     }

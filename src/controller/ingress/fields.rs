@@ -16,6 +16,11 @@ const MAX_AGE: u32 = 15_768_000;
 pub(super) fn of_requests(values: &mut AnnotationValues) -> Vec<RequestStep> {
     let fields = mem::take(&mut values.fields.request).into_iter();
     let fields = fields.map(|field| RequestStep::SetField(set(field)));
+    let added = mem::take(&mut values.fields.request_added).into_iter();
+    let added = added.map(|field| RequestStep::AddField(set(field)));
+    let removed = mem::take(&mut values.fields.request_removed).into_iter();
+    let removed =
+        removed.map(|(from, name)| RequestStep::RemoveField(Arc::new(RemovedField { from, name })));
 
     let from = values.snippet.from.clone().unwrap_or_default();
     let texts = mem::take(&mut values.snippet.request).into_iter();
@@ -30,7 +35,7 @@ pub(super) fn of_requests(values: &mut AnnotationValues) -> Vec<RequestStep> {
             name,
         })),
     });
-    fields.chain(texts).collect()
+    fields.chain(added).chain(removed).chain(texts).collect()
 }
 
 /// Returns the steps that change fields of responses.
@@ -44,6 +49,10 @@ pub(super) fn of_responses(values: &mut AnnotationValues) -> Vec<ResponseStep> {
     steps.extend(cookies.map(|change| ResponseStep::Cookies(Arc::new(change))));
     steps.extend(location.map(|change| ResponseStep::Location(Arc::new(change))));
     steps.extend(fields.map(|field| ResponseStep::SetField(set(field))));
+    let added = mem::take(&mut values.fields.response_added).into_iter();
+    steps.extend(added.map(|field| ResponseStep::AddField(set(field))));
+    let removed = mem::take(&mut values.fields.response_removed).into_iter();
+    steps.extend(removed.map(ResponseStep::RemoveField));
     let hidden = mem::take(&mut values.snippet.hidden).into_iter();
     steps.extend(hidden.map(ResponseStep::RemoveField));
     steps

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use super::{Compiler, TlsEntry};
+use super::{Compiler, Reason, TlsEntry};
 use crate::routing::{Action, Host, HostPattern, Origin, Redirect, Route};
 
 impl Compiler<'_> {
@@ -21,6 +21,10 @@ impl Compiler<'_> {
             }
         }
 
+        if let Some((from, host)) = self.annotated.further.redirected.take() {
+            self.redirect_from(host, &from);
+        }
+
         let Some(from) = self.annotated.further.www.take() else {
             return;
         };
@@ -33,15 +37,34 @@ impl Compiler<'_> {
                 None => format!("www.{}", host.as_str()),
             };
             if let Ok(other @ HostPattern::Exact(_)) = HostPattern::parse(&other) {
-                let route = self.redirect_to(host, &from);
+                let route = self.redirect_to(host, StatusCode::PERMANENT_REDIRECT, &from);
                 self.serve_over_tls(&other);
                 self.out.redirected.insert(other, route);
             }
         }
     }
 
+    /// Sends the clients of another host to the first host.
+    fn redirect_from(&mut self, from: HostPattern, annotation: &str) {
+        let exact = self.out.hosts.iter().find_map(|host| match host {
+            HostPattern::Exact(host) => Some(host.clone()),
+            _ => None,
+        });
+        let Some(host) = exact else {
+            let message = "no rule has a host that clients can be sent to".to_owned();
+            let field = format!("metadata.annotations[{annotation}]");
+            self.warn(Reason::InvalidAnnotation, field, message);
+            return;
+        };
+
+        let code = self.annotated.further.redirected_code;
+        let route = self.redirect_to(host, code.unwrap_or(StatusCode::FOUND), annotation);
+        self.serve_over_tls(&from);
+        self.out.redirected.insert(from, route);
+    }
+
     /// Returns the route that sends clients to a host, as they came otherwise.
-    fn redirect_to(&self, host: Host, annotation: &str) -> Arc<Route> {
+    fn redirect_to(&self, host: Host, status: StatusCode, annotation: &str) -> Arc<Route> {
         let origin = Origin {
             namespace: self.name.0.clone(),
             name: self.name.1.clone(),
@@ -52,7 +75,7 @@ impl Compiler<'_> {
             return Arc::new(Route::refused(origin, refusal));
         }
         let redirect = Redirect {
-            status: StatusCode::PERMANENT_REDIRECT,
+            status,
             https: None,
             host: Some(host),
             port: None,

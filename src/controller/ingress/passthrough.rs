@@ -119,6 +119,9 @@ impl<'a> Compiler<'a> {
         };
 
         let name = (self.name.0.clone(), Arc::from(&*service.name));
+        // Problems with the other terms are those of the paths.
+        let sends_proxy = self.terms(&name, field).ok();
+        let sends_proxy = sends_proxy.and_then(|terms| terms.sends_proxy?.version());
         let terms = BackendTerms {
             protocol: Some(Protocol::Tcp),
             ..BackendTerms::default()
@@ -162,7 +165,7 @@ impl<'a> Compiler<'a> {
             ends_tls: false,
             limits: None,
             sticky: false,
-            sends_proxy: None,
+            sends_proxy,
             access: None,
             backend: to,
             policy: Policy::default(),

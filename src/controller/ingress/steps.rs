@@ -7,35 +7,72 @@ use http::{HeaderValue, StatusCode};
 use super::fields;
 use crate::{
     controller::{
-        annotations::{AnnotationValues, CorsValues, ElsewhereValues},
+        annotations::{
+            AnnotationValues, CorsValues, ElsewhereValues, HttpsValues, StickyAnnotations,
+        },
         backends::Backends,
         objects::Objects,
     },
     routing::{
-        Cors, Elsewhere, ErrorPages, Location, Mirror, Origins, PathEdit, RequestStep,
-        ResponseStep, SetHost, Steps,
+        AllowedList, Cors, CorsDialect, Elsewhere, ErrorPages, GoPattern, Location, Mirror,
+        OriginList, Origins, PathEdit, Policy, RequestStep, ResponseStep, SetHost, Steps,
     },
 };
 
 /// The redirect from HTTP to HTTPS on a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Redirect {
-    Never,
+pub(super) struct Redirect {
+    scope: RedirectScope,
+    status: StatusCode,
+    port: Option<u16>,
+}
+
+/// The requests that are redirected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RedirectScope {
+    None,
     /// Only while an object has the host under `tls`.
     WithTls,
-    Always,
+    All,
 }
 
 impl Redirect {
+    /// No redirect.
+    pub(super) const NEVER: Self = Self {
+        scope: RedirectScope::None,
+        status: StatusCode::PERMANENT_REDIRECT,
+        port: None,
+    };
+
     /// `covered` is true if the host is under `tls` of the same object.
-    pub(super) fn new(enabled: bool, forced: bool, covered: bool) -> Self {
-        match (forced, enabled) {
-            (true, _) => Self::Always,
-            (false, true) if covered => Self::Always,
-            (false, true) => Self::WithTls,
-            (false, false) => Self::Never,
+    pub(super) fn new(values: HttpsValues, setting: bool, covered: bool) -> Self {
+        let enabled = values.redirect.unwrap_or(setting);
+        let scope = match (values.forced, enabled) {
+            (true, _) => RedirectScope::All,
+            (false, true) if covered => RedirectScope::All,
+            (false, true) => RedirectScope::WithTls,
+            (false, false) => RedirectScope::None,
+        };
+        Self {
+            scope,
+            status: values.status.unwrap_or(Self::NEVER.status),
+            port: values.port,
         }
     }
+}
+
+/// The changes and terms of the requests that come in.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RouteTerms {
+    /// The redirect from HTTP to HTTPS.
+    pub(super) https: HttpsValues,
+    /// The steps for those who came in.
+    pub(super) inside: Vec<RequestStep>,
+    pub(super) cors: Option<Arc<Cors>>,
+    pub(super) responses: Responses,
+    /// The terms without sticky sessions.
+    pub(super) policy: Option<Arc<Policy>>,
+    pub(super) sticky: StickyAnnotations,
 }
 
 /// The changes of responses, and the copies of requests, that annotations ask for.
@@ -61,9 +98,11 @@ pub(super) fn steps(
     cors: Option<Arc<Cors>>,
     responses: Responses,
 ) -> Option<Arc<Steps>> {
-    let redirect = (redirect != Redirect::Never).then(|| RequestStep::HttpsRedirect {
-        status: StatusCode::PERMANENT_REDIRECT,
-        always: redirect == Redirect::Always,
+    let is_on = redirect.scope != RedirectScope::None;
+    let redirect = is_on.then_some(RequestStep::HttpsRedirect {
+        status: redirect.status,
+        port: redirect.port,
+        always: redirect.scope == RedirectScope::All,
     });
 
     let of_settings = || {
@@ -101,6 +140,8 @@ pub(super) fn inside(values: &mut AnnotationValues) -> Vec<RequestStep> {
         permanent_code,
         temporal,
         temporal_code,
+        other,
+        other_code,
         app_root,
     } = mem::take(&mut values.elsewhere);
 
@@ -116,6 +157,7 @@ pub(super) fn inside(values: &mut AnnotationValues) -> Vec<RequestStep> {
     let temporal_code = temporal_code.unwrap_or(StatusCode::FOUND);
     let elsewhere = redirect(temporal, temporal_code, false)
         .or_else(|| redirect(permanent, permanent_code, false))
+        .or_else(|| redirect(other, other_code.unwrap_or(StatusCode::FOUND), false))
         .or_else(|| redirect(app_root, StatusCode::FOUND, true));
 
     let fields = fields::of_requests(values);
@@ -129,21 +171,52 @@ pub(super) fn inside(values: &mut AnnotationValues) -> Vec<RequestStep> {
     changes.chain(rules).collect()
 }
 
-/// Returns the terms for pages of other origins, with the defaults of ingress-nginx.
+/// Returns the terms for pages of other origins, with the defaults of the controller that the
+/// annotation comes from.
 pub(super) fn cors(values: CorsValues) -> Option<Cors> {
     const METHODS: HeaderValue = HeaderValue::from_static("GET, PUT, POST, DELETE, PATCH, OPTIONS");
-    const HEADERS: HeaderValue = HeaderValue::from_static(
+    const OF_NGINX: HeaderValue = HeaderValue::from_static(
         "DNT,Keep-Alive,User-Agent,X-Requested-With,If-Modified-Since,Cache-Control,\
          Content-Type,Range,Authorization",
     );
+    const OF_INGRESS: HeaderValue = HeaderValue::from_static(
+        "DNT,X-CustomHeader,Keep-Alive,User-Agent,X-Requested-With,If-Modified-Since,\
+         Cache-Control,Content-Type,Authorization",
+    );
+    const ALL: HeaderValue = HeaderValue::from_static("*");
+
+    let (methods, headers, credentials, max_age) = match values.dialect {
+        CorsDialect::Nginx => (METHODS, OF_NGINX, true, 1_728_000),
+        CorsDialect::HaproxyIngress => (METHODS, OF_INGRESS, true, 86_400),
+        CorsDialect::HaproxyTechnologies { .. } => (ALL, ALL, false, 5),
+    };
+    let dialect = match values.dialect {
+        CorsDialect::HaproxyTechnologies { .. } => CorsDialect::HaproxyTechnologies {
+            responds: values.responds,
+        },
+        other => other,
+    };
 
     Some(Cors {
         from: values.enabled?,
-        origins: values.origins.unwrap_or(Origins::Any),
-        credentials: values.credentials.unwrap_or(true),
-        methods: values.methods.unwrap_or(METHODS),
-        headers: values.headers.unwrap_or(HEADERS),
+        origins: origins(values.origins, values.patterns),
+        credentials: values.credentials.unwrap_or(credentials),
+        methods: values.methods.unwrap_or(AllowedList::Listed(methods)),
+        headers: values.headers.unwrap_or(AllowedList::Listed(headers)),
         expose: values.expose,
-        max_age: values.max_age.unwrap_or(1_728_000).into(),
+        max_age: values.max_age.unwrap_or(max_age).into(),
+        dialect,
     })
+}
+
+/// Returns the origins: all without a list. Beside expressions `*` has no effect.
+fn origins(named: Option<Origins>, patterns: Option<Box<[GoPattern]>>) -> Origins {
+    let Some(patterns) = patterns else {
+        return named.unwrap_or(Origins::Any);
+    };
+    let named = match named {
+        Some(Origins::Listed(list)) => list.named,
+        Some(Origins::Any) | None => [].into(),
+    };
+    Origins::Listed(OriginList { named, patterns })
 }

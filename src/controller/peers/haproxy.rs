@@ -20,6 +20,15 @@ pub(super) const TECHNOLOGIES_PEER: Peer = Peer {
     rows: TECHNOLOGIES_ROWS,
 };
 
+/// The address of a client in a field that gatelet does not read.
+const DENIED_BY_FIELD: &str = "clients that are denied by an address in a field";
+const SOURCE: &str = "the setting proxy.trusted_proxies decides which address is the client's";
+
+/// Returns true for a field in which gatelet does not look for the address of a client.
+fn is_other_address(field: &str) -> bool {
+    !field.is_empty() && !field.eq_ignore_ascii_case("x-forwarded-for")
+}
+
 const INGRESS_ROWS: &[Row] = &[
     // === Who may come in ===
     // A value that it does not know denies everything there.
@@ -28,10 +37,18 @@ const INGRESS_ROWS: &[Row] = &[
         ..guard(&["oauth"], "a login with OAuth")
     },
     detail(&["oauth-headers", "oauth-uri-prefix"], "oauth"),
-    unsupported(
+    guard_when(
         &["allowlist-source-header"],
-        "the setting proxy.trusted_proxies decides which address is the client's",
+        When::Custom(
+            |value, siblings| {
+                let denied = siblings.get("denylist-source-range");
+                is_other_address(value) && denied.is_some_and(|list| !list.is_empty())
+            },
+            "a field other than `X-Forwarded-For`, beside `denylist-source-range`",
+        ),
+        DENIED_BY_FIELD,
     ),
+    unsupported(&["allowlist-source-header"], SOURCE),
     guard_when(
         &["waf"],
         When::Custom(
@@ -50,11 +67,6 @@ const INGRESS_ROWS: &[Row] = &[
         ],
         "configuration of HAProxy, which may restrict access",
     ),
-    guard(
-        &["redirect-to"],
-        "a redirect of every request, so that none reaches the backend",
-    ),
-    detail(&["redirect-to-code"], "redirect-to"),
     guard(&["http-frontend"], "ports of its own only"),
     detail(
         &[
@@ -85,30 +97,16 @@ const INGRESS_ROWS: &[Row] = &[
     ),
     unsupported(&["path-type"], "pathType decides how paths match"),
     unsupported(
-        &[
-            "redirect-from",
-            "redirect-from-code",
-            "redirect-from-regex",
-            "server-alias-regex",
-        ],
+        &["redirect-from-regex", "server-alias-regex"],
         "the further hosts are not served",
     ),
     unsupported(
-        &[
-            "ssl-redirect",
-            "ssl-always-add-https",
-            "ssl-always-follow-redirect",
-        ],
+        &["ssl-always-add-https", "ssl-always-follow-redirect"],
         "gatelet.dev/ssl-redirect and the setting ssl_redirect decide about redirects",
     ),
     // === Backends ===
     unsupported(&["fcgi-app"], "gatelet does not speak FastCGI"),
-    unsupported(&["proxy-protocol"], "backends get no PROXY protocol"),
-    unsupported(&["initial-weight"], "endpoints have the same weight"),
-    unsupported(
-        &["session-cookie-*"],
-        "the cookie of a sticky session has a name and a domain of its own only",
-    ),
+    nothing(&["initial-weight"]),
     unsupported(
         &["agent-check-*", "backend-check-interval", "health-check-*"],
         "gatelet has no health checks: an endpoint that refuses connections is ejected for a time",
@@ -133,29 +131,14 @@ const INGRESS_ROWS: &[Row] = &[
     ),
     unsupported(
         &[
-            "timeout-connect",
             "timeout-http-request",
             "timeout-keep-alive",
             "timeout-queue",
-            "timeout-server",
             "timeout-server-fin",
-            "timeout-tunnel",
         ],
         "the timeouts under [proxy] in the settings apply",
     ),
     // === Bodies, fields, TLS ===
-    unsupported(&["cors-*"], "no CORS fields are added to responses"),
-    unsupported(
-        &[
-            "request-add-headers",
-            "request-del-headers",
-            "request-set-headers",
-            "response-add-headers",
-            "response-del-headers",
-            "response-set-headers",
-        ],
-        "the fields of requests and responses are not changed",
-    ),
     unsupported(
         &["http-response-*"],
         "responses of gatelet itself are not changed",
@@ -186,36 +169,30 @@ const TECHNOLOGIES_ROWS: &[Row] = &[
         &["backend-config-snippet", "frontend-config-snippet"],
         "configuration of HAProxy, which may restrict access",
     ),
-    guard(
-        &["request-redirect"],
-        "a redirect of every request, so that none reaches the backend",
-    ),
-    detail(&["request-redirect-code"], "request-redirect"),
     canary(&["route-acl"], When::ANY),
     // === Everything else ===
-    unsupported(
-        &["ssl-redirect", "ssl-redirect-code", "ssl-redirect-port"],
-        "gatelet.dev/ssl-redirect and the setting ssl_redirect decide about redirects",
+    guard_when(
+        &["src-ip-header"],
+        When::Custom(
+            |value, siblings| {
+                let mut lists = ["deny-list", "blacklist"].into_iter();
+                let has = |list| siblings.get(list).is_some_and(|list| !list.is_empty());
+                is_other_address(value) && lists.any(has)
+            },
+            "a field other than `X-Forwarded-For`, beside `deny-list` or `blacklist`",
+        ),
+        DENIED_BY_FIELD,
     ),
-    unsupported(
-        &["forwarded-for", "src-ip-header"],
-        "the fields of requests and responses are not changed",
-    ),
-    unsupported(&["cors-*"], "no CORS fields are added to responses"),
+    unsupported(&["src-ip-header"], SOURCE),
     unsupported(&["pod-maxconn"], "requests are not limited"),
-    unsupported(
-        &["cookie-persistence-no-dynamic"],
-        "cookie-persistence makes clients stick to an endpoint",
-    ),
     unsupported(
         &["check", "check-http", "check-interval", "timeout-check"],
         "gatelet has no health checks: an endpoint that refuses connections is ejected for a time",
     ),
     unsupported(
-        &["timeout-server", "timeout-server-fin"],
+        &["timeout-server-fin"],
         "the timeouts under [proxy] in the settings apply",
     ),
-    unsupported(&["send-proxy-protocol"], "backends get no PROXY protocol"),
     unsupported(
         &["request-capture", "request-capture-len"],
         "the log settings decide what is logged",

@@ -22,10 +22,14 @@ fn steps(annotations: &[(&str, &str)]) -> (Vec<String>, Vec<&'static str>) {
     let steps = route.steps.as_deref().cloned().unwrap_or_default();
     let requests = steps.request.iter().filter_map(|step| match step {
         RequestStep::SetField(field) => Some(format!("> {}: {:?}", field.name, field.value)),
+        RequestStep::AddField(field) => Some(format!("> {} + {:?}", field.name, field.value)),
+        RequestStep::RemoveField(field) => Some(format!("> {} removed", field.name)),
+        RequestStep::Host(host) => Some(format!("> host: {:?}", host.value)),
         _ => None,
     });
     let responses = steps.response.iter().map(|step| match step {
         ResponseStep::SetField(field) => format!("< {}: {:?}", field.name, field.value),
+        ResponseStep::AddField(field) => format!("< {} + {:?}", field.name, field.value),
         ResponseStep::Cookies(change) => format!("{:?} {:?}", change.domain, change.path),
         ResponseStep::Location(_) => "location".to_owned(),
         ResponseStep::Hsts { value, .. } => format!("hsts {value:?}"),
@@ -59,6 +63,39 @@ fn each_line_sets_a_field_and_the_first_prefix_decides() {
 }
 
 #[test]
+fn haproxy_ingress_sets_adds_and_removes_in_this_order() {
+    let name = |name: &str| format!("haproxy-ingress.github.io/{name}");
+    let (found, reasons) = steps(&[
+        (&name("headers"), "X-A: old\nhost: old.example"),
+        (
+            &name("request-set-headers"),
+            "X-A: one\nHost: b.example:8080",
+        ),
+        (&name("request-add-headers"), "X-A two\nx-a: three"),
+        (&name("request-del-headers"), "X-B, cookie"),
+        (&name("response-set-headers"), "X-C: \"four\""),
+        (&name("response-add-headers"), "Set-Cookie: a=b"),
+        (&name("response-del-headers"), "server"),
+    ]);
+    assert!(reasons.is_empty(), "{reasons:?}");
+    let expected = [
+        "> host: \"b.example:8080\"",
+        "> x-a: \"one\"",
+        "> x-a + \"two\"",
+        "> x-a + \"three\"",
+        "> x-b removed",
+        "> cookie removed",
+        "< x-c: \"four\"",
+        "< set-cookie + \"a=b\"",
+        "< server removed",
+    ];
+    assert_eq!(found, expected);
+
+    let off = ("haproxy.org/forwarded-for", "false");
+    assert_eq!(steps(&[off]).0, ["> x-forwarded-for removed"]);
+}
+
+#[test]
 fn a_line_that_is_no_field_sets_none() {
     for (name, value) in [
         ("haproxy.org/request-set-header", "X-A"),
@@ -67,7 +104,7 @@ fn a_line_that_is_no_field_sets_none() {
         ("haproxy.org/request-set-header", "X-A %[src]"),
         ("haproxy.org/request-set-header", "X:A one"),
         ("haproxy.org/response-set-header", "Content-Length 1"),
-        ("haproxy-ingress.github.io/headers", "X-A one"),
+        ("haproxy-ingress.github.io/headers", "X-A"),
         ("haproxy-ingress.github.io/hsts-max-age", "-1"),
         ("nginx.ingress.kubernetes.io/proxy-cookie-domain", "one"),
         ("nginx.ingress.kubernetes.io/proxy-cookie-domain", "~a b"),

@@ -109,6 +109,11 @@ fn samples(row: &Row) -> (Vec<&'static str>, Vec<&'static str>) {
                 "add_header A ${host}; add_header B a#b;",
             ],
         ),
+        // The list beside it has tests of its own.
+        "a field other than `X-Forwarded-For`, beside `denylist-source-range`"
+        | "a field other than `X-Forwarded-For`, beside `deny-list` or `blacklist`" => {
+            (vec![], vec!["", "x-forwarded-for", "X-Real-IP"])
+        }
         "any value but an empty one, unless `waf-mode` is detect" => {
             (vec!["modsecurity"], vec![""])
         }

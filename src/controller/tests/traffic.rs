@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
 use super::*;
-use crate::routing::{BackendTls, Elsewhere, Origins, Refusal, RequestStep, Route, Verify};
+use crate::routing::{
+    AllowedList, BackendTls, Elsewhere, Origins, Refusal, RequestStep, Route, Verify,
+};
 
 const NGINX: &str = "nginx.ingress.kubernetes.io/";
 
@@ -164,7 +166,8 @@ fn what_cors_does_not_say_is_as_in_nginx() {
     let enabled = ("enable-cors", "true");
     let cors = terms(&[enabled]).expect("terms");
     assert!(cors.credentials && cors.origins == Origins::Any && cors.expose.is_none());
-    assert_eq!(cors.methods, "GET, PUT, POST, DELETE, PATCH, OPTIONS");
+    let methods = HeaderValue::from_static("GET, PUT, POST, DELETE, PATCH, OPTIONS");
+    assert_eq!(cors.methods, AllowedList::Listed(methods));
     assert_eq!(cors.max_age, "1728000");
     assert!(terms(&[("cors-allow-origin", "*")]).is_none());
 

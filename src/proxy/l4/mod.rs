@@ -1,6 +1,5 @@
 //! Layer 4: bytes passed on as they are.
 
-mod proxy_header;
 pub(crate) mod record;
 pub(crate) mod relay;
 pub(crate) mod tcp;

@@ -12,12 +12,13 @@ use socket2::SockRef;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::{proxy_header, record::Record, relay::Relay};
+use super::{record::Record, relay::Relay};
 use crate::{
     limit::{Permit, Place},
     proxy::{
         counters::{Count, PortCounters},
         downstream::{client::ClientStream, handshake::Passed, proxy_protocol},
+        proxy_header,
         request::{
             error::{Error, Kind, Retry},
             terms::Terms,

@@ -413,7 +413,7 @@ fn the_client_is_known_by_headers_of_the_proxy_protocol() {
         let echoed = rest(&stream);
         match version {
             ProxyVersion::V1 => assert_eq!(echoed, [&known[..], b"hello"].concat()),
-            ProxyVersion::V2 => {
+            ProxyVersion::V2 | ProxyVersion::V2Tls => {
                 let start = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02";
                 assert_eq!(echoed, [&start[..], b"\x04\0\x07\x5bhello"].concat());
             }

@@ -75,7 +75,7 @@ pub(super) fn enter(
     }
     if terms.verify == VerifyClient::On {
         // No client could show a certificate over plain HTTP.
-        let redirect = redirect_to_https(request, StatusCode::PERMANENT_REDIRECT, true)?;
+        let redirect = redirect_to_https(request, StatusCode::PERMANENT_REDIRECT, None, true)?;
         if redirect.is_some() {
             return Ok(redirect);
         }

@@ -45,6 +45,8 @@ pub(crate) struct Changes {
     pub(crate) set: Vec<Arc<SetField>>,
     /// Further ones, which `set` precedes. Of several with the same name the first counts.
     pub(crate) replaced: Vec<Replaced>,
+    /// Fields beside those with the same names.
+    pub(crate) added: Vec<Arc<SetField>>,
     /// The only fields of the client that are sent, besides those about it; `None` for all.
     pub(crate) only: Option<Arc<FieldNames>>,
 }
@@ -91,6 +93,7 @@ impl Changes {
         let name = field.name.as_str().as_bytes();
         let is = |other: &Arc<SetField>| is_same_name(other.name.as_str().as_bytes(), name);
         self.set.retain(|other| !is(other));
+        self.added.retain(|other| !is(other));
         self.set.push(field);
     }
 
@@ -103,6 +106,9 @@ impl Changes {
         let set = earlier.set.iter();
         let set = set.filter(|field| is_sent(field.name.as_str().as_bytes()));
         self.set.extend(set.cloned());
+        let added = earlier.added.iter();
+        let added = added.filter(|field| is_sent(field.name.as_str().as_bytes()));
+        self.added.extend(added.cloned());
         for replaced in &earlier.replaced {
             let mut replaced = replaced.clone();
             replaced.fields.retain(|field| is_sent(field.name));
@@ -126,7 +132,9 @@ impl Changes {
     pub(crate) fn remove(&mut self, name: &HeaderName) {
         let name = name.as_str();
         let is = |other: &[u8]| is_same_name(other, name.as_bytes());
-        self.set.retain(|field| !is(field.name.as_str().as_bytes()));
+        for fields in [&mut self.set, &mut self.added] {
+            fields.retain(|field| !is(field.name.as_str().as_bytes()));
+        }
         for replaced in &mut self.replaced {
             replaced.fields.retain(|field| !is(field.name));
         }
@@ -230,7 +238,7 @@ fn forwarded(
             }
         }
     }
-    for field in &client.changes.set {
+    for field in client.changes.set.iter().chain(&client.changes.added) {
         write(field.name.as_str().as_bytes(), field.value.as_bytes());
     }
     // Further names may be in fields that came.

@@ -15,6 +15,8 @@ pub(crate) struct Terms {
     pub(crate) request_timeout: Option<Duration>,
     pub(crate) connect_timeout: Duration,
     pub(crate) stream_idle_timeout: Duration,
+    /// The same of an upgraded connection.
+    pub(crate) tunnel_timeout: Duration,
     pub(crate) max_body_bytes: Option<u64>,
     pub(crate) max_attempts: u32,
     /// The time after which no further attempt begins.
@@ -49,6 +51,7 @@ impl Terms {
             request_timeout: settings.request_timeout,
             connect_timeout: settings.connect_timeout,
             stream_idle_timeout: settings.stream_idle_timeout,
+            tunnel_timeout: settings.stream_idle_timeout,
             max_body_bytes: settings.max_body_bytes,
             max_attempts: settings.max_attempts,
             attempts_time: None,
@@ -66,6 +69,7 @@ impl Terms {
             request_timeout: timeouts.request.or(defaults.request_timeout),
             connect_timeout: timeouts.connect.unwrap_or(defaults.connect_timeout),
             stream_idle_timeout: timeouts.idle.unwrap_or(defaults.stream_idle_timeout),
+            tunnel_timeout: timeouts.tunnel.unwrap_or(defaults.tunnel_timeout),
             max_body_bytes: policy.max_body_bytes.or(defaults.max_body_bytes),
             max_attempts: policy.attempts.unwrap_or(defaults.max_attempts),
             attempts_time: policy.attempts_time,

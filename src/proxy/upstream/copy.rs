@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::Method;
 
 use super::{
-    exchange::Exchange,
+    exchange::{Exchange, begun},
     message::{Matched, UpstreamHead},
 };
 use crate::{
@@ -74,6 +74,7 @@ impl Copy {
             terms: self.terms,
             session: None,
             downstream: None,
+            begun: begun(&self.backend, None),
             body: None,
         };
         let sent = exchange.send(None, &mut request, None);

@@ -10,14 +10,16 @@ use super::{
     h2,
     message::UpstreamResponse,
     pick::Picker,
-    pool::{Lease, Upstream},
+    pool::{Begun, Lease, Upstream},
     session::Session,
 };
 use crate::{
     proxy::{
+        conn::ConnInfo,
         deadline::Deadline,
         downstream::Downstream,
         h1::Limits,
+        proxy_header,
         request::{
             body::{Received, RequestBody, RequestBodyState},
             error::{Error, Kind, Retry},
@@ -38,6 +40,8 @@ pub(super) struct Exchange<'a> {
     pub(super) session: Option<&'a Session<'a>>,
     /// The client's side; `None` for a request of our own.
     pub(super) downstream: Option<&'a Downstream>,
+    /// The start of its connection.
+    pub(super) begun: Begun,
     /// The progress of the body; `None` if the request has none.
     pub(super) body: Option<&'a Rc<RequestBodyState>>,
 }
@@ -67,7 +71,7 @@ impl Exchange<'_> {
             Some(connection) => (connection, Lease::new(upstream.clone()), true),
             None => {
                 let acquired = upstream
-                    .connection(worker, self.terms.connect_timeout, fresh)
+                    .connection(worker, self.terms.connect_timeout, fresh, &self.begun)
                     .await;
                 acquired.inspect_err(|error| worker.failed(upstream, error))?
             }
@@ -134,7 +138,8 @@ impl Exchange<'_> {
         body: &mut Option<RequestBody>,
     ) -> Result<(UpstreamResponse, Lease), Error> {
         let worker = self.worker;
-        let acquired = upstream.stream(worker, self.terms.connect_timeout).await;
+        let limit = self.terms.connect_timeout;
+        let acquired = upstream.stream(worker, limit, &self.begun).await;
         let (sender, mut lease, reused) =
             acquired.inspect_err(|error| worker.failed(upstream, error))?;
         if !reused {
@@ -240,6 +245,13 @@ impl Exchange<'_> {
         })
         .await
     }
+}
+
+/// Returns the start of connections to a backend that have the requests of a client connection, or
+/// requests of our own.
+pub(super) fn begun(backend: &Backend, conn: Option<&ConnInfo>) -> Begun {
+    let version = backend.settings.sends_proxy?;
+    Some(proxy_header::of_client(version, conn).into())
 }
 
 /// Returns the error of a request that reached the endpoint and has no response. `again` means that

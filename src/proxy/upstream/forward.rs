@@ -6,7 +6,7 @@ use std::{net::SocketAddr, rc::Rc};
 use http::StatusCode;
 
 use super::{
-    exchange::Exchange,
+    exchange::{Exchange, begun},
     message::{Matched, UpstreamHead, UpstreamRequest, UpstreamResponse},
     pick::{Choice, Tried},
     pin::{self, Claim},
@@ -67,6 +67,7 @@ pub(crate) async fn forward(
         terms,
         session: matched.session,
         downstream: downstream.as_ref(),
+        begun: begun(matched.backend, Some(conn)),
         body: body_state.as_ref(),
     };
     let sent = async {
@@ -116,7 +117,7 @@ pub(crate) async fn forward(
     let body = Body::switched(Switched {
         connection,
         lease,
-        idle,
+        idle: terms.tunnel_timeout,
         place: None,
     });
     Ok((Response { head, body }, endpoint))

@@ -11,7 +11,7 @@ use std::{
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     sync::Notify,
     time::timeout,
@@ -68,7 +68,7 @@ pub(crate) struct Upstream {
     pub(crate) condition: Arc<Condition>,
     pub(crate) counters: Arc<Counters>,
     idle: RefCell<Vec<Idle>>,
-    shared: RefCell<Vec<Shared>>,
+    shared: RefCell<Vec<(Begun, Shared)>>,
     /// The connects that have not ended yet, and the time since when there are any or the last of
     /// them succeeded.
     pending: Cell<(u32, Instant)>,
@@ -81,7 +81,13 @@ pub(crate) struct Upstream {
 struct Idle {
     connection: Connection,
     since: Instant,
+    begun: Begun,
 }
+
+/// The header of the PROXY protocol that a connection began with. It tells the endpoint whose
+/// requests the connection has, so those of another client are never sent over it. `None` for
+/// connections that all clients share.
+pub(crate) type Begun = Option<Rc<[u8]>>;
 
 /// A connection in use by one request.
 #[derive(Debug)]
@@ -89,6 +95,7 @@ pub(crate) struct Lease {
     upstream: Rc<Upstream>,
     /// Its place on an HTTP/2 connection.
     place: Option<Place>,
+    begun: Begun,
     keeper: Keeper,
 }
 
@@ -183,14 +190,16 @@ impl Upstream {
         worker: &Worker,
         limit: Duration,
         fresh: bool,
+        begun: &Begun,
     ) -> Result<(Connection, Lease, bool), Error> {
-        let lease = Lease::new(self.clone());
-        if !fresh && let Some(connection) = self.take_idle() {
+        let mut lease = Lease::new(self.clone());
+        lease.begun.clone_from(begun);
+        if !fresh && let Some(connection) = self.take_idle(begun) {
             return Ok((connection, lease, true));
         }
         // Boxed, here and below: connecting is rare, and every request in flight reserves space for
         // this future.
-        let connection = Box::pin(self.connect_h1(worker, limit)).await?;
+        let connection = Box::pin(self.connect_h1(worker, limit, begun)).await?;
         Ok((connection, lease, false))
     }
 
@@ -200,11 +209,21 @@ impl Upstream {
         self: &Rc<Self>,
         worker: &Worker,
         limit: Duration,
+        begun: &Begun,
     ) -> Result<(Sender, Lease, bool), Error> {
         let mut lease = Lease::new(self.clone());
         loop {
-            if let Some(sender) = self.join_shared(&mut lease) {
+            if let Some(sender) = self.join_shared(&mut lease, begun) {
                 return Ok((sender, lease, true));
+            }
+
+            if begun.is_some() {
+                // Only requests of the same client could wait for it.
+                let opened = Box::pin(self.connect_h2(worker, limit, begun)).await?;
+                lease.place = Some(opened.join());
+                let sender = opened.sender();
+                self.shared.borrow_mut().push((begun.clone(), opened));
+                return Ok((sender, lease, false));
             }
 
             let known = self.connecting.borrow().clone();
@@ -222,14 +241,14 @@ impl Upstream {
                 upstream: self,
                 connecting,
             };
-            let opened = Box::pin(self.connect_h2(worker, limit)).await;
-            let outcome = opened.map(|shared| self.shared.borrow_mut().push(shared));
+            let opened = Box::pin(self.connect_h2(worker, limit, begun)).await;
+            let outcome = opened.map(|shared| self.shared.borrow_mut().push((None, shared)));
             opening.connecting.outcome.set(Some(outcome));
             drop(opening);
             outcome?;
 
             let closed = Kind::BadGateway("the backend closed the connection");
-            let joined = self.join_shared(&mut lease);
+            let joined = self.join_shared(&mut lease, begun);
             let sender = joined.ok_or_else(|| Error::upstream(closed, Retry::IfReused))?;
             return Ok((sender, lease, false));
         }
@@ -244,12 +263,14 @@ impl Upstream {
         outlier.is_ejected(now) || (pending > 0 && doubtful)
     }
 
-    /// Takes the most recently used idle connection.
-    fn take_idle(&self) -> Option<Connection> {
+    /// Takes the most recently used idle connection that has begun in this way.
+    fn take_idle(&self, begun: &Begun) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
-        std::iter::from_fn(|| idle.pop())
-            .map(|idle| idle.connection)
-            .find(Connection::is_quiet)
+        let next = || {
+            let at = idle.iter().rposition(|one| one.begun == *begun)?;
+            Some(idle.remove(at).connection)
+        };
+        std::iter::from_fn(next).find(Connection::is_quiet)
     }
 
     /// Records that the endpoint responded.
@@ -267,12 +288,14 @@ impl Upstream {
 
     /// Joins an open HTTP/2 connection that has room for a request, or, if there are as many
     /// connections as allowed, the one with the fewest: the request waits there for its turn.
-    fn join_shared(&self, lease: &mut Lease) -> Option<Sender> {
+    fn join_shared(&self, lease: &mut Lease, begun: &Begun) -> Option<Sender> {
         let mut shared = self.shared.borrow_mut();
-        shared.retain(|shared| !shared.is_closed());
+        shared.retain(|(_, shared)| !shared.is_closed());
 
-        let full = shared.len() >= MAX_SHARED;
-        let least = shared.iter().min_by_key(|shared| shared.requests())?;
+        let own = || shared.iter().filter(|(other, _)| other == begun);
+        let full = own().count() >= MAX_SHARED;
+        let own = own().map(|(_, shared)| shared);
+        let least = own.min_by_key(|shared| shared.requests())?;
         let room = least.max_requests().min(STREAMS);
         if !full && least.requests() >= room {
             return None;
@@ -292,6 +315,11 @@ impl Upstream {
             .extract_if(.., over)
             .for_each(|idle| idle.connection.close());
 
+        // A client may have gone.
+        let mut shared = self.shared.borrow_mut();
+        shared.retain(|(begun, shared)| begun.is_none() || shared.requests() > 0);
+        drop(shared);
+
         let unused = self.in_flight.get() == 0 && old(self.last_used.get());
         if unused {
             self.shared.borrow_mut().clear();
@@ -299,18 +327,28 @@ impl Upstream {
         !unused || !self.idle.borrow().is_empty() || self.outlier.borrow().is_ejected(now)
     }
 
-    async fn connect_h1(&self, worker: &Worker, limit: Duration) -> Result<Connection, Error> {
+    async fn connect_h1(
+        &self,
+        worker: &Worker,
+        limit: Duration,
+        begun: &Begun,
+    ) -> Result<Connection, Error> {
         let _pending = Pending::begin(self);
-        let tcp = self.tcp(limit).await?;
+        let tcp = self.tcp(limit, begun).await?;
         Ok(match self.key.backend.protocol {
             Protocol::Https => Connection::new(self.tls(tcp, worker, limit).await?),
             _ => Connection::new(tcp),
         })
     }
 
-    async fn connect_h2(&self, worker: &Worker, limit: Duration) -> Result<Shared, Error> {
+    async fn connect_h2(
+        &self,
+        worker: &Worker,
+        limit: Duration,
+        begun: &Begun,
+    ) -> Result<Shared, Error> {
         let _pending = Pending::begin(self);
-        let tcp = self.tcp(limit).await?;
+        let tcp = self.tcp(limit, begun).await?;
         match self.key.backend.protocol {
             Protocol::H2 => {
                 let tls = self.tls(tcp, worker, limit).await?;
@@ -320,8 +358,16 @@ impl Upstream {
         }
     }
 
-    async fn tcp(&self, limit: Duration) -> Result<DeferredWriteError, Error> {
-        self.open(limit).await.map(DeferredWriteError::new)
+    async fn tcp(&self, limit: Duration, begun: &Begun) -> Result<DeferredWriteError, Error> {
+        let mut tcp = self.open(limit).await?;
+        if let Some(header) = begun {
+            match timeout(limit, tcp.write_all(header)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(self.failed(ConnectFailure::Refused)),
+                Err(_elapsed) => return Err(self.failed(ConnectFailure::TimedOut)),
+            }
+        }
+        Ok(DeferredWriteError::new(tcp))
     }
 
     /// Opens a connection for bytes alone, which may take `limit`.
@@ -426,6 +472,7 @@ impl Lease {
         Self {
             upstream,
             place: None,
+            begun: None,
             keeper: Keeper::Pool,
         }
     }
@@ -438,7 +485,7 @@ impl Lease {
     pub(crate) fn retire(&mut self) {
         if let Some(place) = self.place.take() {
             let mut shared = self.upstream.shared.borrow_mut();
-            shared.retain(|shared| !shared.has(&place));
+            shared.retain(|(_, shared)| !shared.has(&place));
         }
     }
 
@@ -456,10 +503,17 @@ impl Lease {
             Keeper::Close => connection.close(),
             Keeper::Pool => {
                 let mut idle = self.upstream.idle.borrow_mut();
+                let begun = self.begun.take();
+
+                // The oldest one may be of a client that has gone.
+                if begun.is_some() && idle.len() >= self.upstream.max_idle.max(1) {
+                    idle.remove(0).connection.close();
+                }
                 if idle.len() < self.upstream.max_idle {
                     idle.push(Idle {
                         connection,
                         since: clock::now(),
+                        begun,
                     });
                 }
             }

@@ -10,13 +10,14 @@ use crate::{
         handle::Response,
         message::RequestHead,
     },
-    routing::{Cors, Origins},
+    routing::{AllowedList, Cors, CorsDialect},
 };
 
-/// Responds to a preflight request of an origin that may use the route. As with ingress-nginx every
+/// Responds to a preflight request. As with the controllers that have these annotations, every
 /// OPTIONS request is one.
 pub(super) fn preflight(request: &Passing<'_>, cors: &Cors) -> Option<Response> {
-    if request.head.method != Method::OPTIONS || !is_allowed(cors, request.head) {
+    let origin = value(request.head, "origin");
+    if request.head.method != Method::OPTIONS || !cors.responds(origin) {
         return None;
     }
     let mut response = Response::own(StatusCode::NO_CONTENT, Bytes::new());
@@ -38,43 +39,58 @@ pub(in crate::proxy::request) fn set(cors: &Cors, head: &RequestHead, fields: &m
     };
     fields.retain(|field| !is_cors(&field));
 
-    let values = [
-        Some(&cors.methods),
-        Some(&cors.headers),
-        cors.expose.as_ref(),
-    ];
-    let values = values.into_iter().flatten().map(|value| value.len());
-    fields.reserve(6, NAMES + values.sum::<usize>());
+    let methods = listed(&cors.methods, head, "access-control-request-method");
+    let headers = listed(&cors.headers, head, "access-control-request-headers");
+    let expose = cors.expose.as_ref().map(|value| value.as_bytes());
+    let values = [methods, headers, expose];
+    let values = values.into_iter().flatten().map(<[u8]>::len);
+    fields.reserve(7, NAMES + values.sum::<usize>());
 
-    let is_listed = matches!(cors.origins, Origins::Listed(_));
-    if is_listed {
+    let names_origin = cors.names_origin();
+    if names_origin {
         // Caches must not serve the response of one origin to another.
         fields.push(b"vary", b"Origin");
     }
-    if !is_allowed(cors, head) {
+
+    let origin = value(head, "origin");
+    if !cors.allows(origin) {
         return;
     }
 
-    let origin = origin(head).filter(|_| is_listed).unwrap_or(b"*");
+    let origin = origin.filter(|_| names_origin).unwrap_or(b"*");
     fields.push(b"access-control-allow-origin", origin);
     if cors.credentials {
         fields.push(b"access-control-allow-credentials", b"true");
     }
-    fields.push(b"access-control-allow-methods", cors.methods.as_bytes());
-    fields.push(b"access-control-allow-headers", cors.headers.as_bytes());
-    if let Some(expose) = &cors.expose {
-        fields.push(b"access-control-expose-headers", expose.as_bytes());
+
+    let lists = [
+        (&b"access-control-allow-methods"[..], methods),
+        (b"access-control-allow-headers", headers),
+        (b"access-control-expose-headers", expose),
+    ];
+    for (name, value) in lists {
+        if let Some(value) = value {
+            fields.push(name, value);
+        }
+    }
+
+    if matches!(cors.dialect, CorsDialect::HaproxyTechnologies { .. }) {
+        fields.set("access-control-max-age", cors.max_age.as_bytes());
     }
 }
 
-fn is_allowed(cors: &Cors, head: &RequestHead) -> bool {
-    cors.origins.allow(origin(head))
+/// Returns a list as a response to this request has it.
+fn listed<'l>(list: &'l AllowedList, head: &'l RequestHead, asked: &str) -> Option<&'l [u8]> {
+    match list {
+        AllowedList::Listed(list) => Some(list.as_bytes()),
+        AllowedList::AsAsked => value(head, asked),
+    }
 }
 
-fn origin(head: &RequestHead) -> Option<&[u8]> {
-    let mut origins = head
-        .fields
-        .iter()
-        .filter(|field| field.id == FieldName::Other && field.name.eq_ignore_ascii_case(b"origin"));
-    origins.next().map(|field| field.value)
+/// Returns the first value of a field.
+fn value<'h>(head: &'h RequestHead, name: &str) -> Option<&'h [u8]> {
+    let is_named = |field: &Field<'_>| {
+        field.id == FieldName::Other && field.name.eq_ignore_ascii_case(name.as_bytes())
+    };
+    head.fields.iter().find(is_named).map(|field| field.value)
 }

@@ -423,6 +423,7 @@ fn through(
             RequestStep::Host(host) => changes.host = Some(host.value.clone()),
             RequestStep::RemoveField(field) => changes.remove(&field.name),
             RequestStep::SetField(field) => changes.set(field.clone()),
+            RequestStep::AddField(field) => changes.added.push(field.clone()),
             RequestStep::SetText(field) => changes.set_text(field, &fill(request, &field.value)),
             RequestStep::Conditional(one) if !conditional::holds(request, one) => {}
             RequestStep::Rewrite(to) => {

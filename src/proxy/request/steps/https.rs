@@ -16,6 +16,7 @@ use crate::{
 pub(in crate::proxy::request) fn redirect(
     request: &Passing<'_>,
     status: StatusCode,
+    port: Option<u16>,
     always: bool,
 ) -> Result<Option<Response>, Error> {
     let is_exempt = request.path.starts_with(ACME_CHALLENGE);
@@ -27,7 +28,7 @@ pub(in crate::proxy::request) fn redirect(
         status,
         https: Some(true),
         host: None,
-        port: None,
+        port,
         path: None,
         is_relative: false,
     };

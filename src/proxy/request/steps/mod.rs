@@ -162,9 +162,11 @@ pub(super) async fn take(
                 return Err(Error::client(Kind::Misdirected(why)));
             }
             RequestStep::OnlyPlain => None,
-            RequestStep::HttpsRedirect { status, always } => {
-                https::redirect(request, *status, *always)?
-            }
+            RequestStep::HttpsRedirect {
+                status,
+                port,
+                always,
+            } => https::redirect(request, *status, *port, *always)?,
             RequestStep::Preflight(terms) => cors::preflight(request, terms),
             RequestStep::Limit(limits) => {
                 limits::admit(request, limits)?;
@@ -210,6 +212,10 @@ pub(super) async fn take(
                 request.changes.set(field.clone());
                 None
             }
+            RequestStep::AddField(field) => {
+                request.changes.added.push(field.clone());
+                None
+            }
             RequestStep::SetText(field) => {
                 let text = variables::fill(request, &field.value);
                 request.changes.set_text(field, &text);
@@ -246,6 +252,10 @@ pub(super) fn finish(
             ResponseStep::SetField(field) => {
                 let fields = &mut response.head.fields;
                 fields.set(field.name.as_str(), field.value.as_bytes());
+            }
+            ResponseStep::AddField(field) => {
+                let (name, value) = (field.name.as_str(), field.value.as_bytes());
+                response.head.fields.push(name.as_bytes(), value);
             }
             ResponseStep::RemoveField(name) => {
                 let is = |other: &[u8]| other.eq_ignore_ascii_case(name.as_str().as_bytes());

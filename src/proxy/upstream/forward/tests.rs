@@ -638,6 +638,7 @@ fn a_large_head_is_502_and_a_body_may_end_with_its_connection() {
 fn a_challenge_takes_precedence_over_the_redirect_to_https() {
     let redirect = RequestStep::HttpsRedirect {
         status: StatusCode::PERMANENT_REDIRECT,
+        port: None,
         always: true,
     };
 
@@ -869,5 +870,6 @@ mod h2_endpoints;
 mod messages;
 mod pin;
 mod policy;
+mod proxied;
 mod upgrades;
 mod uploads;

@@ -217,6 +217,7 @@ fn a_policy_without_limits_has_none() {
             response_header: Some(Duration::MAX),
             request: Some(Duration::MAX),
             idle: Some(Duration::MAX),
+            tunnel: Some(Duration::MAX),
         },
         max_body_bytes: Some(u64::MAX),
         ..Policy::default()

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use super::conn::ConnInfo;
 use crate::routing::ProxyVersion;
 
 /// The start of every header of version 2.
@@ -11,6 +12,59 @@ const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 const PROXIED: u8 = 0x21;
 const TCP_OVER_IPV4: u8 = 0x11;
 const TCP_OVER_IPV6: u8 = 0x21;
+/// Version 2, and the command of a connection that the proxy makes for itself.
+const LOCAL: u8 = 0x20;
+/// The extension about TLS (`PP2_TYPE_SSL`), with its part about the version.
+const TLS: u8 = 0x20;
+const TLS_VERSION: u8 = 0x21;
+/// The client speaks TLS (`PP2_CLIENT_SSL`).
+const CLIENT_TLS: u8 = 0x01;
+
+/// Returns the header for connections that have the requests of a client connection; without one,
+/// for a connection of our own.
+pub(super) fn of_client(version: ProxyVersion, conn: Option<&ConnInfo>) -> Vec<u8> {
+    let Some(conn) = conn else {
+        return match version {
+            ProxyVersion::V1 => b"PROXY UNKNOWN\r\n".to_vec(),
+            ProxyVersion::V2 | ProxyVersion::V2Tls => [&SIGNATURE[..], &[LOCAL, 0, 0, 0]].concat(),
+        };
+    };
+
+    let mut header = header(version, conn.client, conn.local);
+    if version == ProxyVersion::V2Tls {
+        let tls = conn.tls.as_ref().map(|tls| tls.version);
+        append(&mut header, &about_tls(tls));
+    }
+    header
+}
+
+/// Returns the extension about the TLS of a client, which has shown no certificate; without a
+/// version it speaks none.
+fn about_tls(version: Option<&str>) -> Vec<u8> {
+    let client = version.map_or(0, |_| CLIENT_TLS);
+    // 1: no certificate was verified.
+    let mut value = vec![client, 0, 0, 0, 1];
+    if let Some(version) = version {
+        push_extension(&mut value, TLS_VERSION, version.as_bytes());
+    }
+    let mut extension = Vec::new();
+    push_extension(&mut extension, TLS, &value);
+    extension
+}
+
+fn push_extension(out: &mut Vec<u8>, kind: u8, value: &[u8]) {
+    let length = u16::try_from(value.len()).expect("a short value");
+    out.push(kind);
+    out.extend(length.to_be_bytes());
+    out.extend(value);
+}
+
+/// Appends extensions to a header of version 2.
+fn append(header: &mut Vec<u8>, extensions: &[u8]) {
+    header.extend(extensions);
+    let length = u16::try_from(header.len() - SIGNATURE.len() - 4).expect("a short header");
+    header[SIGNATURE.len() + 2..][..2].copy_from_slice(&length.to_be_bytes());
+}
 
 /// Returns the header for a connection from `client` to `server`.
 pub(super) fn header(version: ProxyVersion, client: SocketAddr, server: SocketAddr) -> Vec<u8> {
@@ -28,7 +82,7 @@ pub(super) fn header(version: ProxyVersion, client: SocketAddr, server: SocketAd
             let (client, server) = ends;
             format!("PROXY {family} {client} {server} {client_port} {server_port}\r\n").into_bytes()
         }
-        ProxyVersion::V2 => {
+        ProxyVersion::V2 | ProxyVersion::V2Tls => {
             let mut header = SIGNATURE.to_vec();
             header.push(PROXIED);
             match ends {
@@ -80,6 +134,33 @@ mod tests {
                 assert_eq!(read.1.ip().to_canonical(), server.ip(), "{version:?}");
                 assert_eq!((read.1.port(), reading), (server.port(), &b""[..]));
             }
+        }
+    }
+
+    #[test]
+    fn extensions_are_counted_and_passed_over() {
+        let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let ends = (address("192.0.2.1:7"), address("198.51.100.2:8"));
+        let mut bytes = header(ProxyVersion::V2Tls, ends.0, ends.1);
+        append(&mut bytes, &about_tls(Some("TLSv1.3")));
+        let extension = b"\x20\x00\x0f\x01\0\0\0\x01\x21\x00\x07TLSv1.3";
+        assert!(bytes.ends_with(extension), "{bytes:?}");
+        let plain = b"\x20\x00\x05\0\0\0\0\x01";
+        assert_eq!(about_tls(None), plain);
+
+        bytes.extend(b"GET");
+        let mut reading = &bytes[..];
+        let read = local(proxy_protocol::read(&mut reading)).expect("a header");
+        assert_eq!((read, reading), (Some(ends), &b"GET"[..]));
+    }
+
+    #[test]
+    fn a_connection_of_our_own_names_no_client() {
+        for version in [ProxyVersion::V1, ProxyVersion::V2, ProxyVersion::V2Tls] {
+            let bytes = of_client(version, None);
+            let mut reading = &bytes[..];
+            let read = local(proxy_protocol::read(&mut reading)).expect("a header");
+            assert_eq!((read, reading), (None, &b""[..]), "{version:?}");
         }
     }
 

@@ -1,0 +1,319 @@
+//! Annotations of the two controllers on HAProxy: redirects, times, CORS, and those on Services.
+
+use std::time::Duration;
+
+use super::*;
+use crate::routing::{
+    AllowedList, Cors, CorsDialect, Elsewhere, Origins, ProxyVersion, RequestStep, Route, Timeouts,
+};
+
+const INGRESS: &str = "haproxy-ingress.github.io/";
+const TECHNOLOGIES: &str = "haproxy.org/";
+
+/// An index with an Ingress for `/` and its Service. Names without a slash are those of HAProxy
+/// Ingress.
+fn with(of_ingress: &[(&str, &str)], of_service: &[(&str, &str)]) -> Index {
+    let named = |mut object: Value, annotations: &[(&str, &str)]| {
+        for (name, value) in annotations {
+            let prefix = if name.contains('/') { "" } else { INGRESS };
+            object["metadata"]["annotations"][format!("{prefix}{name}")] = (*value).into();
+        }
+        object
+    };
+    let mut index = index();
+    index.apply(apply(named(service("web"), of_service)));
+    let one = ingress("web", "a.example", "/", "web");
+    index.apply(apply(named(one, of_ingress)));
+    index
+}
+
+fn route(of_ingress: &[(&str, &str)], of_service: &[(&str, &str)]) -> Arc<Route> {
+    let mut index = with(of_ingress, of_service);
+    index.compile();
+    let found = index.table().find(Some("a.example"), "/", &GET);
+    found.expect("a route").route.clone()
+}
+
+fn steps(route: &Route) -> Vec<RequestStep> {
+    let steps = route.steps.as_deref().cloned().unwrap_or_default();
+    steps.request.into_vec()
+}
+
+fn of_technologies(name: &str) -> String {
+    format!("{TECHNOLOGIES}{name}")
+}
+
+#[test]
+fn redirects_to_https_have_a_status_and_a_port() {
+    let redirect = |annotations: &[(&str, &str)]| {
+        let first = steps(&route(annotations, &[])).into_iter().next();
+        match first {
+            Some(RequestStep::HttpsRedirect {
+                status,
+                port,
+                always,
+            }) => Some((status.as_u16(), port, always)),
+            _ => None,
+        }
+    };
+    let name = of_technologies;
+    let (on, code, port) = (
+        name("ssl-redirect"),
+        name("ssl-redirect-code"),
+        name("ssl-redirect-port"),
+    );
+    for (annotations, expected) in [
+        (&[][..], Some((308, None, false))),
+        (&[("ssl-redirect", "true")], Some((302, None, false))),
+        (&[("ssl-redirect", "false")], None),
+        (
+            &[("ssl-redirect", "true"), ("ssl-redirect-code", "301")],
+            Some((301, None, false)),
+        ),
+        (&[("ssl-redirect-code", "303")], Some((303, None, false))),
+        (&[(&*on, "true")], Some((302, None, true))),
+        (&[(&*on, "false")], None),
+        (
+            &[(&*on, "true"), (&*code, "307"), (&*port, "8443")],
+            Some((307, Some(8443), true)),
+        ),
+    ] {
+        assert_eq!(redirect(annotations), expected, "{annotations:?}");
+    }
+    let on_service = route(&[("ssl-redirect", "true")], &[("ssl-redirect", "false")]);
+    assert!(on_service.steps.is_none());
+}
+
+#[test]
+fn every_request_is_redirected_or_refused() {
+    let elsewhere = |annotations: &[(&str, &str)]| -> Option<Elsewhere> {
+        let found = steps(&route(annotations, &[])).into_iter();
+        let mut found = found.filter_map(|step| match step {
+            RequestStep::Elsewhere(to) => Some((*to).clone()),
+            _ => None,
+        });
+        found.next()
+    };
+    let (to, code) = (
+        of_technologies("request-redirect"),
+        of_technologies("request-redirect-code"),
+    );
+    for (annotations, status) in [
+        (&[("redirect-to", "https://b.example/$host")][..], 302),
+        (
+            &[("redirect-to", "/login"), ("redirect-to-code", "301")],
+            301,
+        ),
+        (&[(&*to, "b.example:8080")], 302),
+        (&[(&*to, "https://b.example"), (&*code, "303")], 303),
+    ] {
+        let found = elsewhere(annotations).expect("a redirect");
+        assert_eq!(found.status.as_u16(), status, "{annotations:?}");
+        assert!(!found.of_root);
+    }
+
+    for (name, value) in [
+        ("redirect-to", "b.example"),
+        ("redirect-to", "javascript:alert(1)"),
+        (&to, "b.example/x"),
+        (&to, "gopher://b.example"),
+    ] {
+        let closed = route(&[(name, value)], &[]);
+        assert!(matches!(closed.action, Action::Refuse(_)), "{name} {value}");
+    }
+}
+
+#[test]
+fn another_host_leads_to_the_first_one() {
+    let mut index = with(
+        &[
+            ("redirect-from", "*.old.example"),
+            ("redirect-from-code", "301"),
+        ],
+        &[],
+    );
+    let output = index.compile();
+    assert!(reasons(&output).is_empty(), "{:?}", reasons(&output));
+    let table = index.table();
+    let found = table.find(Some("x.old.example"), "/y", &GET);
+    let route = found.expect("a redirect").route.clone();
+    let Action::Redirect(to) = &route.action else {
+        panic!("{route:?}");
+    };
+    assert_eq!(to.status.as_u16(), 301);
+    assert_eq!(to.host.as_ref().expect("a host").as_str(), "a.example");
+    assert!(table.find(Some("old.example"), "/", &GET).is_none());
+
+    // A rule with the host takes its requests.
+    index.apply(apply(ingress("own", "x.old.example", "/", "web")));
+    index.compile();
+    let table = index.table();
+    let found = table.find(Some("x.old.example"), "/y", &GET);
+    assert!(matches!(
+        found.expect("a rule").route.action,
+        Action::Forward(_)
+    ));
+}
+
+#[test]
+fn times_of_a_service_precede_those_of_its_ingress() {
+    let times = |of_ingress: &[(&str, &str)], of_service: &[(&str, &str)]| -> Timeouts {
+        let policy = route(of_ingress, of_service).policy.clone();
+        policy.as_deref().cloned().unwrap_or_default().timeouts
+    };
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    let all = times(
+        &[
+            ("timeout-connect", "500"),
+            ("timeout-server", "1m"),
+            ("timeout-tunnel", "2h"),
+        ],
+        &[],
+    );
+    assert_eq!(all.connect, Some(Duration::from_millis(500)));
+    assert_eq!((all.response_header, all.idle), (seconds(60), seconds(60)));
+    assert_eq!(all.tunnel, seconds(7200));
+
+    // WebSockets have a time of their own, but not with the annotations of ingress-nginx.
+    let server = times(&[("timeout-server", "5s")], &[]);
+    assert_eq!((server.idle, server.tunnel), (seconds(5), None));
+    let read = ("nginx.ingress.kubernetes.io/proxy-read-timeout", "5");
+    let read = times(&[read], &[]);
+    assert_eq!((read.idle, read.tunnel), (seconds(5), seconds(5)));
+
+    let of_ingress = [("timeout-connect", "1s"), ("timeout-server", "60s")];
+    let both = times(&of_ingress, &[("haproxy.org/timeout-server", "10s")]);
+    assert_eq!((both.connect, both.idle), (seconds(1), seconds(10)));
+    // An invalid one has no effect, and a finding.
+    let mut index = with(&[], &[("timeout-server", "soon")]);
+    let found = reasons(&index.compile());
+    assert_eq!(found, [("web".to_owned(), "InvalidAnnotation")]);
+}
+
+#[test]
+fn an_edit_of_the_service_changes_its_routes_alone() {
+    let mut index = with(&[], &[("response-set-headers", "X-A: b")]);
+    index.apply(apply(service("other")));
+    index.apply(apply(ingress("other", "b.example", "/", "other")));
+    index.compile();
+    let has_step = |index: &Index, host: &str| {
+        let found = index.table().find(Some(host), "/", &GET);
+        let steps = found.expect("a route").route.steps.clone();
+        steps.is_some_and(|steps| format!("{steps:?}").contains("x-a"))
+    };
+    assert!(has_step(&index, "a.example") && !has_step(&index, "b.example"));
+    index.apply(apply(service("web")));
+    index.compile();
+    assert!(!has_step(&index, "a.example"));
+}
+
+#[test]
+fn cors_has_the_defaults_of_each_controller() {
+    let cors = |annotations: &[(&str, &str)]| -> Cors {
+        let found = steps(&route(annotations, &[])).into_iter();
+        let mut found = found.filter_map(|step| match step {
+            RequestStep::Preflight(cors) => Some((*cors).clone()),
+            _ => None,
+        });
+        found.next().expect("terms")
+    };
+    let on = ("cors-enable", "true");
+    let plain = cors(&[on]);
+    assert_eq!(plain.dialect, CorsDialect::HaproxyIngress);
+    assert_eq!(
+        (plain.max_age.as_bytes(), plain.credentials),
+        (&b"86400"[..], true)
+    );
+    assert!(plain.allows(Some(b"https://x.example")) && !plain.allows(None));
+    assert!(plain.responds(None) && plain.names_origin());
+
+    let asked = cors(&[on, ("cors-allow-methods", "*")]);
+    assert_eq!(asked.methods, AllowedList::AsAsked);
+    let listed = cors(&[
+        on,
+        ("cors-allow-origin", "*,https://a.example"),
+        ("cors-allow-origin-regex", "^https://.+\\.b\\.example$"),
+    ]);
+    assert!(listed.allows(Some(b"https://a.example")));
+    assert!(listed.allows(Some(b"https://x.b.example")));
+    assert!(!listed.allows(Some(b"https://c.example")));
+    for narrow in [
+        ("cors-allow-origin-regex", "(?=a)"),
+        ("cors-allow-origin", "~a"),
+    ] {
+        assert!(!cors(&[on, narrow]).allows(Some(b"https://a.example")));
+    }
+
+    let name = of_technologies;
+    let (on, origin, respond) = (
+        name("cors-enable"),
+        name("cors-allow-origin"),
+        name("cors-respond-to-options"),
+    );
+    let plain = cors(&[(&on, "true")]);
+    let all = AllowedList::Listed(http::HeaderValue::from_static("*"));
+    assert_eq!((&plain.methods, &plain.headers), (&all, &all));
+    assert_eq!(
+        (plain.max_age.as_bytes(), plain.credentials),
+        (&b"5"[..], false)
+    );
+    assert!(plain.origins == Origins::Any && !plain.allows(None));
+    assert!(!plain.responds(Some(b"https://a.example")) && !plain.names_origin());
+    let own = cors(&[(&on, "true"), (&origin, "a\\.example"), (&respond, "true")]);
+    assert!(own.allows(Some(b"https://xa.example:1")) && !own.allows(Some(b"https://b.example")));
+    assert!(own.responds(None) && own.names_origin());
+    let invalid = cors(&[(&on, "true"), (&origin, "(")]);
+    assert!(!invalid.allows(Some(b"https://a.example")));
+}
+
+#[test]
+fn a_denied_client_is_not_looked_for_in_a_field() {
+    let name = of_technologies;
+    let (source, denied, allowed) = (name("src-ip-header"), name("deny-list"), name("allow-list"));
+    for (annotations, is_closed) in [
+        (&[(&*source, "True-Client-IP")][..], false),
+        (
+            &[(&*source, "True-Client-IP"), (&*denied, "192.0.2.1")],
+            true,
+        ),
+        (
+            &[(&*source, "X-Forwarded-For"), (&*denied, "192.0.2.1")],
+            false,
+        ),
+        (
+            &[(&*source, "True-Client-IP"), (&*allowed, "192.0.2.1")],
+            false,
+        ),
+        (
+            &[
+                ("allowlist-source-header", "X-Real-IP"),
+                ("denylist-source-range", "192.0.2.1"),
+            ],
+            true,
+        ),
+    ] {
+        let route = route(annotations, &[]);
+        let closed = matches!(route.action, Action::Refuse(_));
+        assert_eq!(closed, is_closed, "{annotations:?}");
+    }
+}
+
+#[test]
+fn the_service_decides_about_the_proxy_header_first() {
+    let sent = |of_ingress: &[(&str, &str)], of_service: &[(&str, &str)]| {
+        let route = route(of_ingress, of_service);
+        let backend = route.action.backends().next().expect("a backend").clone();
+        backend.settings.sends_proxy
+    };
+    let name = of_technologies("send-proxy-protocol");
+    let (v1, v2) = (Some(ProxyVersion::V1), Some(ProxyVersion::V2));
+    let own = ("proxy-protocol", "v2");
+    assert_eq!(sent(&[], &[]), None);
+    assert_eq!(sent(&[own], &[]), v2);
+    assert_eq!(sent(&[], &[own]), v2);
+    assert_eq!(sent(&[own], &[("proxy-protocol", "no")]), None);
+    assert_eq!(sent(&[own], &[(&name, "proxy")]), v1);
+    let tls = Some(ProxyVersion::V2Tls);
+    assert_eq!(sent(&[(&name, "proxy-v2-ssl")], &[]), tls);
+    assert_eq!(sent(&[("proxy-protocol", "v3")], &[]), None);
+}
