@@ -409,7 +409,12 @@ fn candidate_report(candidate: &Candidate<'_>) -> CandidateReport {
     let origin = &candidate.route.origin;
     let pattern = candidate.pattern.map(ToString::to_string);
     let path = candidate.path;
-    let path = path.map(|path| format!("{} {}", path.path_type(), path.as_str()));
+    let mut path = path.map(|path| format!("{} {}", path.path_type(), path.as_str()));
+    let headers = candidate.conditions.iter().flat_map(|one| &one.headers);
+    let names: Vec<&str> = headers.map(|one| one.name.as_str()).collect();
+    if let Some(path) = path.as_mut().filter(|_| !names.is_empty()) {
+        *path += &format!(" with {}", names.join(", "));
+    }
     CandidateReport {
         host: pattern.unwrap_or_default(),
         path: path.unwrap_or_default(),

@@ -14,7 +14,7 @@ use crate::{
     objects::EventType,
     routing::{
         Access, Action, Backend, BackendTls, Canary, CanaryHeader, CanaryTerms, CanaryValues,
-        ExternalAuth, HostPattern, PathMatch, RequestStep, Route, Stickiness,
+        ExternalAuth, HostPattern, PathMatch, RequestStep, Route, Rule, Stickiness,
     },
 };
 
@@ -71,7 +71,7 @@ pub(super) struct Mains<'a> {
     pub(super) backends: &'a mut Backends,
     pub(super) compiled: &'a CompiledIngresses,
     /// Oldest first: of rules with the same path the first is served.
-    pub(super) rules: &'a mut [(PathMatch, Arc<Route>)],
+    pub(super) rules: &'a mut [Rule],
     pub(super) fallback: &'a mut Option<Arc<Route>>,
 }
 
@@ -84,10 +84,11 @@ impl Mains<'_> {
             .filter_map(|name| Some((*name, self.compiled.get(*name)?)));
 
         for (name, canary) in of_canaries {
-            let own = canary.rules.iter().filter(|(pattern, ..)| pattern == host);
-            for (_, path, route) in own {
-                let found = self.rules.iter_mut().find(|(main, _)| are_same(main, path));
-                let main = found.map(|(_, main)| main);
+            let own = canary.rules.iter().filter(|(pattern, _)| pattern == host);
+            for (_, rule) in own {
+                let found = self.rules.iter_mut().find(|main| are_same(main, rule));
+                let main = found.map(|main| &mut main.route);
+                let (path, route) = (&rule.path, &rule.route);
                 let what = format!("{} {} on host {host}", path.path_type(), path.as_str());
                 let unused = join(self.compiled, self.backends, main, name, canary, route);
                 findings.extend(report(self.objects, name, route, &what, unused));
@@ -103,12 +104,14 @@ impl Mains<'_> {
     }
 }
 
-/// Returns true if the rules have the same path. One Ingress alone may have an annotation that
-/// turns its paths into expressions.
-fn are_same(main: &PathMatch, canary: &PathMatch) -> bool {
+/// Returns true if the rules are for the same requests. One Ingress alone may have an annotation
+/// that turns its paths into expressions.
+fn are_same(main: &Rule, canary: &Rule) -> bool {
     let is_expression = |path: &PathMatch| matches!(path, PathMatch::Expression(_));
-    let is_mixed = is_expression(main) != is_expression(canary);
-    main.is_same(canary) || is_mixed && main.as_str() == canary.as_str()
+    let (own, other) = (&main.path, &canary.path);
+    let is_mixed = is_expression(own) != is_expression(other);
+    let is_same = own.is_same(other) || is_mixed && own.as_str() == other.as_str();
+    is_same && main.conditions == canary.conditions
 }
 
 /// Gives a part of the default route to the canaries that have a default backend, oldest first.

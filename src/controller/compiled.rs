@@ -9,9 +9,7 @@ use super::{Finding, backend_terms::BackendTerms, objects::Name};
 use crate::{
     objects::ObjectRef,
     pki::CertificateTerms,
-    routing::{
-        CanaryTerms, ClientCertificates, HostPattern, Passthrough, PathMatch, Refusal, Route,
-    },
+    routing::{CanaryTerms, ClientCertificates, HostPattern, Passthrough, Refusal, Route, Rule},
 };
 
 /// The results of all Ingresses, by name.
@@ -28,7 +26,7 @@ pub(super) struct Compiled {
     pub(super) canary: Option<Arc<CanaryTerms>>,
     /// The terms of backends that canaries inherit; `None` if no annotation says anything.
     pub(super) backend_terms: Option<Box<BackendTerms>>,
-    pub(super) rules: Vec<(HostPattern, PathMatch, Arc<Route>)>,
+    pub(super) rules: Vec<(HostPattern, Rule)>,
     /// `defaultBackend` beside rules: for the hosts of the rules.
     pub(super) fallbacks: BTreeMap<HostPattern, Arc<Route>>,
     /// `defaultBackend` without rules: for every request.
@@ -147,14 +145,14 @@ impl Compiled {
 
     /// Returns its routes on a host.
     pub(super) fn routes_of(&self, host: &HostPattern) -> impl Iterator<Item = &Arc<Route>> {
-        let rules = self.rules.iter().filter(move |(of, ..)| of == host);
-        let rules = rules.map(|(_, _, route)| route);
+        let rules = self.rules.iter().filter(move |(of, _)| of == host);
+        let rules = rules.map(|(_, rule)| &rule.route);
         rules.chain(self.fallbacks.get(host))
     }
 
     /// Returns all routes to backends and refusals.
     pub(super) fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
-        let rules = self.rules.iter().map(|(_, _, route)| route);
+        let rules = self.rules.iter().map(|(_, rule)| &rule.route);
         rules.chain(self.fallbacks.values()).chain(&self.catch_all)
     }
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     objects::EventType,
-    routing::{Expression, HostPattern, PathMatch, Route},
+    routing::{Expression, HostPattern, PathMatch, Rule},
 };
 
 /// Returns the oldest of these Ingresses that turns the paths of the host into expressions.
@@ -27,18 +27,27 @@ pub(super) fn source<'a>(
 }
 
 /// Turns the paths of all rules of a host into expressions.
-pub(super) fn convert(rules: Vec<(PathMatch, Arc<Route>)>) -> Vec<(PathMatch, Arc<Route>)> {
+pub(super) fn convert(rules: Vec<Rule>) -> Vec<Rule> {
     let exact: BTreeSet<Box<str>> = rules
         .iter()
-        .filter_map(|(path, _)| match path {
-            PathMatch::Exact(path) => Some(path.clone()),
+        .filter_map(|rule| match &rule.path {
+            PathMatch::Exact(path) if rule.conditions.is_none() => Some(path.clone()),
             _ => None,
         })
         .collect();
+    let none = BTreeSet::new();
 
-    let rules = rules.into_iter().flat_map(|(path, route)| {
-        let paths = converted(path, &exact).into_iter();
-        paths.map(move |path| (path, route.clone()))
+    let rules = rules.into_iter().flat_map(|rule| {
+        // One that takes a part of the requests leaves those of the Exact path to it.
+        let exact = match rule.conditions {
+            None => &exact,
+            Some(_) => &none,
+        };
+        let paths = converted(rule.path.clone(), exact).into_iter();
+        paths.map(move |path| Rule {
+            path,
+            ..rule.clone()
+        })
     });
     rules.collect()
 }
@@ -85,8 +94,8 @@ pub(super) fn notes(
         let is_turned = |path: &PathMatch| {
             matches!(path, PathMatch::Exact(_) | PathMatch::Prefix(_)) && path.as_str() != "/"
         };
-        let mut own = one.rules.iter().filter(|(pattern, ..)| pattern == host);
-        if !own.any(|(_, path, _)| is_turned(path)) {
+        let mut own = one.rules.iter().filter(|(pattern, _)| pattern == host);
+        if !own.any(|(_, rule)| is_turned(&rule.path)) {
             return None;
         }
 

@@ -245,6 +245,18 @@ fn not_served(annotation: &PeerAnnotation) -> AnnotationFinding {
     }
 }
 
+/// Returns the finding about a Service whose annotation has conditions on fields.
+pub(super) fn part_of_service(service: &str) -> AnnotationFinding {
+    AnnotationFinding::warning(
+        Reason::UnsupportedCanary,
+        "http-header-match",
+        format!(
+            "http-header-match of Service {service}: it is for Ingresses: these paths are not \
+             served, and other Ingresses get all requests"
+        ),
+    )
+}
+
 fn note(annotation: &PeerAnnotation, reason: Reason, message: String) -> AnnotationFinding {
     AnnotationFinding {
         severity: EventType::Normal,

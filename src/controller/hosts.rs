@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     objects::EventType,
-    routing::{Action, HostPattern, HostRoutes, Loser, Origin, PathMatch, Refusal, Route},
+    routing::{Action, HostPattern, HostRoutes, Loser, Origin, PathMatch, Refusal, Route, Rule},
 };
 
 /// Returns the further names of hosts that have the rules of one of these.
@@ -123,7 +123,7 @@ fn assemble(
         .filter(|name| !asking.closed.contains(name))
         .collect();
 
-    let mut rules: Vec<(PathMatch, Arc<Route>)> = Vec::new();
+    let mut rules: Vec<Rule> = Vec::new();
     let mut fallback = None;
     for name in names.iter().copied() {
         let Some(compiled) = compiled.get(name) else {
@@ -136,11 +136,11 @@ fn assemble(
             }
             false => closed.apply(name, route),
         };
-        let own = compiled
-            .rules
-            .iter()
-            .filter(|(pattern, ..)| pattern == host);
-        rules.extend(own.map(|(_, path, route)| (path.clone(), close(route))));
+        let own = compiled.rules.iter().filter(|(pattern, _)| pattern == host);
+        rules.extend(own.map(|(_, rule)| Rule {
+            route: close(&rule.route),
+            ..rule.clone()
+        }));
         fallback = fallback.or_else(|| compiled.fallbacks.get(host).map(close));
     }
 
@@ -170,7 +170,7 @@ fn assemble(
     let (passed, passed_findings) =
         passthrough::of_host(objects, compiled, host, &names, &closed, &asking);
     if passed.is_some() {
-        let routes = rules.iter_mut().map(|(_, route)| route);
+        let routes = rules.iter_mut().map(|rule| &mut rule.route);
         for route in routes.chain(&mut fallback) {
             *route = passthrough::only_plain(route);
         }

@@ -7,6 +7,7 @@ mod errors;
 mod expressions;
 mod fields;
 mod further;
+mod matches;
 mod mirror;
 mod passthrough;
 mod route_terms;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use self::steps::{Redirect, Responses, RouteTerms, steps};
 use super::{
     Finding, Message, Reason, Settings, access,
-    annotations::{self, AnnotationFinding, AnnotationValues, HttpsValues},
+    annotations::{self, AnnotationFinding, AnnotationValues, HttpsValues, PathKind},
     backend_terms::BackendTerms,
     backends::Backends,
     compiled::{Compiled, TlsEntry},
@@ -38,8 +39,8 @@ use crate::{
         slim::{BackendPort, IngressBackend, IngressPath, IngressRule},
     },
     routing::{
-        Access, Action, ClientLimits, Conditional, HostPattern, Origin, PathMatch, Policy, Refusal,
-        RequestCounts, RequestStep, Route, Steps, path,
+        Access, Action, ClientLimits, Conditional, Conditions, HostPattern, Origin, PathMatch,
+        Policy, Refusal, RequestCounts, RequestStep, Route, Steps, path,
     },
 };
 
@@ -66,6 +67,7 @@ pub(super) fn compile(
         guarded_by: GuardedBy::default(),
         middlewares: MadeMiddlewares::default(),
         route_terms: RouteTerms::default(),
+        conditions: None,
         out: Compiled::default(),
     };
     if objects.is_ours(fact) {
@@ -157,6 +159,8 @@ struct Compiler<'a> {
     middlewares: MadeMiddlewares,
     /// The changes and terms of the requests that come in.
     route_terms: RouteTerms,
+    /// The conditions of its rules beside their paths.
+    conditions: Option<Box<Conditions>>,
     out: Compiled,
 }
 
@@ -230,7 +234,7 @@ impl Compiler<'_> {
         self.out.ours = true;
         self.annotations();
         self.out.with_tls = self.tls();
-        if self.verdict.is_canary {
+        if self.verdict.is_canary || !self.can_match() {
             return;
         }
 
@@ -267,6 +271,8 @@ impl Compiler<'_> {
             let field = format!("spec.rules[{r}].http.paths[{p}]");
             if self.is_expression(path) {
                 self.expression(path, field, &pattern);
+            } else if self.is_regex(path) {
+                self.regex(path, field, &pattern);
             } else if self.is_pattern(path) {
                 self.close(path, field, &pattern);
             } else if let Some(matched) = self.path(path, &field)
@@ -275,7 +281,7 @@ impl Compiler<'_> {
                 target.path = Some(matched.clone());
                 target.rewriting.extend(self.swapping(path.text()));
                 let route = self.route(field, target, &pattern);
-                self.out.rules.push((pattern.clone(), matched, route));
+                self.push_rule(&pattern, matched, route);
             }
         }
 
@@ -293,6 +299,12 @@ impl Compiler<'_> {
 
     fn default_backend(&mut self, backend: &IngressBackend) {
         let field = "spec.defaultBackend".to_owned();
+        if self.conditions.is_some() {
+            let message = "conditions on fields are for the paths of rules: this backend gets no \
+                           requests";
+            self.warn(Reason::UnsupportedCanary, field, message.to_owned());
+            return;
+        }
         let Some(target) = self.backend(backend, &field) else {
             return;
         };
@@ -440,7 +452,11 @@ impl Compiler<'_> {
                 Some(PathMatch::Exact(normal.into()))
             }
             "Prefix" => Some(PathMatch::Prefix(normal.into())),
-            "ImplementationSpecific" => Some(PathMatch::Start(normal.into())),
+            "ImplementationSpecific" => Some(match self.annotated.rewrite.kind {
+                Some(PathKind::Exact) => PathMatch::Exact(normal.into()),
+                Some(PathKind::Prefix) => PathMatch::Prefix(normal.into()),
+                Some(PathKind::Begin | PathKind::Regex) | None => PathMatch::Start(normal.into()),
+            }),
             other => {
                 let message =
                     format!("{other:?} is not one of Exact, Prefix, ImplementationSpecific");
@@ -454,6 +470,9 @@ impl Compiler<'_> {
     /// only if an annotation turns all paths of the object into expressions.
     fn is_pattern(&self, rule: &IngressPath) -> bool {
         let declared = self.fact.declares_regex;
+        if self.path_kind(rule) == Some(PathKind::Exact) {
+            return false;
+        }
         rule.path.starts_with('/')
             && (declared || *rule.path_type != *"Exact")
             && regex::is_pattern(&rule.path, declared)

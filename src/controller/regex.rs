@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::{
     objects::Texts,
-    routing::{Closed, PathMatch, Route, expression::alternatives, path},
+    routing::{Closed, PathMatch, Route, Rule, expression::alternatives, path},
 };
 
 /// Alternatives are expanded to at most this many prefixes.
@@ -113,18 +113,19 @@ pub(super) struct Covered {
 /// Removes the rules whose path is the literal prefix of an expression of their namespace: without
 /// evaluating the expression, a request cannot be assigned to one of the two. An expression of
 /// another namespace removes nothing.
-pub(super) fn cover(rules: &mut Vec<(PathMatch, Arc<Route>)>) -> Vec<Covered> {
+pub(super) fn cover(rules: &mut Vec<Rule>) -> Vec<Covered> {
     let expressions: Vec<(PathMatch, Arc<Route>)> = rules
         .iter()
-        .filter(|(path, _)| matches!(path, PathMatch::Closed(_)))
-        .cloned()
+        .filter(|rule| matches!(rule.path, PathMatch::Closed(_)))
+        .map(|rule| (rule.path.clone(), rule.route.clone()))
         .collect();
     if expressions.is_empty() {
         return Vec::new();
     }
 
     let mut covered = Vec::new();
-    rules.retain(|(path, route)| {
+    rules.retain(|rule| {
+        let (path, route) = (&rule.path, &rule.route);
         let by = expressions.iter().find(|(expression, by)| {
             let PathMatch::Closed(closed) = expression else {
                 return false;

@@ -89,17 +89,23 @@ impl Matcher {
 
     /// Puts the rules of a host whose paths are regular expressions into order.
     fn ordered(mut rules: Vec<Rule>) -> (Self, Vec<Loser>) {
-        rules.sort_by(|one, other| one.path.cmp(&other.path));
+        let further = |rule: &Rule| {
+            let conditions = rule.conditions.as_ref();
+            conditions.map_or(0, |one| one.headers.len() + one.query.len())
+        };
+        rules.sort_by(|one, other| {
+            let by_path = one.path.cmp(&other.path);
+            by_path.then_with(|| further(other).cmp(&further(one)))
+        });
 
         let mut losers = Vec::new();
         let mut kept: Vec<Rule> = Vec::with_capacity(rules.len());
         for rule in rules {
-            match kept.last() {
-                Some(winner) if winner.is_same(&rule) => losers.push(Loser {
-                    winner: winner.route.clone(),
-                    rule,
-                }),
-                _ => kept.push(rule),
+            let same_path = kept.iter().rev().take_while(|one| one.path == rule.path);
+            let winner = same_path.into_iter().find(|winner| winner.is_same(&rule));
+            match winner.map(|winner| winner.route.clone()) {
+                Some(winner) => losers.push(Loser { winner, rule }),
+                None => kept.push(rule),
             }
         }
 

@@ -15,10 +15,13 @@ const MAX_PROGRAM: usize = 64 * 1024;
 /// The most memory of the states that are kept while an expression is evaluated, in bytes.
 const MAX_STATES: usize = 128 * 1024;
 
-/// A regular expression that takes whole texts. `.` is a byte, and classes are those of ASCII.
+/// A regular expression that takes whole texts, or those that begin with a match. `.` is a byte,
+/// and classes are those of ASCII.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     text: Box<str>,
+    /// True if a match may end before the text does.
+    is_open: bool,
     /// The literal beginning of all that it matches.
     prefix: Box<str>,
     regex: Regex,
@@ -51,12 +54,29 @@ impl Pattern {
         // By itself first: the parentheses around it would complete some that are no expressions.
         compile(text)?;
         let regex = compile(&format!("^(?:{text})$"))?;
+        Ok(Self::of(text, false, regex))
+    }
 
-        Ok(Self {
+    /// Compiles a regular expression for the beginning of texts.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_start(text: &str) -> Result<Self, PatternError> {
+        if text.len() > MAX_TEXT {
+            return Err(PatternError::TooLong);
+        }
+        compile(text)?;
+        let regex = compile(&format!("^(?:{text})"))?;
+        Ok(Self::of(text, true, regex))
+    }
+
+    fn of(text: &str, is_open: bool, regex: Regex) -> Self {
+        Self {
             text: text.into(),
+            is_open,
             prefix: literal_prefix(text).into(),
             regex,
-        })
+        }
     }
 
     /// Compiles a regular expression that may match any part of a text.
@@ -80,7 +100,7 @@ impl Pattern {
         &self.prefix
     }
 
-    /// Reports whether it takes the whole text.
+    /// Reports whether it takes the text.
     pub fn matches(&self, text: &[u8]) -> bool {
         self.regex.is_match(text)
     }
@@ -123,7 +143,7 @@ fn literal_prefix(text: &str) -> &str {
 
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
+        (&self.text, self.is_open) == (&other.text, other.is_open)
     }
 }
 
@@ -137,13 +157,13 @@ impl PartialOrd for Pattern {
 
 impl Ord for Pattern {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.text.cmp(&other.text)
+        (&self.text, self.is_open).cmp(&(&other.text, other.is_open))
     }
 }
 
 impl Hash for Pattern {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.text.hash(state);
+        (&self.text, self.is_open).hash(state);
     }
 }
 
@@ -173,6 +193,23 @@ mod tests {
                 .matches(text.as_bytes());
             assert_eq!(matched, expected, "{pattern} on {text}");
         }
+    }
+
+    #[test]
+    fn an_open_pattern_takes_what_begins_with_a_match() {
+        for (pattern, text, expected) in [
+            ("/app[0-9]+", "/app15/sub", true),
+            ("/app[0-9]+", "/App1", false),
+            ("/app[0-9]+$", "/app1", true),
+            ("/app[0-9]+$", "/app1/x", false),
+            ("/app", "/x/app", false),
+            ("/a|/b", "/bc", true),
+            ("/a|/b", "/x/b", false),
+        ] {
+            let open = Pattern::parse_start(pattern).expect("a pattern");
+            assert_eq!(open.matches(text.as_bytes()), expected, "{pattern} {text}");
+        }
+        assert_ne!(Pattern::parse("/a"), Pattern::parse_start("/a"));
     }
 
     #[test]
@@ -222,9 +259,11 @@ mod tests {
             text in "\\^?/[a-c/.()|\\\\$^*+?{}\\[\\]2]{0,12}",
             path in "/[a-c/.2]{0,12}",
         ) {
-            let Ok(pattern) = Pattern::parse(&text) else { return Ok(()) };
-            if pattern.matches(path.as_bytes()) {
-                proptest::prop_assert!(path.starts_with(pattern.prefix()), "{} {}", text, path);
+            for pattern in [Pattern::parse(&text), Pattern::parse_start(&text)] {
+                let Ok(pattern) = pattern else { return Ok(()) };
+                if pattern.matches(path.as_bytes()) {
+                    proptest::prop_assert!(path.starts_with(pattern.prefix()), "{} {}", text, path);
+                }
             }
         }
     }

@@ -37,6 +37,8 @@ pub struct HeaderMatch {
     pub name: HeaderName,
     /// The condition on the value.
     pub value: TextMatch,
+    /// True if one of the values that commas separate is enough, as with HAProxy.
+    pub each: bool,
 }
 
 /// The condition on a parameter of the query. The first of several with the same name counts.
@@ -173,6 +175,9 @@ impl Conditions {
 impl HeaderMatch {
     fn holds(&self, head: &impl Head) -> bool {
         let mut values = head.values(&self.name);
+        if self.each {
+            return values.any(|value| elements(value).any(|one| self.value.takes(one)));
+        }
         let Some(first) = values.next() else {
             return false;
         };
@@ -187,6 +192,23 @@ impl HeaderMatch {
         }
         self.value.takes(&joined)
     }
+}
+
+/// Returns the values that commas separate, outside of quoted strings.
+fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut is_quoted = false;
+    let mut is_escaped = false;
+    let elements = value.split(move |byte| {
+        let was_escaped = std::mem::take(&mut is_escaped);
+        match byte {
+            b'\\' if is_quoted && !was_escaped => is_escaped = true,
+            b'"' if !was_escaped => is_quoted = !is_quoted,
+            b',' => return !is_quoted,
+            _ => {}
+        }
+        false
+    });
+    elements.map(<[u8]>::trim_ascii)
 }
 
 impl QueryMatch {

@@ -7,7 +7,7 @@
 use std::{collections::HashMap, hash::BuildHasher, sync::Arc};
 
 use super::{
-    ClientCertificates, HostPattern, Passthrough, PathMatch, Route, Rule,
+    ClientCertificates, Conditions, HostPattern, Passthrough, PathMatch, Route, Rule,
     host::wildcard_suffix,
     host_hash::HostHash,
     matcher::{Loser, Matcher},
@@ -78,6 +78,8 @@ pub struct Candidate<'a> {
     pub pattern: Option<&'a HostPattern>,
     /// Its path match; `None` for a fallback or default.
     pub path: Option<&'a PathMatch>,
+    /// Its further conditions; `None` for none.
+    pub conditions: Option<&'a Conditions>,
     /// The rule.
     pub route: &'a Arc<Route>,
     /// True if it matches the request.
@@ -265,6 +267,7 @@ impl RoutingTable {
             candidates.extend(routes.rules().iter().map(|rule| Candidate {
                 pattern,
                 path: Some(&rule.path),
+                conditions: rule.conditions.as_deref(),
                 route: &rule.route,
                 matches: rule.matches(path, head),
                 wins: false,
@@ -272,6 +275,7 @@ impl RoutingTable {
             candidates.extend(routes.fallback.iter().map(|route| Candidate {
                 pattern,
                 path: None,
+                conditions: None,
                 route,
                 matches: !routes.refuses(path),
                 wins: false,
@@ -281,6 +285,7 @@ impl RoutingTable {
         candidates.extend(self.default.iter().map(|route| Candidate {
             pattern: None,
             path: None,
+            conditions: None,
             route,
             matches: true,
             wins: false,

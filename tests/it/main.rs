@@ -22,6 +22,7 @@ mod api_absent;
 mod api_endpoints;
 mod api_leases;
 mod api_managers;
+mod as_haproxy;
 mod as_nginx;
 mod as_traefik;
 mod backend_tls;

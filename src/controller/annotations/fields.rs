@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::{
     row::{Annotation, HAPROXY, HAPROXY_OLD, HAPROXY_TECHNOLOGIES, NGINX, OLD, OURS, row},
-    value::{InvalidValue, authority, boolean, filled, list, number},
+    value::{InvalidValue, authority, boolean, colon_or_space, filled, list, number},
     values::AnnotationValues,
 };
 use crate::routing::{Location, LocationChange};
@@ -327,11 +327,6 @@ fn lines(
         Ok((name, value))
     });
     fields.collect()
-}
-
-/// Splits a line as HAProxy Ingress does.
-fn colon_or_space(line: &str) -> Option<(&str, &str)> {
-    line.split_once([':', ' ', '\t'])
 }
 
 /// Parses fields, and `host` apart from them.

@@ -13,8 +13,9 @@ use crate::{
     routing::{ProxyVersion, Reach},
 };
 
-/// The part of a header that is left out.
-const NO_NAME: &str = "The header has nothing about certificates of clients: -cn is as without.";
+/// The parts of a header that are left out.
+const NO_NAME: &str = "The header has nothing about certificates of clients and ALPN: -cn is as \
+                       without.";
 
 const OF_TECHNOLOGIES: &[&str] = &[HAPROXY_TECHNOLOGIES, HAPROXY_OLD];
 

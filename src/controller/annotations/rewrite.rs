@@ -1,16 +1,18 @@
 //! Annotations about paths: regular expressions, and what the backend gets in their place.
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
 use super::{
     row::{Annotation, HAPROXY, HAPROXY_OLD, HAPROXY_TECHNOLOGIES, NGINX, OLD, OURS, row},
-    value::{InvalidValue, boolean, not},
+    value::{InvalidValue, boolean, colon_or_space, none_of, not},
+    values::{AnnotationValues, PathKind},
 };
-use crate::routing::{Edit, GoPattern, RewriteTarget, path};
+use crate::routing::{Edit, GoPattern, HeaderMatch, Pattern, RewriteTarget, TextMatch, path};
 
 const PREFIXES: &[&str] = &[OURS, NGINX, OLD];
 const WITH_HAPROXY: &[&str] = &[OURS, NGINX, HAPROXY, OLD];
 const OF_HAPROXY: &[&str] = &[HAPROXY_TECHNOLOGIES, HAPROXY_OLD];
+const OF_INGRESS: &[&str] = &[HAPROXY, OLD];
 
 /// The most rules of a rewriting.
 const MAX_RULES: usize = 16;
@@ -84,6 +86,56 @@ pub(super) const ROWS: &[Annotation] = &[
          request stay as they are, and guards see its path.",
     ),
     row(
+        OF_INGRESS,
+        "path-type",
+        "begin, exact, prefix, regex",
+        "The meaning of paths with `pathType: ImplementationSpecific`. regex: an expression for \
+         the beginning of the path, with case; of several paths the one with the longest literal \
+         beginning comes first. begin is the default.",
+        |values, _, value| {
+            values.rewrite.kind = Some(match &*value.to_ascii_lowercase() {
+                "begin" => PathKind::Begin,
+                "exact" => PathKind::Exact,
+                "prefix" => PathKind::Prefix,
+                "regex" => PathKind::Regex,
+                _ => return Err(none_of(value, "begin, exact, prefix, regex")),
+            });
+            Ok(())
+        },
+    )
+    .differs(
+        "begin does not ignore case. Look-around and backreferences close the path, and \
+         expressions do not come after all other paths.",
+    ),
+    row(
+        OF_INGRESS,
+        "http-header-match",
+        "lines with a name, a colon or a space, and a value",
+        "The paths are for requests with these fields alone: all of them, each with one of its \
+         values. Of rules with the same path, those with more fields come first.",
+        |values, _, value| header_matches(values, value, |text| Ok(TextMatch::Exact(text.into()))),
+    )
+    .on_services()
+    .differs("With a line that is no field the paths are not served, and on a Service neither."),
+    row(
+        OF_INGRESS,
+        "http-header-match-regex",
+        "lines with a name, a colon or a space, and a regular expression",
+        "The same with values in which the expression is found.",
+        |values, _, value| {
+            header_matches(values, value, |text| {
+                let pattern = Pattern::parse_within(text, false);
+                let pattern = pattern.map_err(InvalidValue::Pattern)?;
+                Ok(TextMatch::Pattern(Box::new(pattern)))
+            })
+        },
+    )
+    .on_services()
+    .differs(
+        "With a line that is none, or with look-around and backreferences, the paths are not \
+         served, and on a Service neither.",
+    ),
+    row(
         PREFIXES,
         "x-forwarded-prefix",
         "text",
@@ -95,6 +147,39 @@ pub(super) const ROWS: &[Annotation] = &[
         },
     ),
 ];
+
+/// Reads conditions on fields, one in a line.
+fn header_matches(
+    values: &mut AnnotationValues,
+    value: &str,
+    condition: impl Fn(&str) -> Result<TextMatch, InvalidValue>,
+) -> Result<(), InvalidValue> {
+    let lines = value.lines().map(str::trim).filter(|line| !line.is_empty());
+    let matches = lines.map(|line| {
+        let wrong = || InvalidValue::Field(line.to_owned());
+        let (name, text) = colon_or_space(line).ok_or_else(wrong)?;
+        let text = text.trim();
+        let name = HeaderName::try_from(name).map_err(|_error| wrong())?;
+        let is_fine = !text.is_empty() && HeaderValue::from_str(text).is_ok();
+        let value = is_fine.then(|| condition(text)).ok_or_else(wrong)??;
+        Ok(HeaderMatch {
+            name,
+            value,
+            each: true,
+        })
+    });
+
+    let known = &mut values.matches;
+    let read: Result<Vec<HeaderMatch>, InvalidValue> = matches.collect();
+    // Without its conditions the Ingress would take the requests of others.
+    known.is_unknown |= read.is_err();
+    known.headers.extend(read?);
+    if known.headers.len() > MAX_RULES {
+        known.is_unknown = true;
+        return Err(InvalidValue::TooMany(MAX_RULES));
+    }
+    Ok(())
+}
 
 /// Parses a path without a query.
 fn plain_path(value: &str) -> Result<Box<str>, InvalidValue> {

@@ -242,3 +242,8 @@ pub(super) fn time(value: &str) -> Result<Duration, InvalidValue> {
     time.filter(|time| !time.is_zero() && *time <= most)
         .ok_or_else(wrong)
 }
+
+/// Splits a line with a name and a value as HAProxy Ingress does.
+pub(super) fn colon_or_space(line: &str) -> Option<(&str, &str)> {
+    line.split_once([':', ' ', '\t'])
+}

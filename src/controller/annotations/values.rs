@@ -11,8 +11,8 @@ use crate::{
     pki::{KeyType, RenewBefore},
     routing::{
         AllowedList, AuthMethod, CanaryValues, Conditional, CookieChange, CorsDialect, Edit,
-        FieldNames, GoPattern, Host, HostPattern, Location, Origins, Policy, RewriteTarget,
-        SubjectPattern, TlsVersions, Variables, VerifyClient,
+        FieldNames, GoPattern, HeaderMatch, Host, HostPattern, Location, Origins, Policy,
+        RewriteTarget, SubjectPattern, TlsVersions, Variables, VerifyClient,
     },
 };
 
@@ -43,6 +43,7 @@ pub(in crate::controller) struct AnnotationValues {
     pub(in crate::controller) limits: LimitAnnotations,
     pub(in crate::controller) elsewhere: ElsewhereValues,
     pub(in crate::controller) rewrite: RewriteValues,
+    pub(in crate::controller) matches: MatchValues,
     pub(in crate::controller) further: FurtherValues,
     pub(in crate::controller) fields: FieldValues,
     pub(in crate::controller) errors: ErrorValues,
@@ -356,11 +357,31 @@ pub(in crate::controller) struct FurtherValues {
     pub(in crate::controller) relative: bool,
 }
 
+/// The conditions of rules beside their paths.
+#[derive(Debug, Default)]
+pub(in crate::controller) struct MatchValues {
+    /// All must hold.
+    pub(in crate::controller) headers: Vec<HeaderMatch>,
+    /// True if one cannot be read, so that it is not known which requests are meant.
+    pub(in crate::controller) is_unknown: bool,
+}
+
+/// The meaning of paths with the type `ImplementationSpecific`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::controller) enum PathKind {
+    Begin,
+    Exact,
+    Prefix,
+    Regex,
+}
+
 /// The treatment of paths.
 #[derive(Debug, Default)]
 pub(in crate::controller) struct RewriteValues {
     /// True if the paths are regular expressions.
     pub(in crate::controller) regex: bool,
+    /// `path-type`
+    pub(in crate::controller) kind: Option<PathKind>,
     /// The name of the annotation, its text, and the target.
     pub(in crate::controller) target: Option<(Box<str>, Box<str>, RewriteTarget)>,
     /// The name of the annotation, and the path in place of that of the rule.

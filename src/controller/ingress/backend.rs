@@ -167,6 +167,10 @@ impl Compiler<'_> {
             );
         }
 
+        if values.matches.is_unknown || !values.matches.headers.is_empty() {
+            outcome = ServiceOutcome::NotServed;
+            findings.push(guards::part_of_service(&service.1));
+        }
         if !values.clients.is_empty() {
             made.refusal.get_or_insert(Refusal::InvalidGuard);
             made.findings

@@ -9,7 +9,7 @@ use crate::{
     objects::slim::IngressPath,
     routing::{
         Action, Edit, Expression, HostPattern, PathEdit, PathMatch, Refusal, RequestStep, Rewrite,
-        SetField, path,
+        Rule, SetField, path,
     },
 };
 
@@ -56,8 +56,7 @@ impl Compiler<'_> {
         };
         target.rewriting = self.rewriting(text, Some(&expression));
         let route = self.route(field, target, host);
-        let matched = PathMatch::Expression(expression);
-        self.out.rules.push((host.clone(), matched, route));
+        self.push_rule(host, PathMatch::Expression(expression), route);
     }
 
     /// Refuses the requests that an expression could match.
@@ -65,7 +64,8 @@ impl Compiler<'_> {
         let refused = Target::from(Action::Refuse(Refusal::UnsupportedPath));
         let route = self.route(field, refused, host);
         let rules = closed.into_iter();
-        let rules = rules.map(|path| (host.clone(), path, route.clone()));
+        // Whatever the other conditions are: shorter paths may lack the guard of this one.
+        let rules = rules.map(|path| (host.clone(), Rule::from((path, route.clone()))));
         self.out.rules.extend(rules);
     }
 

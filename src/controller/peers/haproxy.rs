@@ -89,13 +89,11 @@ const INGRESS_ROWS: &[Row] = &[
         &["tcp-service-log-format", "tcp-service-proxy-protocol"],
         "tcp-service-port",
     ),
-    canary(&["http-header-match", "http-header-match-regex"], When::ANY),
     // === Redirects and paths ===
     unsupported(
         &["blue-green-*"],
         "requests are not split by weight, field or cookie: all endpoints get the same share",
     ),
-    unsupported(&["path-type"], "pathType decides how paths match"),
     unsupported(
         &["redirect-from-regex", "server-alias-regex"],
         "the further hosts are not served",

@@ -545,7 +545,6 @@ fn a_canary_never_takes_the_main_traffic() {
         index.compile();
         assert_eq!(met(&index, "a.example", "/"), "404", "{name}");
     };
-    canary("haproxy-ingress.github.io/http-header-match", false);
     canary("konghq.com/headers.x-version", false);
     canary("haproxy.org/route-acl", true);
 }

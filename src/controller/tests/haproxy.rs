@@ -317,3 +317,193 @@ fn the_service_decides_about_the_proxy_header_first() {
     assert_eq!(sent(&[(&name, "proxy-v2-ssl")], &[]), tls);
     assert_eq!(sent(&[("proxy-protocol", "v3")], &[]), None);
 }
+
+/// Ingresses with one path each, and the endpoints of their Services: name, path, its type, and
+/// annotations.
+fn several(all: &[(&str, &str, &str, &[(&str, &str)])]) -> Index {
+    let mut index = index();
+    for (number, (name, path, path_type, annotations)) in (1..).zip(all) {
+        index.apply(apply(service(name)));
+        let address = format!("10.0.0.{number}");
+        index.apply(apply(slice(name, name, json!([{"addresses": [address]}]))));
+        let mut one = ingress(name, "a.example", path, name);
+        one["metadata"]["creationTimestamp"] = format!("2026-01-0{number}T00:00:00Z").into();
+        one["spec"]["rules"][0]["http"]["paths"][0]["pathType"] = (*path_type).into();
+        for (annotation, value) in *annotations {
+            one["metadata"]["annotations"][format!("{INGRESS}{annotation}")] = (*value).into();
+        }
+        index.apply(apply(one));
+    }
+    index
+}
+
+/// Returns the name of the Service that a request with these fields goes to.
+fn taken(index: &Index, path: &str, fields: &[(&str, &str)]) -> String {
+    let mut request = http::Request::get(path);
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(()).expect("a request");
+    let table = index.table();
+    let Some(found) = table.find(Some("a.example"), path, &request) else {
+        return "404".to_owned();
+    };
+    match found.route.action.backends().next() {
+        Some(backend) => backend.id().service.to_string(),
+        None => format!("{:?}", found.route.action),
+    }
+}
+
+#[test]
+fn conditions_on_fields_take_their_part_of_a_path() {
+    let staging = ("http-header-match", "X-Env: staging");
+    let both = ("http-header-match", "X-Env: staging\nX-User admin");
+    let regex = ("http-header-match-regex", "x-env: ^(test|dev)$");
+    let mut index = several(&[
+        ("main", "/", "Prefix", &[]),
+        ("staging", "/", "Prefix", &[staging]),
+        ("admin", "/", "Prefix", &[both]),
+        ("test", "/", "Prefix", &[regex]),
+        ("deep", "/deep", "Prefix", &[]),
+    ]);
+    let output = index.compile();
+    assert!(reasons(&output).is_empty(), "{:?}", reasons(&output));
+    let env = |value| ("X-Env", value);
+    for (path, fields, expected) in [
+        ("/", &[][..], "main"),
+        ("/", &[env("staging")], "staging"),
+        ("/", &[env("Staging")], "main"),
+        ("/x", &[env("other, staging")], "staging"),
+        ("/", &[env("staging"), ("x-user", "admin")], "admin"),
+        ("/", &[("x-user", "admin")], "main"),
+        ("/", &[env("dev")], "test"),
+        ("/", &[env("devel")], "main"),
+        ("/deep/x", &[env("staging")], "deep"),
+    ] {
+        assert_eq!(taken(&index, path, fields), expected, "{path} {fields:?}");
+    }
+
+    // Without the main Ingress they still have their part alone.
+    index.apply(delete(Kind::Ingress, "main"));
+    index.compile();
+    assert_eq!(taken(&index, "/", &[]), "404");
+    assert_eq!(taken(&index, "/", &[env("staging")]), "staging");
+}
+
+#[test]
+fn conditions_that_cannot_be_read_take_no_requests() {
+    for (name, value) in [
+        ("http-header-match", "true"),
+        ("http-header-match", "X-Env:"),
+        ("http-header-match", "X-A: b\nX-Env"),
+        ("http-header-match", "X-A: \u{7}"),
+        ("http-header-match-regex", "X-Env: ("),
+        ("http-header-match-regex", "X-Env: (?=a)"),
+    ] {
+        let mut index = several(&[
+            ("part", "/", "Prefix", &[(name, value)]),
+            ("main", "/", "Prefix", &[]),
+        ]);
+        let output = index.compile();
+        let expected = [("part", "InvalidAnnotation"), ("part", "UnsupportedCanary")];
+        let found = reasons(&output);
+        let found: Vec<_> = found.iter().map(|(name, why)| (&**name, *why)).collect();
+        assert_eq!(found, expected, "{value:?}");
+        assert_eq!(taken(&index, "/", &[("X-Env", "a")]), "main", "{value:?}");
+    }
+
+    // Nor does what no condition can be for.
+    let staging = ("http-header-match", "X-Env: staging");
+    let mut index = several(&[("web", "/x", "Prefix", &[staging])]);
+    let mut one = ingress("web", "a.example", "/x", "web");
+    one["metadata"]["annotations"][format!("{INGRESS}{}", staging.0)] = staging.1.into();
+    one["spec"]["defaultBackend"] = json!({"service": {"name": "web", "port": {"number": 80}}});
+    index.apply(apply(one));
+    let output = index.compile();
+    assert_eq!(reasons(&output), [("web".to_owned(), "UnsupportedCanary")]);
+    assert_eq!(taken(&index, "/y", &[("X-Env", "staging")]), "404");
+    assert_eq!(taken(&index, "/x", &[("X-Env", "staging")]), "web");
+}
+
+#[test]
+fn a_service_with_conditions_has_no_paths() {
+    let mut index = with(&[], &[("http-header-match", "X-Env: staging")]);
+    let output = index.compile();
+    let expected = [("web".to_owned(), "UnsupportedCanary")];
+    assert_eq!(reasons(&output), expected);
+    assert!(index.table().find(Some("a.example"), "/", &GET).is_none());
+}
+
+#[test]
+fn a_closed_part_of_a_path_closes_no_other() {
+    let staging = ("http-header-match", "X-Env: staging");
+    let mut index = several(&[
+        ("main", "/", "Prefix", &[]),
+        ("part", "/", "Prefix", &[staging, ("auth-url", "nonsense")]),
+    ]);
+    index.compile();
+    assert_eq!(taken(&index, "/", &[]), "main");
+    let closed = taken(&index, "/", &[("X-Env", "staging")]);
+    assert!(closed.contains("InvalidGuard"), "{closed}");
+}
+
+#[test]
+fn path_type_gives_open_paths_their_meaning() {
+    const OPEN: &str = "ImplementationSpecific";
+    let kind = |kind: &'static str| ("path-type", kind);
+    for (path, path_type, value, yes, no) in [
+        ("/app", OPEN, "begin", &["/app", "/app1"][..], &["/ap"][..]),
+        ("/app", OPEN, "Exact", &["/app"], &["/app/", "/app1"]),
+        ("/app", OPEN, "prefix", &["/app", "/app/x"], &["/app1"]),
+        (
+            "/app[0-9]+/?",
+            OPEN,
+            "regex",
+            &["/app15/", "/app25/sub", "/app25xx/sub"],
+            &["/App15", "/app/25sub", "/x/app1"],
+        ),
+        ("/app[0-9]+$", OPEN, "regex", &["/app1"], &["/app15/"]),
+        ("/a*b", OPEN, "exact", &["/a*b"], &["/aab", "/a*b/"]),
+        ("/app", "Prefix", "exact", &["/app/x"], &["/app1"]),
+        ("/app", "Exact", "prefix", &["/app"], &["/app/x"]),
+    ] {
+        let mut index = several(&[("web", path, path_type, &[kind(value)])]);
+        let output = index.compile();
+        assert!(
+            reasons(&output).is_empty(),
+            "{path}: {:?}",
+            reasons(&output)
+        );
+        for one in yes {
+            assert_eq!(taken(&index, one, &[]), "web", "{path} {value}: {one}");
+        }
+        for one in no {
+            assert_eq!(taken(&index, one, &[]), "404", "{path} {value}: {one}");
+        }
+    }
+
+    let mut index = several(&[
+        ("main", "/", "Prefix", &[]),
+        ("broken", "/app(?=x)", OPEN, &[kind("regex")]),
+        (
+            "rewritten",
+            "/old/[a-z]+",
+            OPEN,
+            &[kind("regex"), ("rewrite-target", "/$new")],
+        ),
+    ]);
+    let output = index.compile();
+    assert_eq!(reasons(&output), [("broken".to_owned(), "UnsupportedPath")]);
+    assert!(taken(&index, "/appx", &[]).contains("UnsupportedPath"));
+    let found = index
+        .table()
+        .find(Some("a.example"), "/old/a/b", &GET)
+        .map(|one| one.route.clone());
+    let edit = steps(&found.expect("a route"))
+        .into_iter()
+        .find_map(|step| match step {
+            RequestStep::EditPath(edit) => edit.apply("/old/a/b").expect("a path"),
+            _ => None,
+        });
+    assert_eq!(edit.expect("a change").path, "/$new");
+}

