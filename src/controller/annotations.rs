@@ -165,7 +165,7 @@ pub(super) fn is_guard_on_services(name: &str) -> bool {
     let mut is_ours = |rest: &str| guards.any(|row| row.is(rest));
     let on_services = ON_SERVICES.iter().any(|prefix| name.starts_with(prefix))
         || name.strip_prefix(row::OURS).is_some_and(&mut is_ours);
-    on_services && find(name).is_some_and(|(.., row)| row.is_guard)
+    find(name).is_some_and(|(.., row)| row.is_guard && (row.is_of_services || on_services))
 }
 
 /// Returns true if the annotation is a list of addresses that may come in, or may not.

@@ -103,6 +103,7 @@ pub(super) fn controller_default(objects: &Objects, backends: &mut Backends) -> 
             || made.refusal.is_some()
             || !made.secrets.is_empty()
             || !values.clients.is_empty()
+            || values.middlewares.is_some() && !decision.ignores()
             || !values.backend_tls.is_unset()
             || values.external.values().any(|one| one.url.is_some());
         (outcome, is_closed, made.access)
@@ -205,6 +206,9 @@ struct Target {
     rewriting: Vec<RequestStep>,
     /// The changes and terms of its requests, where the Service has some of its own.
     route_terms: Option<Box<RouteTerms>>,
+    /// The steps of the Middlewares of the Ingress and behind them those of the Service; `None` if
+    /// the Service names none.
+    middlewares: Option<MadeMiddlewares>,
     /// The path of the rule, if it has one.
     path: Option<PathMatch>,
 }
@@ -214,6 +218,8 @@ struct Judged {
     outcome: ServiceOutcome,
     /// The decisions about who may come in.
     guarded_by: GuardedBy,
+    /// As [`Target::middlewares`].
+    middlewares: Option<MadeMiddlewares>,
     findings: Vec<AnnotationFinding>,
 }
 
@@ -224,6 +230,7 @@ impl From<Action> for Target {
             guarded_by: GuardedBy::default(),
             rewriting: Vec::new(),
             route_terms: None,
+            middlewares: None,
             path: None,
         }
     }
@@ -320,6 +327,7 @@ impl Compiler<'_> {
                 guarded_by: target.guarded_by.clone(),
                 rewriting: self.rewriting("/", None),
                 route_terms: target.route_terms.clone(),
+                middlewares: target.middlewares.clone(),
                 path: None,
             };
             let route = self.route(field.clone(), target, &pattern);
@@ -366,9 +374,10 @@ impl Compiler<'_> {
         guards.extend(of_service);
 
         // Redirects before a login asks for a password in the clear.
-        let redirects_plain = self.middlewares.redirects_plain && guards.is_empty();
+        let made = target.middlewares.as_ref().unwrap_or(&self.middlewares);
+        let redirects_plain = made.redirects_plain && guards.is_empty();
         let object = format!("{}/{} {}", origin.namespace, origin.name, origin.field);
-        let Some(middlewares) = self.middlewares.on(host, &object) else {
+        let Some(middlewares) = made.on(host, &object) else {
             return Arc::new(Route::refused(origin, Refusal::InvalidGuard));
         };
         guards.extend(middlewares);

@@ -1,5 +1,5 @@
-//! Makes the steps of the Middlewares of Traefik that an Ingress names, in their order. One that
-//! does not exist, or that cannot be done as it is meant, refuses every request.
+//! Makes the steps of the Middlewares of Traefik that an Ingress or a Service names, in their
+//! order. One that does not exist, or that cannot be done as it is meant, refuses every request.
 
 mod access;
 mod breaker;
@@ -28,10 +28,12 @@ use super::{
 };
 use crate::{
     objects::EventType,
-    routing::{CircuitBreaker, ClientLimits, HostPattern, Refusal, RequestStep, ResponseStep},
+    routing::{
+        CircuitBreaker, ClientLimits, HostPattern, Policy, Refusal, RequestStep, ResponseStep,
+    },
 };
 
-/// The most Middlewares of an Ingress, those in chains included.
+/// The most Middlewares on the way of a request, those in chains included.
 const MAX_MIDDLEWARES: usize = 64;
 /// The most chains around a Middleware.
 const MAX_DEPTH: usize = 8;
@@ -42,8 +44,20 @@ const PROVIDER: &str = "kubernetescrd";
 /// The end of a message about a Middleware that closes the paths.
 const CLOSED: &str = ": the paths return 503";
 
+/// An annotation with a list of Middlewares.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'a> {
+    /// The name of the annotation.
+    pub(super) annotation: &'a str,
+    /// Its value.
+    pub(super) list: &'a str,
+    pub(super) decision: Decision,
+    /// The object whose requests the limits count together; `None` for those of each rule.
+    pub(super) counts_for: Option<&'a str>,
+}
+
 /// The result of making the steps.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct MadeMiddlewares {
     /// The steps on requests, in their order.
     steps: Vec<Step>,
@@ -52,13 +66,17 @@ pub(super) struct MadeMiddlewares {
     /// `Strict-Transport-Security`; `None` if the others decide.
     pub(super) hsts: Option<HeaderValue>,
     /// Attempts for a request, the first included.
-    pub(super) attempts: Option<u32>,
+    attempts: Option<u32>,
     /// Bytes of a request body.
-    pub(super) max_body_bytes: Option<u64>,
+    max_body_bytes: Option<u64>,
     /// True if the first step leads plain HTTP to HTTPS.
     pub(super) redirects_plain: bool,
     /// True if one limits requests in flight.
-    pub(super) has_in_flight: bool,
+    has_in_flight: bool,
+    /// The number of Middlewares.
+    count: usize,
+    /// The fields of requests that the steps change, in lower case.
+    changed: Vec<Box<str>>,
     /// The refusal, if one of them cannot be done.
     pub(super) refusal: Option<Refusal>,
     /// The ids of the Middlewares, whether they exist or not.
@@ -82,17 +100,46 @@ enum Step {
     Breaker(CircuitBreaker),
 }
 
+impl Step {
+    /// Returns the step as it counts the requests of an object; `None` if the host decides.
+    fn counting_for(&self, owner: &str) -> Option<RequestStep> {
+        let object = |middleware: &str| format!("{owner} {middleware}").into();
+        match self {
+            Self::Ready(step) => Some(step.clone()),
+            Self::Auth(_) => None,
+            Self::Limit(limits) => Some(RequestStep::Limit(Arc::new(ClientLimits {
+                object: object(&limits.object),
+                ..limits.clone()
+            }))),
+            Self::Breaker(terms) => Some(RequestStep::CircuitBreaker(Arc::new(CircuitBreaker {
+                object: object(&terms.object),
+                ..terms.clone()
+            }))),
+        }
+    }
+}
+
 impl MadeMiddlewares {
+    /// Adds the terms on which requests are forwarded to those of annotations.
+    pub(super) fn apply_to(&self, policy: &mut Policy) {
+        policy.attempts = policy.attempts.or(self.attempts);
+        let sizes = [policy.max_body_bytes, self.max_body_bytes];
+        policy.max_body_bytes = sizes.into_iter().flatten().min();
+    }
+
     /// Refuses a limit of requests in flight beside one of annotations: a request has one place.
-    pub(super) fn check_limits(&mut self, of_annotations: Option<&ClientLimits>) {
-        let has_one = of_annotations.is_some_and(|one| one.limits.in_flight.is_some());
-        if let Some(annotations) = of_annotations.filter(|_| has_one && self.has_in_flight) {
+    pub(super) fn check_limits(&mut self, asked: Asked<'_>, of_annotations: Option<&ClientLimits>) {
+        let limiting = of_annotations.filter(|one| one.limits.in_flight.is_some());
+        if let Some(annotations) = limiting.filter(|_| self.has_in_flight) {
             self.refusal = Some(Refusal::InvalidGuard);
             self.findings.push(AnnotationFinding {
                 severity: EventType::Warning,
                 reason: Reason::UnsupportedMiddleware,
-                annotation: annotations.from.clone(),
-                message: format!("a Middleware limits requests in flight too{CLOSED}"),
+                annotation: asked.annotation.into(),
+                message: format!(
+                    "a Middleware limits requests in flight, and {} too{CLOSED}",
+                    annotations.from
+                ),
             });
         }
     }
@@ -100,45 +147,36 @@ impl MadeMiddlewares {
     /// Returns the steps on the requests of a rule for a host; `None` if that is not possible.
     /// `object` is the Ingress with the rule.
     pub(super) fn on(&self, host: &HostPattern, object: &str) -> Option<Vec<RequestStep>> {
-        let of_rule = |middleware: &str| format!("{object} {host} {middleware}").into();
+        let rule = format!("{object} {host}");
         let steps = self.steps.iter().map(|step| match step {
-            Step::Ready(step) => Some(step.clone()),
             Step::Auth(auth) => auth.on(host).map(RequestStep::ExternalAuth),
-            Step::Limit(limits) => Some(RequestStep::Limit(Arc::new(ClientLimits {
-                object: of_rule(&limits.object),
-                ..limits.clone()
-            }))),
-            Step::Breaker(terms) => Some(RequestStep::CircuitBreaker(Arc::new(CircuitBreaker {
-                object: of_rule(&terms.object),
-                ..terms.clone()
-            }))),
+            step => step.counting_for(&rule),
         });
         steps.collect()
     }
 }
 
-/// Makes the steps that an annotation asks for, given its name and value.
+/// Makes the steps that an annotation asks for, behind those `before` it. The refusal and the
+/// findings are those of the annotation alone.
 pub(super) fn make(
     objects: &Objects,
     backends: &mut Backends,
-    annotation: Option<&(Box<str>, Box<str>)>,
-    decision: Decision,
+    asked: Asked<'_>,
+    before: MadeMiddlewares,
 ) -> MadeMiddlewares {
-    let Some((annotation, list)) = annotation else {
-        return MadeMiddlewares::default();
-    };
     let mut making = Making {
         objects,
         backends,
-        annotation,
-        decision,
+        asked,
         chain: Vec::new(),
-        count: 0,
-        changed: Vec::new(),
-        made: MadeMiddlewares::default(),
+        made: MadeMiddlewares {
+            refusal: None,
+            findings: Vec::new(),
+            ..before
+        },
     };
 
-    for name in list.split(',').map(str::trim) {
+    for name in asked.list.split(',').map(str::trim) {
         if let Err((subject, problem)) = making.named(name) {
             making.close(&subject, &problem);
         }
@@ -153,14 +191,9 @@ type Failure = (String, Problem);
 struct Making<'a> {
     objects: &'a Objects,
     backends: &'a mut Backends,
-    annotation: &'a str,
-    decision: Decision,
+    asked: Asked<'a>,
     /// The Middleware that is being made, behind the chains around it.
     chain: Vec<&'a Name>,
-    /// The number of Middlewares so far.
-    count: usize,
-    /// The fields of requests that the steps so far change, in lower case.
-    changed: Vec<Box<str>>,
     made: MadeMiddlewares,
 }
 
@@ -232,9 +265,9 @@ impl<'a> Making<'a> {
         if self.chain.len() >= MAX_DEPTH {
             return Err(failure("there are too many chains around it"));
         }
-        self.count += 1;
-        if self.count > MAX_MIDDLEWARES {
-            return Err(failure("the Ingress has too many Middlewares"));
+        self.made.count += 1;
+        if self.made.count > MAX_MIDDLEWARES {
+            return Err(failure("there are too many Middlewares"));
         }
 
         self.chain.push(name);
@@ -357,7 +390,7 @@ impl<'a> Making<'a> {
     /// Refuses a Middleware that depends on fields of requests which others change before it: it
     /// would see them as the client sent them.
     fn unchanged(&self, fields: &Fields<'_>, names: &[&str]) -> Result<(), Problem> {
-        let changed = self.changed.iter();
+        let changed = self.made.changed.iter();
         let mut changed = changed.filter(|name| names.contains(&&***name));
         match changed.next() {
             None => Ok(()),
@@ -390,6 +423,13 @@ impl<'a> Making<'a> {
         self.made.steps.push(Step::Ready(step));
     }
 
+    /// Adds a step that counts requests.
+    fn counting_step(&mut self, step: Step) {
+        let owner = self.asked.counts_for;
+        let counting = owner.and_then(|owner| step.counting_for(owner));
+        self.made.steps.push(counting.map_or(step, Step::Ready));
+    }
+
     /// Reports a problem with a part of a Middleware that is done.
     fn warn(&mut self, reason: Reason, field: &str, why: &str) {
         let message = format!("Middleware {}: {field}: {why}", self.subject());
@@ -409,10 +449,11 @@ impl<'a> Making<'a> {
             field => format!("{field}: "),
         };
         let message = format!("Middleware {subject}: {field}{why}");
-        if self.decision.ignores() {
+        let decision = self.asked.decision;
+        if decision.ignores() {
             let because = format!(
                 ": the paths are served without it, because of {}",
-                self.decision.by()
+                decision.by()
             );
             return self.report(EventType::Normal, *reason, message + &because);
         }
@@ -432,7 +473,7 @@ impl<'a> Making<'a> {
         self.made.findings.push(AnnotationFinding {
             severity,
             reason,
-            annotation: self.annotation.into(),
+            annotation: self.asked.annotation.into(),
             message,
         });
     }

@@ -7,6 +7,7 @@ mod certificates;
 mod digest;
 mod errors;
 mod limits;
+mod on_services;
 mod steps;
 
 use std::{
@@ -25,6 +26,10 @@ struct Case {
     /// Paths with further arguments of curl.
     requests: &'static [(&'static str, &'static [&'static str])],
 }
+
+/// The annotation of an Ingress that names middlewares, and that of a Service.
+const ROUTER: &str = "traefik.ingress.kubernetes.io/router.middlewares";
+const SERVICE: &str = "traefik.ingress.kubernetes.io/service.middlewares";
 
 /// A real Traefik, ended with its test.
 struct Traefik {
@@ -75,12 +80,22 @@ fn host(number: usize) -> String {
     format!("case{number}.example.com")
 }
 
-/// Returns the objects for gatelet.
-fn objects(cases: &[Case], port: u16) -> String {
-    let mut text = String::new();
-    for name in ["app", "pages"] {
-        text += &(backend::service(name, "") + &backend::slice(name, &[port]));
+/// Returns an object with an annotation, if that names anything.
+fn annotated(object: &str, name: &str, annotation: &str, names: &[String]) -> String {
+    if names.is_empty() {
+        return object.to_owned();
     }
+    let metadata = format!(
+        "metadata:\n  name: {name}\n  annotations:\n    {annotation}: {}",
+        names.join(",")
+    );
+    object.replace(&format!("metadata: {{name: {name}}}"), &metadata)
+}
+
+/// Returns the objects for gatelet. Each Ingress names so many of the Middlewares, and its Service
+/// the rest.
+fn objects(cases: &[Case], port: u16, on_ingress: usize) -> String {
+    let mut text = backend::service("pages", "") + &backend::slice("pages", &[port]);
     let users: String = USERS.iter().map(|line| format!("    {line}\n")).collect();
     let _ = write!(
         text,
@@ -101,28 +116,35 @@ fn objects(cases: &[Case], port: u16) -> String {
         let named: Vec<String> = named
             .map(|name| format!("default-case{number}-{name}@kubernetescrd"))
             .collect();
-        let annotation = format!(
-            "metadata:\n  name: case{number}\n  annotations:\n    \
-             traefik.ingress.kubernetes.io/router.middlewares: {}",
-            named.join(",")
-        );
-        let ingress = backend::ingress("app", &host(number), "");
-        text += &ingress.replace("metadata: {name: app}", &annotation);
+        let (routers, services) = named.split_at(on_ingress.min(named.len()));
+        let name = format!("case{number}");
+        let ingress = backend::ingress(&name, &host(number), "");
+        text += &annotated(&ingress, &name, ROUTER, routers);
+        text += &annotated(&backend::service(&name, ""), &name, SERVICE, services);
+        text += &backend::slice(&name, &[port]);
     }
     text
 }
 
-/// Returns the file for Traefik.
-fn file(cases: &[Case], port: u16) -> String {
-    let (mut routers, mut middlewares) = (String::new(), String::new());
+/// Returns the file for Traefik, with the Middlewares in the same places.
+fn file(cases: &[Case], port: u16, on_router: usize) -> String {
+    let (mut routers, mut middlewares, mut services) =
+        (String::new(), String::new(), String::new());
     for (number, case) in cases.iter().enumerate() {
         let named = case.named.iter();
         let named: Vec<String> = named.map(|name| format!("case{number}-{name}")).collect();
+        let (of_router, of_service) = named.split_at(on_router.min(named.len()));
         let _ = writeln!(
             routers,
-            "    case{number}: {{rule: 'Host(`{}`)', service: app, middlewares: [{}]}}",
+            "    case{number}: {{rule: 'Host(`{}`)', service: case{number}, middlewares: [{}]}}",
             host(number),
-            named.join(", ")
+            of_router.join(", ")
+        );
+        let _ = writeln!(
+            services,
+            "    case{number}: {{loadBalancer: {{servers: [{{url: 'http://127.0.0.1:{port}'}}]}}, \
+             middlewares: [{}]}}",
+            of_service.join(", ")
         );
         for (name, spec) in case.middlewares {
             let users = format!("users: {USERS:?}");
@@ -139,8 +161,7 @@ fn file(cases: &[Case], port: u16) -> String {
     format!(
         "http:
   services:
-    app: {{loadBalancer: {{servers: [{{url: 'http://127.0.0.1:{port}'}}]}}}}
-    pages: {{loadBalancer: {{servers: [{{url: 'http://127.0.0.1:{port}'}}]}}}}
+{services}    pages: {{loadBalancer: {{servers: [{{url: 'http://127.0.0.1:{port}'}}]}}}}
   routers:
 {routers}  middlewares:
 {middlewares}"
@@ -233,10 +254,15 @@ fn compare(cases: &[Case]) {
 
 /// The same with settings for gatelet, and arguments for Traefik.
 fn compare_with(cases: &[Case], settings: &str, arguments: &[&str]) {
+    compare_placed(cases, usize::MAX, settings, arguments);
+}
+
+/// The same where the Ingress names so many of the middlewares, and the Service the rest.
+fn compare_placed(cases: &[Case], on_ingress: usize, settings: &str, arguments: &[&str]) {
     let backend = Backend::start("app");
     let gatelet = Gatelet::configured(settings);
-    gatelet.apply(&objects(cases, backend.port));
-    let traefik = Traefik::start(&file(cases, backend.port), arguments);
+    gatelet.apply(&objects(cases, backend.port, on_ingress));
+    let traefik = Traefik::start(&file(cases, backend.port, on_ingress), arguments);
 
     for (number, case) in cases.iter().enumerate() {
         let host = host(number);

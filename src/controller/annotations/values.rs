@@ -431,7 +431,7 @@ pub(in crate::controller) enum Choice {
 }
 
 /// A problem or note about an annotation, which becomes a finding.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::controller) struct AnnotationFinding {
     pub(in crate::controller) severity: EventType,
     pub(in crate::controller) reason: Reason,

@@ -10,7 +10,7 @@ use crate::controller::{
     canary, client_certificates,
     guards::{self, Decision, Verdict},
     limits,
-    middlewares::{self, MadeMiddlewares},
+    middlewares::{self, Asked, MadeMiddlewares},
 };
 
 impl Compiler<'_> {
@@ -33,11 +33,12 @@ impl Compiler<'_> {
         made.findings.append(&mut terms.findings);
 
         self.out.relative_redirects = annotated.further.relative;
-        self.middlewares = self.made_middlewares(&annotated, decision);
-        let (route_terms, unset) = self.made_route_terms(&mut annotated);
+        self.limits = limits::limits(&annotated.limits, self.name);
+        let mut middlewares = self.router_middlewares(&annotated, decision);
+        let (route_terms, unset) = self.made_route_terms(&mut annotated, &middlewares);
         self.route_terms = route_terms;
         let refusals = [
-            self.middlewares.refusal,
+            middlewares.refusal,
             unset,
             made.refusal,
             backend_tls.refusal,
@@ -49,12 +50,13 @@ impl Compiler<'_> {
 
         let findings = mem::take(&mut annotated.findings).into_iter();
         let findings = findings.chain(mem::take(&mut verdict.findings));
-        let findings = findings.chain(mem::take(&mut self.middlewares.findings));
+        let findings = findings.chain(mem::take(&mut middlewares.findings));
         for finding in findings.chain(made.findings) {
             let field = format!("metadata.annotations[{}]", finding.annotation);
             self.note(field, finding);
         }
 
+        self.middlewares = middlewares;
         (self.annotated, self.verdict) = (annotated, verdict);
         self.prepare_passthrough();
     }
@@ -87,20 +89,36 @@ impl Compiler<'_> {
         }
     }
 
-    /// Makes the Middlewares, and the limits of annotations beside them.
-    fn made_middlewares(
+    /// Makes the Middlewares of the Ingress.
+    fn router_middlewares(
         &mut self,
         annotated: &AnnotationValues,
         decision: Decision,
     ) -> MadeMiddlewares {
-        let annotation = annotated.middlewares.as_ref();
-        let mut made = middlewares::make(self.objects, self.backends, annotation, decision);
-        self.out.middlewares = mem::take(&mut made.ids);
+        let Some((annotation, list)) = &annotated.middlewares else {
+            return MadeMiddlewares::default();
+        };
+        let asked = Asked {
+            annotation,
+            list,
+            decision,
+            counts_for: None,
+        };
+        self.made_middlewares(asked, MadeMiddlewares::default())
+    }
+
+    /// Makes the Middlewares of an annotation behind those `before` it, and follows the objects
+    /// that they name.
+    pub(super) fn made_middlewares(
+        &mut self,
+        asked: Asked<'_>,
+        before: MadeMiddlewares,
+    ) -> MadeMiddlewares {
+        let mut made = middlewares::make(self.objects, self.backends, asked, before);
+        self.out.middlewares.append(&mut made.ids);
         self.out.secrets.append(&mut made.secrets);
         self.out.services.append(&mut made.services);
-
-        self.limits = limits::limits(&annotated.limits, self.name);
-        made.check_limits(self.limits.as_deref());
+        made.check_limits(asked, self.limits.as_deref());
         made
     }
 

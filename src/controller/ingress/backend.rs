@@ -12,6 +12,7 @@ use crate::{
         external_auth::{self, MadeAuths},
         facts::ServiceFact,
         guards::{self, Decision, ServiceOutcome},
+        middlewares::{Asked, MadeMiddlewares},
         objects::Name,
         resolve::resolve,
     },
@@ -131,8 +132,8 @@ impl Compiler<'_> {
             return Some(action.into());
         }
 
-        let route_terms = self.route_terms_of(fact);
         let judged = self.judged(service, fact);
+        let route_terms = self.route_terms_of(fact, judged.middlewares.as_ref());
         for finding in judged.findings {
             self.note(field.to_owned(), finding);
         }
@@ -142,6 +143,7 @@ impl Compiler<'_> {
             ServiceOutcome::Served => Some(Target {
                 guarded_by: judged.guarded_by,
                 route_terms,
+                middlewares: judged.middlewares,
                 ..Target::from(action)
             }),
         }
@@ -177,6 +179,7 @@ impl Compiler<'_> {
                 .extend(client_certificates::on_service(&values.clients));
         }
 
+        let middlewares = self.service_middlewares(service, &values, decision, &mut made);
         let found = mem::take(&mut values.findings);
         let own = found.into_iter().chain(made.findings);
         findings.extend(own.map(|finding| of_service(service, finding)));
@@ -187,8 +190,41 @@ impl Compiler<'_> {
         Judged {
             outcome,
             guarded_by,
+            middlewares,
             findings,
         }
+    }
+
+    /// Makes the Middlewares of a Service behind those of the Ingress. Their problems are added to
+    /// those that are `made`.
+    fn service_middlewares(
+        &mut self,
+        service: &Name,
+        values: &AnnotationValues,
+        decision: Decision,
+        made: &mut Made,
+    ) -> Option<MadeMiddlewares> {
+        let (annotation, list) = values.middlewares.as_ref()?;
+        if self.out.canary.is_some() {
+            // The steps of the main Ingress are those of the canary too.
+            let why = "the Middlewares of a canary are those of the main Ingress and its Service";
+            let (finding, refusal) = guards::not_supported(annotation, why, decision);
+            made.findings.push(finding);
+            made.refusal = made.refusal.or(refusal);
+            return None;
+        }
+
+        let owner = format!("Service {}/{}", service.0, service.1);
+        let asked = Asked {
+            annotation,
+            list,
+            decision,
+            counts_for: Some(&owner),
+        };
+        let mut both = self.made_middlewares(asked, self.middlewares.clone());
+        made.findings.append(&mut both.findings);
+        made.refusal = made.refusal.or(both.refusal);
+        Some(both)
     }
 
     /// Makes the decisions about who may come in that annotations ask for.

@@ -113,7 +113,7 @@ impl Making<'_> {
         fields.finish()?;
 
         let user_field_name = user_field.as_ref().map(HeaderName::as_str);
-        self.changed.extend(user_field_name.map(Into::into));
+        self.made.changed.extend(user_field_name.map(Into::into));
         let users = self.backends.share_users(users);
         self.access(Access {
             from: self.from(),

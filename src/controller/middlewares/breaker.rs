@@ -44,7 +44,7 @@ impl Making<'_> {
         })?;
         fields.finish()?;
 
-        self.made.steps.push(Step::Breaker(CircuitBreaker {
+        self.counting_step(Step::Breaker(CircuitBreaker {
             from: self.from(),
             object: self.subject().into(),
             condition,

@@ -20,7 +20,7 @@ impl Making<'_> {
         let info = fields.part("info")?.map(info).transpose()?;
         fields.finish()?;
 
-        self.changed.extend(FIELDS.map(Into::into));
+        self.made.changed.extend(FIELDS.map(Into::into));
         let from = self.from();
         self.step(RequestStep::CertificateFields(Arc::new(
             TraefikCertificateFields {

@@ -110,12 +110,12 @@ impl Making<'_> {
                 let value = field_value(fields, OF, value)?;
                 let from = self.from();
                 steps.push(RequestStep::Host(Arc::new(SetHost { from, value })));
-                self.changed.push("host".into());
+                self.made.changed.push("host".into());
                 continue;
             }
 
             let name = name(fields, OF, text)?;
-            self.changed.push(name.as_str().into());
+            self.made.changed.push(name.as_str().into());
             steps.push(match value {
                 "" => {
                     let from = self.from();

@@ -116,7 +116,7 @@ impl Making<'_> {
         fields.finish()?;
 
         for name in copies.iter() {
-            self.changed.push(name.into());
+            self.made.changed.push(name.into());
         }
         let auth = ExternalAuth {
             from: self.from(),

@@ -79,7 +79,7 @@ impl Making<'_> {
             is_shared: source == Source::Host,
             status: Some(StatusCode::TOO_MANY_REQUESTS),
         };
-        self.made.steps.push(Step::Limit(limits));
+        self.counting_step(Step::Limit(limits));
     }
 
     pub(super) fn buffering(&mut self, mut fields: Fields<'_>) -> Result<(), Problem> {

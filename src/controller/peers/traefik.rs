@@ -39,7 +39,7 @@ const OWN_ENTRY_POINTS: When = When::Custom(
 const ROWS: &[Row] = &[
     guard(
         &["service.middlewares"],
-        "middlewares, which may restrict access",
+        "the middlewares of a Service, which an annotation on the Service names",
     ),
     Row {
         names: &["router.tls.options"],

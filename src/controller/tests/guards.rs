@@ -471,10 +471,6 @@ fn a_guard_on_a_service_closes_the_paths_to_it() {
     for (name, value) in [
         ("haproxy-ingress.github.io/oauth", "oauth2_proxy"),
         ("haproxy.org/client-ca", "default/ca"),
-        (
-            "traefik.ingress.kubernetes.io/service.middlewares",
-            "auth@file",
-        ),
         ("konghq.com/plugins", "key-auth"),
         ("alb.ingress.kubernetes.io/auth-type", "oidc"),
     ] {

@@ -10,6 +10,12 @@ pub(super) const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
         &[],
     ),
     (
+        "service.middlewares",
+        &["default-auth@kubernetescrd"],
+        &[""],
+        &[],
+    ),
+    (
         "ssl-redirect",
         &[
             "true", "True", "TRUE", "t", "T", "1", "false", "False", "FALSE", "f", "F", "0",
