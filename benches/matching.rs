@@ -47,6 +47,7 @@ fn route(number: usize) -> Arc<Route> {
         name: "app".into(),
         field: number.to_string().into(),
         requests: None,
+        priority: None,
     };
     Arc::new(Route::refused(origin, Refusal::UnknownService))
 }

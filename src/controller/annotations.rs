@@ -319,6 +319,11 @@ pub(super) const CLOSED: &str = ": the paths return 503";
 
 /// Returns the place of an annotation in the tables: its row, prefix, and the row itself.
 fn find(name: &str) -> Option<(usize, usize, &'static Annotation)> {
+    // Traefik takes its names in upper and lower case.
+    let is_mixed = name.starts_with(row::TRAEFIK) && name.bytes().any(|b| b.is_ascii_uppercase());
+    let lower = is_mixed.then(|| name.to_ascii_lowercase());
+    let name = lower.as_deref().unwrap_or(name);
+
     rows().enumerate().find_map(|(at, annotation)| {
         let is = |prefix: &&str| {
             name.strip_prefix(*prefix)

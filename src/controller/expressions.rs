@@ -57,7 +57,7 @@ pub(super) fn convert(rules: Vec<Rule>) -> Vec<Rule> {
 fn converted(path: PathMatch, exact: &BTreeSet<Box<str>>) -> Vec<PathMatch> {
     let starting = |path: &str| PathMatch::Expression(Arc::new(Expression::starting(path, path)));
     match &path {
-        PathMatch::Expression(_) | PathMatch::Pattern(_) => vec![path],
+        PathMatch::Expression(_) | PathMatch::Pattern(_) | PathMatch::Regexp(_) => vec![path],
         PathMatch::Prefix(prefix) if !prefix.ends_with('/') => {
             let below = starting(&format!("{prefix}/"));
             let own = (!exact.contains(prefix)).then(|| starting(prefix));

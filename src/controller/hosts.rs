@@ -138,7 +138,7 @@ fn assemble(
         };
         let own = compiled.rules.iter().filter(|(pattern, _)| pattern == host);
         rules.extend(own.map(|(_, rule)| Rule {
-            route: close(&rule.route),
+            route: ranked(close(&rule.route), names[0]),
             ..rule.clone()
         }));
         fallback = fallback.or_else(|| compiled.fallbacks.get(host).map(close));
@@ -206,7 +206,44 @@ fn assemble(
     findings.extend(passed_findings);
     findings.extend(asking.findings);
     findings.extend(host_taken(objects, host, &names));
+    findings.extend(unranked(objects, compiled, host, &names));
     (Some(routes), findings)
+}
+
+/// Returns a route with its priority if its namespace had the host first: one of another namespace
+/// would take all its requests.
+fn ranked(route: Arc<Route>, eldest: &Name) -> Arc<Route> {
+    if route.origin.priority.is_none() || route.origin.namespace == eldest.0 {
+        return route;
+    }
+    let mut route = Route::clone(&route);
+    route.origin.priority = None;
+    Arc::new(route)
+}
+
+/// Reports the Ingresses whose priority does not count, because the host belongs to one of another
+/// namespace.
+fn unranked(
+    objects: &Objects,
+    compiled: &CompiledIngresses,
+    host: &HostPattern,
+    names: &[&Name],
+) -> Vec<Finding> {
+    let others = names.iter().filter(|name| name.0 != names[0].0);
+    let with_priority = others.filter(|name| {
+        let routes = compiled.get(**name).into_iter();
+        let mut routes = routes.flat_map(|one| one.routes_of(host));
+        routes.any(|route| route.origin.priority.is_some())
+    });
+    let findings = with_priority.filter_map(|name| {
+        let message = format!(
+            "router.priority does not count on host {host}, which {} in a different namespace had \
+             first",
+            objects.elder(names[0], name)
+        );
+        objects.finding(name, Reason::HostTaken, "metadata.annotations", message)
+    });
+    findings.collect()
 }
 
 /// Reports a rule whose path another rule has.
@@ -231,6 +268,11 @@ fn path_taken(objects: &Objects, host: &HostPattern, loser: &Loser) -> Option<Fi
             "this Ingress has {rule} more than once: the first, {}, is served",
             other.field
         )
+    } else if other.priority != own.priority {
+        let Origin {
+            namespace, name, ..
+        } = other;
+        format!("{rule} is taken by Ingress {namespace}/{name}, which router.priority puts first")
     } else {
         let elder = objects.elder(&ingress_of(other), &ingress_of(own));
         format!("{rule} is taken by {elder}")

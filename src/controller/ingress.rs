@@ -126,6 +126,7 @@ pub(super) fn controller_default(objects: &Objects, backends: &mut Backends) -> 
         name: service.1,
         field: "default_backend".into(),
         requests: None,
+        priority: None,
     };
     let setting = objects.settings.ssl_redirect;
     let redirect = Redirect::new(HttpsValues::default(), setting, false);
@@ -272,6 +273,7 @@ impl Compiler<'_> {
             }
         };
         self.out.hosts.push(pattern.clone());
+        self.check_priority(r, &pattern);
 
         let paths = rule.http.iter().flat_map(|http| &http.paths).enumerate();
         for (p, path) in paths {
@@ -356,6 +358,7 @@ impl Compiler<'_> {
             name: self.name.1.clone(),
             field: field.into(),
             requests: self.requests.clone(),
+            priority: self.priority(),
         };
         if let Some(refusal) = self.verdict.refusal {
             return Arc::new(Route::refused(origin, refusal));
@@ -464,7 +467,9 @@ impl Compiler<'_> {
             "ImplementationSpecific" => Some(match self.annotated.rewrite.kind {
                 Some(PathKind::Exact) => PathMatch::Exact(normal.into()),
                 Some(PathKind::Prefix) => PathMatch::Prefix(normal.into()),
-                Some(PathKind::Begin | PathKind::Regex) | None => PathMatch::Start(normal.into()),
+                Some(PathKind::Begin | PathKind::Regex | PathKind::Found) | None => {
+                    PathMatch::Start(normal.into())
+                }
             }),
             other => {
                 let message =

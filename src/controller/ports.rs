@@ -235,6 +235,7 @@ impl Compiler<'_> {
                 name: key.name.clone(),
                 field: claim.field.as_str().into(),
                 requests: None,
+                priority: None,
             },
             accepts_proxy: claim.accepts_proxy,
             ends_tls: claim.ends_tls,

@@ -16,16 +16,12 @@ use crate::{
 const MAX_PREFIXES: usize = 16;
 
 /// Annotations of other controllers that turn the paths of their object into regular expressions,
-/// with the values that do so. Those of ingress-nginx are evaluated.
+/// with the values that do so. Those of ingress-nginx and Traefik are evaluated.
 const DECLARING: &[(&str, &[&str])] = &[
     ("haproxy-ingress.github.io/path-type", &["regex"]),
     (
         "nginx.org/path-regex",
         &["case_sensitive", "case_insensitive", "exact"],
-    ),
-    (
-        "traefik.ingress.kubernetes.io/router.pathmatcher",
-        &["PathRegexp"],
     ),
     ("alb.ingress.kubernetes.io/use-regex-path-match", TRUE),
 ];
@@ -89,6 +85,15 @@ pub(super) fn could_match(text: &str) -> Vec<PathMatch> {
     all.into_iter()
         .map(|closed| PathMatch::Closed(Box::new(closed)))
         .collect()
+}
+
+/// Returns a match that takes every path, for an expression that could be found anywhere.
+pub(super) fn any_path(text: &str) -> PathMatch {
+    PathMatch::Closed(Box::new(Closed {
+        text: text.into(),
+        prefix: "/".into(),
+        elements: false,
+    }))
 }
 
 /// Describes closed paths in a message.

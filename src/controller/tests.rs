@@ -24,6 +24,7 @@ mod mirror;
 mod passthrough;
 mod paths;
 mod ports;
+mod ranks;
 mod service_middlewares;
 mod snippets;
 mod sticky;

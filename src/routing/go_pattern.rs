@@ -1,6 +1,7 @@
 //! Regular expressions as Traefik has them (those of Go): found anywhere in a text, and replaced.
 
 use std::{
+    cmp::Ordering,
     hash::{Hash, Hasher},
     ops::Range,
 };
@@ -89,6 +90,18 @@ impl PartialEq for GoPattern {
 }
 
 impl Eq for GoPattern {}
+
+impl PartialOrd for GoPattern {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for GoPattern {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.text.cmp(&other.text)
+    }
+}
 
 impl Hash for GoPattern {
     fn hash<H: Hasher>(&self, state: &mut H) {

@@ -112,6 +112,17 @@ impl HostPattern {
         }
     }
 
+    /// Returns the length of the rule about the host as Traefik writes it, which counts for the
+    /// places of rules ([`Rule::rank`](super::Rule::rank)).
+    pub(super) fn rule_length(&self) -> usize {
+        const AROUND: &str = "Host(\"\") && ";
+        match self {
+            Self::Exact(host) => AROUND.len() + host.as_str().len(),
+            Self::Wildcard(suffix) => AROUND.len() + "*.".len() + suffix.as_str().len(),
+            Self::Any => 0,
+        }
+    }
+
     /// Reports whether the pattern matches a canonical host.
     pub fn matches(&self, host: &str) -> bool {
         match self {

@@ -141,19 +141,29 @@ impl Literals {
     /// Returns the first position whose text the path begins with and that `takes` accepts, given
     /// the position and the length of its text. Longer texts come before shorter ones.
     pub(super) fn find(&self, path: &str, takes: impl Fn(u32, usize) -> bool) -> Option<u32> {
+        self.found(path, takes).next()
+    }
+
+    /// The same where the least position comes first, whatever the lengths of the texts are.
+    pub(super) fn find_least(&self, path: &str, takes: impl Fn(u32, usize) -> bool) -> Option<u32> {
+        self.found(path, takes).min()
+    }
+
+    /// Returns the first position that `takes` accepts of each text that the path begins with, the
+    /// longest one first.
+    fn found(&self, path: &str, takes: impl Fn(u32, usize) -> bool) -> impl Iterator<Item = u32> {
         let path = path.as_bytes();
         let (mut index, mut at) = (0, 0);
-        let mut last = NONE;
+        let (mut last, mut whole) = (NONE, None);
+
         loop {
             let node = &self.nodes[index as usize];
             if node.open > 0 {
                 last = index;
             }
             let Some(next) = path.get(at) else {
-                let whole = self.of_node(node, 0, node.whole);
-                if let Some(found) = whole.iter().find(|one| takes(**one, at)) {
-                    return Some(*found);
-                }
+                let own = self.of_node(node, 0, node.whole);
+                whole = own.iter().find(|one| takes(**one, at)).copied();
                 break;
             };
             match self.child(node, *next) {
@@ -165,15 +175,14 @@ impl Literals {
             }
         }
 
-        while let Some(node) = self.nodes.get(last as usize) {
-            let open = self.of_node(node, node.whole, node.open);
+        let above = |node: &&Node| self.nodes.get(node.above as usize);
+        let open = std::iter::successors(self.nodes.get(last as usize), above);
+        let open = open.filter_map(move |node| {
+            let own = self.of_node(node, node.whole, node.open);
             let depth = node.depth as usize;
-            if let Some(found) = open.iter().find(|one| takes(**one, depth)) {
-                return Some(*found);
-            }
-            last = node.above;
-        }
-        None
+            own.iter().find(|one| takes(**one, depth)).copied()
+        });
+        whole.into_iter().chain(open)
     }
 
     /// Returns the child whose label begins with this byte.

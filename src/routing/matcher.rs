@@ -27,9 +27,19 @@ pub(super) struct Matcher {
     rules: Box<[Rule]>,
     /// The index; `None` for few rules.
     index: Option<Box<Index>>,
-    /// True if the paths are regular expressions as ingress-nginx has them: all are tried in their
-    /// own order.
-    is_ordered: bool,
+    order: Order,
+}
+
+/// The order of precedence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// The longer path comes first.
+    Length,
+    /// The greater rank comes first.
+    Rank,
+    /// The paths are regular expressions as ingress-nginx has them: all are tried in their own
+    /// order.
+    Expressions,
 }
 
 /// Index of rules by the literal that begins all paths they match ([`PathMatch::literal`]).
@@ -47,15 +57,26 @@ impl Matcher {
     ///
     /// `/foo` and `/foo/` are the same Prefix, because Ingress v1 ignores the trailing slash. If
     /// one object has both, `/foo/` takes the paths below `/foo`, and `/foo` takes only itself.
-    pub(super) fn new<R: Into<Rule>>(rules: impl IntoIterator<Item = R>) -> (Self, Vec<Loser>) {
+    ///
+    /// If a rule has a rank of its own, all of them are in the order of their ranks; `host` is the
+    /// length of the rule about the host.
+    pub(super) fn new<R: Into<Rule>>(
+        rules: impl IntoIterator<Item = R>,
+        host: usize,
+    ) -> (Self, Vec<Loser>) {
         let mut sorted: Vec<(Reverse<u64>, Rule)> = rules
             .into_iter()
             .map(Into::into)
             .map(|rule| (Reverse(rule.precedence()), rule))
             .collect();
         if sorted.iter().any(|(_, rule)| rule.is_expression()) {
-            return Self::ordered(sorted.into_iter().map(|(_, rule)| rule).collect());
+            return Self::ordered(sorted.into_iter().map(|(_, rule)| rule).collect(), host);
         }
+
+        let order = match sorted.iter().any(|(_, rule)| rule.is_ranked()) {
+            true => Order::Rank,
+            false => Order::Length,
+        };
         sorted.sort_by(|(a, one), (b, other)| {
             (a, one.path.literal()).cmp(&(b, other.path.literal()))
         });
@@ -73,29 +94,38 @@ impl Matcher {
                     None => classes.push(vec![rule]),
                 }
             }
-            for equal in &classes {
-                settle(equal, &mut kept, &mut losers);
+            for mut equal in classes {
+                if order == Order::Rank {
+                    equal.sort_by_key(|rule| Reverse(rule.rank(host)));
+                }
+                settle(&equal, &mut kept, &mut losers);
             }
+        }
+
+        if order == Order::Rank {
+            kept.sort_by_key(|rule| Reverse(rule.rank(host)));
         }
 
         let index = (kept.len() >= INDEXED_FROM).then(|| Box::new(Index::of(&kept)));
         let matcher = Self {
             rules: kept.into(),
             index,
-            is_ordered: false,
+            order,
         };
         (matcher, losers)
     }
 
     /// Puts the rules of a host whose paths are regular expressions into order.
-    fn ordered(mut rules: Vec<Rule>) -> (Self, Vec<Loser>) {
+    fn ordered(mut rules: Vec<Rule>, host: usize) -> (Self, Vec<Loser>) {
+        let is_ranked = rules.iter().any(Rule::is_ranked);
         let further = |rule: &Rule| {
             let conditions = rule.conditions.as_ref();
             conditions.map_or(0, |one| one.headers.len() + one.query.len())
         };
         rules.sort_by(|one, other| {
             let by_path = one.path.cmp(&other.path);
-            by_path.then_with(|| further(other).cmp(&further(one)))
+            let by_conditions = by_path.then_with(|| further(other).cmp(&further(one)));
+            by_conditions.then_with(|| other.rank(host).cmp(&one.rank(host)))
         });
 
         let mut losers = Vec::new();
@@ -109,10 +139,14 @@ impl Matcher {
             }
         }
 
+        if is_ranked {
+            kept.sort_by_key(|rule| Reverse(rule.rank(host)));
+        }
+
         let matcher = Self {
             rules: kept.into(),
             index: None,
-            is_ordered: true,
+            order: Order::Expressions,
         };
         (matcher, losers)
     }
@@ -120,7 +154,7 @@ impl Matcher {
     /// Returns true if the paths are regular expressions, and this one can be read in two ways, so
     /// that nothing takes it.
     pub(super) fn refuses(&self, path: &str) -> bool {
-        self.is_ordered && Subject::of(path).is_none()
+        self.order == Order::Expressions && Subject::of(path).is_none()
     }
 
     /// Returns the rules in order of precedence.
@@ -131,7 +165,7 @@ impl Matcher {
     /// Returns the route of the first rule that matches a request with this normalised path.
     pub(super) fn find(&self, path: &str, head: &impl Head) -> Option<&Arc<Route>> {
         let rule = match &self.index {
-            _ if self.is_ordered => {
+            _ if self.order == Order::Expressions => {
                 let subject = Subject::of(path)?;
                 let takes = |rule: &&Rule| match &rule.path {
                     PathMatch::Expression(expression) => expression.takes(&subject),
@@ -140,7 +174,7 @@ impl Matcher {
                 let mut rules = self.rules.iter();
                 rules.find(|rule| takes(rule) && rule.conditions_hold(head))?
             }
-            Some(index) => index.find(&self.rules, path, head)?,
+            Some(index) => index.find(&self.rules, path, head, self.order)?,
             None => self.rules.iter().find(|rule| rule.matches(path, head))?,
         };
         Some(&rule.route)
@@ -213,12 +247,21 @@ impl Index {
     }
 
     /// Returns the first rule that matches.
-    fn find<'r>(&self, rules: &'r [Rule], path: &str, head: &impl Head) -> Option<&'r Rule> {
+    fn find<'r>(
+        &self,
+        rules: &'r [Rule],
+        path: &str,
+        head: &impl Head,
+        order: Order,
+    ) -> Option<&'r Rule> {
         let takes = |position: u32, length: usize| {
             let rule = &rules[position as usize];
             rule.path.takes_after(path, length) && rule.conditions_hold(head)
         };
-        let find = |literals: &Option<Literals>| literals.as_ref()?.find(path, takes);
+        let find = |literals: &Option<Literals>| match order {
+            Order::Rank => literals.as_ref()?.find_least(path, takes),
+            Order::Length | Order::Expressions => literals.as_ref()?.find(path, takes),
+        };
 
         let literal = find(&self.literal);
         let folded = find(&self.folded);

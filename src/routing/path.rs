@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use super::{Expression, Pattern, expression::Subject};
+use super::{Expression, GoPattern, Pattern, expression::Subject};
 use crate::util::percent;
 
 /// The condition of a rule on the normalised path of a request.
@@ -24,6 +24,8 @@ pub enum PathMatch {
     Pattern(Box<Pattern>),
     /// Every path that an expression of ingress-nginx takes. All rules of its host are such ones.
     Expression(Arc<Expression>),
+    /// Every path in which an expression of Traefik is found (`PathRegexp`).
+    Regexp(Box<GoPattern>),
 }
 
 /// The paths that a regular expression could match: those that begin with its literal prefix. Upper
@@ -76,6 +78,7 @@ impl PathMatch {
             Self::Expression(expression) => {
                 Subject::of(path).is_some_and(|subject| expression.takes(&subject))
             }
+            Self::Regexp(pattern) => pattern.is_in(&legible(path)),
         }
     }
 
@@ -86,6 +89,7 @@ impl PathMatch {
             Self::Closed(closed) => &closed.text,
             Self::Pattern(pattern) => pattern.as_str(),
             Self::Expression(expression) => expression.as_str(),
+            Self::Regexp(pattern) => pattern.as_str(),
         }
     }
 
@@ -95,7 +99,9 @@ impl PathMatch {
             Self::Exact(_) => "Exact",
             Self::Prefix(_) | Self::Below(_) => "Prefix",
             Self::Start(_) => "ImplementationSpecific",
-            Self::Closed(_) | Self::Pattern(_) | Self::Expression(_) => "regular expression",
+            Self::Closed(_) | Self::Pattern(_) | Self::Expression(_) | Self::Regexp(_) => {
+                "regular expression"
+            }
         }
     }
 
@@ -113,6 +119,7 @@ impl PathMatch {
             Self::Start(_) => (false, length, 3),
             Self::Closed(_) => (false, length, 4),
             Self::Expression(_) => (false, length, 5),
+            Self::Regexp(_) => (false, length, 6),
         }
     }
 
@@ -122,6 +129,7 @@ impl PathMatch {
             (Self::Closed(one), Self::Closed(other)) if one.elements != other.elements => false,
             (Self::Pattern(one), Self::Pattern(other)) => one == other,
             (Self::Expression(one), Self::Expression(other)) => one == other,
+            (Self::Regexp(one), Self::Regexp(other)) => one == other,
             _ => self.precedence() == other.precedence() && self.literal() == other.literal(),
         }
     }
@@ -137,7 +145,7 @@ impl PathMatch {
             Self::Start(_) => true,
             Self::Closed(closed) => !closed.elements || matches!(next, None | Some(b'/')),
             Self::Pattern(pattern) => pattern.matches(path.as_bytes()),
-            Self::Expression(_) => self.matches(path),
+            Self::Expression(_) | Self::Regexp(_) => self.matches(path),
         }
     }
 
@@ -149,7 +157,7 @@ impl PathMatch {
             Self::Exact(path) => path,
             Self::Start(path) if **path != *"/" => path,
             Self::Closed(closed) if *closed.prefix != *"/" => &closed.prefix,
-            Self::Start(_) | Self::Closed(_) | Self::Expression(_) => "",
+            Self::Start(_) | Self::Closed(_) | Self::Expression(_) | Self::Regexp(_) => "",
             Self::Pattern(pattern) => pattern.prefix(),
         }
     }
@@ -211,6 +219,35 @@ pub fn matched(path: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(merged)
+}
+
+/// The characters whose escapes Traefik leaves in the paths that rules are compared with.
+const RESERVED: &[u8] = b":/?#[]@!$&'()*+,;=%";
+
+/// Returns a normal path as the expressions of Traefik see it: only reserved characters are
+/// escaped.
+fn legible(path: &str) -> Cow<'_, [u8]> {
+    if !path.contains('%') {
+        return Cow::Borrowed(path.as_bytes());
+    }
+
+    let bytes = path.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let octet = (byte == b'%').then(|| percent::escaped_octet(&bytes[at + 1..]));
+        match octet.flatten().filter(|octet| !RESERVED.contains(octet)) {
+            Some(octet) => {
+                out.push(octet);
+                at += 3;
+            }
+            None => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// Reports whether two bytes follow each other. Paths are short: a search for a text would prepare

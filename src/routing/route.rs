@@ -20,6 +20,9 @@ pub struct Origin {
     pub field: Box<str>,
     /// The requests to the rules of the object; `None` if they are not counted.
     pub requests: Option<Arc<RequestCounts>>,
+    /// The place of the rule among those of its host, if its object says: the greater one comes
+    /// first, beside the lengths of the others ([`Rule::rank`](super::Rule::rank)).
+    pub priority: Option<i32>,
 }
 
 impl Origin {
@@ -31,7 +34,7 @@ impl Origin {
 
 /// The treatment of the requests that a rule matches. Immutable, shared between generations of the
 /// table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Route {
     /// The rule it came from.
     pub origin: Origin,

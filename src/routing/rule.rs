@@ -148,6 +148,25 @@ impl Rule {
         path << 17 | u64::from(method) << 16 | count(headers) << 8 | count(query)
     }
 
+    /// Returns true if [`Self::rank`] decides about its place, and with it about that of all rules
+    /// of its host.
+    pub(super) fn is_ranked(&self) -> bool {
+        self.route.origin.priority.is_some() || matches!(self.path, PathMatch::Regexp(_))
+    }
+
+    /// Returns its place among the rules of a host, as in Traefik: the greater one comes first. It
+    /// is what its object says, or else the length of the rule as Traefik writes it; `host` is the
+    /// length of its part about the host. An exact path counts as a prefix, so that it comes first.
+    pub fn rank(&self, host: usize) -> i64 {
+        if let Some(priority) = self.route.origin.priority {
+            return priority.into();
+        }
+        let path = self.path.as_str();
+        let escaped = path.bytes().filter(|byte| matches!(byte, b'\\' | b'"'));
+        let length = host + PATH_RULE.len() + path.len() + escaped.count();
+        length.try_into().unwrap_or(i64::MAX)
+    }
+
     /// Returns true if its path is an expression of ingress-nginx.
     pub(super) fn is_expression(&self) -> bool {
         matches!(self.path, PathMatch::Expression(_))
@@ -158,6 +177,9 @@ impl Rule {
         self.path.is_same(&other.path) && self.conditions == other.conditions
     }
 }
+
+/// The rule about a path in Traefik, around the path.
+const PATH_RULE: &str = "PathPrefix(\"\")";
 
 /// The lengths of paths that the order of precedence distinguishes.
 const LENGTHS: usize = 1 << 20;

@@ -99,7 +99,7 @@ impl HostRoutes {
         rules: impl IntoIterator<Item = impl Into<Rule>>,
         fallback: Option<Arc<Route>>,
     ) -> (Self, Vec<Loser>) {
-        let (matcher, losers) = Matcher::new(rules);
+        let (matcher, losers) = Matcher::new(rules, pattern.rule_length());
         let routes = Self {
             pattern,
             matcher,

@@ -8,6 +8,7 @@ mod digest;
 mod errors;
 mod limits;
 mod on_services;
+mod routes;
 mod steps;
 
 use std::{

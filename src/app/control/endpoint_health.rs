@@ -208,6 +208,7 @@ mod tests {
             name: "i".into(),
             field: field.into(),
             requests: None,
+            priority: None,
         };
         Arc::new(Route::new(
             origin,

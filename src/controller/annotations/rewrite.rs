@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue};
 
 use super::{
-    row::{Annotation, HAPROXY, HAPROXY_OLD, HAPROXY_TECHNOLOGIES, NGINX, OLD, OURS, row},
+    row::{Annotation, HAPROXY, HAPROXY_OLD, HAPROXY_TECHNOLOGIES, NGINX, OLD, OURS, TRAEFIK, row},
     value::{InvalidValue, boolean, colon_or_space, none_of, not},
     values::{AnnotationValues, PathKind},
 };
@@ -145,6 +145,47 @@ pub(super) const ROWS: &[Annotation] = &[
             values.rewrite.prefix = (!value.is_empty()).then(|| (name.into(), field));
             Ok(())
         },
+    ),
+    row(
+        &[TRAEFIK],
+        "router.pathmatcher",
+        "Path, PathPrefix, PathRegexp",
+        "How paths of the type `ImplementationSpecific` match: the whole path, its beginning as \
+         without the annotation, or a regular expression that is found anywhere in it.",
+        |values, _, value| {
+            values.rewrite.kind = match value {
+                "" | "PathPrefix" => None,
+                "Path" => Some(PathKind::Exact),
+                "PathRegexp" => Some(PathKind::Found),
+                _ => return Err(none_of(value, "Path, PathPrefix, PathRegexp")),
+            };
+            Ok(())
+        },
+    )
+    .guard()
+    .differs(
+        "503, not 404, for a value that is none of them. Expressions are compared by bytes, \
+         without empty elements of the path, and an escaped slash stays one in lower case too.",
+    ),
+    row(
+        &[TRAEFIK],
+        "router.priority",
+        "a whole number; 0 for none",
+        "The place of the paths among all rules of their host, the greater number first. Rules \
+         without one have the length of their rule in Traefik: with the host `HOST` and the path \
+         `PATH`, 26 and the lengths of both.",
+        |values, name, value| {
+            let number: i32 = value
+                .parse()
+                .map_err(|_bad| not(value, "a whole number from -2147483648 to 2147483647"))?;
+            values.rewrite.priority = (number != 0).then(|| (name.into(), number));
+            Ok(())
+        },
+    )
+    .guard()
+    .differs(
+        "Rules of a more specific host come first. It counts on hosts that the namespace of the \
+         Ingress had first. An `Exact` path is as long as a prefix, so that it comes first.",
     ),
 ];
 

@@ -373,6 +373,8 @@ pub(in crate::controller) enum PathKind {
     Exact,
     Prefix,
     Regex,
+    /// A regular expression that is found anywhere in the path.
+    Found,
 }
 
 /// The treatment of paths.
@@ -380,7 +382,7 @@ pub(in crate::controller) enum PathKind {
 pub(in crate::controller) struct RewriteValues {
     /// True if the paths are regular expressions.
     pub(in crate::controller) regex: bool,
-    /// `path-type`
+    /// `path-type`, or `router.pathmatcher`.
     pub(in crate::controller) kind: Option<PathKind>,
     /// The name of the annotation, its text, and the target.
     pub(in crate::controller) target: Option<(Box<str>, Box<str>, RewriteTarget)>,
@@ -390,6 +392,8 @@ pub(in crate::controller) struct RewriteValues {
     pub(in crate::controller) rules: Vec<(Box<str>, Edit)>,
     /// The name of the annotation, and `X-Forwarded-Prefix`.
     pub(in crate::controller) prefix: Option<(Box<str>, HeaderValue)>,
+    /// The name of the annotation, and the place among the rules of a host.
+    pub(in crate::controller) priority: Option<(Box<str>, i32)>,
 }
 
 /// The redirects to other URLs, each with the name of its annotation.

@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use super::{Compiler, Reason, Target};
 use crate::{
-    controller::regex,
-    objects::slim::IngressPath,
+    controller::{annotations::AnnotationFinding, regex},
+    objects::{EventType, slim::IngressPath},
     routing::{
         Action, Edit, Expression, HostPattern, PathEdit, PathMatch, Refusal, RequestStep, Rewrite,
         Rule, SetField, path,
     },
 };
+
+/// The least length of a rule with a host in Traefik.
+const LEAST_OF_HOSTS: i32 = 26;
 
 impl Compiler<'_> {
     /// Returns true if this path is a regular expression, and with it all paths of its host.
@@ -57,6 +60,32 @@ impl Compiler<'_> {
         target.rewriting = self.rewriting(text, Some(&expression));
         let route = self.route(field, target, host);
         self.push_rule(host, PathMatch::Expression(expression), route);
+    }
+
+    /// Returns the place of all rules among those of their hosts, if an annotation sets it.
+    pub(super) fn priority(&self) -> Option<i32> {
+        let (_, priority) = self.annotated.rewrite.priority.as_ref()?;
+        Some(*priority)
+    }
+
+    /// Reports a priority that would take the requests of other hosts in Traefik.
+    pub(super) fn check_priority(&mut self, r: usize, host: &HostPattern) {
+        let Some((annotation, priority)) = self.annotated.rewrite.priority.clone() else {
+            return;
+        };
+        if matches!(host, HostPattern::Exact(_)) || priority <= LEAST_OF_HOSTS {
+            return;
+        }
+        let message = format!(
+            "it orders the rules of one host: those of a more specific host than {host} come before"
+        );
+        let finding = AnnotationFinding {
+            severity: EventType::Normal,
+            reason: Reason::UnsupportedAnnotation,
+            annotation,
+            message,
+        };
+        self.note(format!("spec.rules[{r}].host"), finding);
     }
 
     /// Refuses the requests that an expression could match.

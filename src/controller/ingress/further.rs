@@ -70,6 +70,7 @@ impl Compiler<'_> {
             name: self.name.1.clone(),
             field: format!("metadata.annotations[{annotation}]").into(),
             requests: self.requests.clone(),
+            priority: None,
         };
         if let Some(refusal) = self.verdict.refusal {
             return Arc::new(Route::refused(origin, refusal));

@@ -1,5 +1,5 @@
-//! Rules for a part of the requests of their paths, and paths that are regular expressions by
-//! `path-type`, both as HAProxy Ingress has them.
+//! Rules for a part of the requests of their paths, as HAProxy Ingress has them, and paths that are
+//! regular expressions by its `path-type` or `router.pathmatcher` of Traefik.
 
 use std::sync::Arc;
 
@@ -61,7 +61,8 @@ impl Compiler<'_> {
 
     /// Returns true if the path is a regular expression, and those of others are not.
     pub(super) fn is_regex(&self, path: &IngressPath) -> bool {
-        self.path_kind(path) == Some(PathKind::Regex)
+        let kind = self.path_kind(path);
+        matches!(kind, Some(PathKind::Regex | PathKind::Found))
     }
 
     /// Compiles such a path.
@@ -73,10 +74,18 @@ impl Compiler<'_> {
             return;
         }
 
-        let pattern = match Pattern::parse_start(text) {
-            Ok(pattern) => pattern,
+        let is_anchored = self.path_kind(path) == Some(PathKind::Regex);
+        let parsed = match is_anchored {
+            true => Pattern::parse_start(text).map(|one| PathMatch::Pattern(Box::new(one))),
+            false => GoPattern::parse(text).map(|one| PathMatch::Regexp(Box::new(one))),
+        };
+        let matched = match parsed {
+            Ok(matched) => matched,
             Err(error) => {
-                let closed = regex::could_match(text);
+                let closed = match is_anchored {
+                    true => regex::could_match(text),
+                    false => vec![regex::any_path(text)],
+                };
                 let message = format!(
                     "{text:?} cannot be evaluated, because {error}: 503 for {}, unless a longer \
                      path takes the request",
@@ -91,7 +100,6 @@ impl Compiler<'_> {
         let Some(mut target) = self.backend(&path.backend, &format!("{field}.backend")) else {
             return;
         };
-        let matched = PathMatch::Pattern(Box::new(pattern));
         target.path = Some(matched.clone());
         target.rewriting.extend(self.replacing());
         let route = self.route(field, target, host);

@@ -160,6 +160,7 @@ impl<'a> Compiler<'a> {
                 name: self.name.1.clone(),
                 field: field.into(),
                 requests: None,
+                priority: None,
             },
             accepts_proxy: false,
             ends_tls: false,

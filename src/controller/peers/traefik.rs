@@ -61,10 +61,9 @@ const ROWS: &[Row] = &[
         &["router.tls.certresolver", "router.tls.domains*"],
         "gatelet.dev/issuer selects the issuer, and spec.tls the names",
     ),
-    unsupported(&["router.priority"], "the longest path wins"),
     unsupported(
-        &["router.rulesyntax", "router.pathmatcher"],
-        "pathType decides how paths match",
+        &["router.rulesyntax"],
+        "a path is a path in every syntax of Traefik",
     ),
     unsupported(
         &["router.observability.*"],

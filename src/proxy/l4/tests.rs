@@ -142,6 +142,7 @@ fn plain_route(port: Port, endpoints: &[SocketAddr]) -> PortRoute {
             name: "s".into(),
             field: "f".into(),
             requests: None,
+            priority: None,
         },
         backend: Arc::new(backend),
         policy: Policy::default(),

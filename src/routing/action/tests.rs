@@ -76,6 +76,7 @@ fn a_canary_has_its_part_and_the_main_backends_the_rest() {
             name: "next".into(),
             field: "f".into(),
             requests: None,
+            priority: None,
         },
         backend: next.clone(),
         terms: Arc::new(CanaryTerms {

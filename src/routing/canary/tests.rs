@@ -114,6 +114,7 @@ fn a_canary_without_endpoints_takes_nothing() {
             name: "next".into(),
             field: "f".into(),
             requests: None,
+            priority: None,
         },
         backend: backend.clone(),
         terms: Arc::new(header(CanaryValues::AlwaysOrNever)),

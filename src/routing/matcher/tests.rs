@@ -1,16 +1,21 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::routing::{Closed, Origin, Pattern, PlainGet, Refusal};
+use crate::routing::{Closed, GoPattern, Origin, Pattern, PlainGet, Refusal};
 
 const GET: PlainGet<'_> = PlainGet { query: None };
 
 fn route(name: &str) -> Arc<Route> {
+    ranked(name, None)
+}
+
+fn ranked(name: &str, priority: Option<i32>) -> Arc<Route> {
     let origin = Origin {
         namespace: "default".into(),
         name: name.into(),
         field: "".into(),
         requests: None,
+        priority,
     };
     Arc::new(Route::refused(origin, Refusal::UnknownService))
 }
@@ -20,7 +25,7 @@ fn matcher(paths: impl IntoIterator<Item = PathMatch>) -> Matcher {
         .into_iter()
         .enumerate()
         .map(|(position, path)| (path, route(&position.to_string())));
-    Matcher::new(rules).0
+    Matcher::new(rules, 0).0
 }
 
 /// Returns the rule that matches, found without the index.
@@ -114,8 +119,71 @@ fn a_narrow_expression_does_not_hide_a_wide_one() {
         (closed(false), route("wide")),
         (closed(false), route("again")),
     ];
-    let (matcher, losers) = Matcher::new(rules);
+    let (matcher, losers) = Matcher::new(rules, 0);
     let found = matcher.find("/apix", &GET).expect("a rule");
     assert_eq!(&*found.origin.name, "wide");
     assert_eq!(losers.len(), 1);
+}
+
+proptest! {
+    #[test]
+    fn the_index_finds_what_a_scan_finds_by_rank(
+        rules in proptest::collection::vec((path_match(), 0..40), 0..60),
+        expressions in proptest::collection::vec("/[ab]{0,2}[ab.*]{0,4}", 0..3),
+        paths in proptest::collection::vec("(/[abAB\u{e4}]{0,2}){1,5}", 1..20),
+    ) {
+        let rules = rules.into_iter().enumerate().map(|(position, (path, priority))| {
+            let priority = (priority > 20).then_some(priority);
+            (path, ranked(&position.to_string(), priority))
+        });
+        let expressions = expressions.iter().filter_map(|text| {
+            let pattern = GoPattern::parse(text).ok()?;
+            Some((PathMatch::Regexp(Box::new(pattern)), route(text)))
+        });
+        let (matcher, _) = Matcher::new(rules.chain(expressions), 0);
+        for path in &paths {
+            let name = |route: Option<&Arc<Route>>| route.map(|route| route.origin.name.clone());
+            let found = name(matcher.find(path, &GET));
+            prop_assert_eq!(found, name(first(&matcher, path)), "{}", path);
+        }
+    }
+}
+
+#[test]
+fn the_greater_rank_comes_first() {
+    let prefix = |path: &str| PathMatch::Prefix(path.into());
+    let regexp =
+        |text: &str| PathMatch::Regexp(Box::new(GoPattern::parse(text).expect("an expression")));
+    // With the host the ranks without a priority are 20 + 14 + the length of the path.
+    let rules = [
+        (prefix("/"), route("root")),
+        (prefix("/admin"), ranked("admin", Some(10))),
+        (PathMatch::Exact("/exact".into()), route("exact")),
+        (prefix("/exact"), route("prefix")),
+        (regexp("/v[0-9]+"), route("version")),
+        (prefix("/v1/long/path"), route("long")),
+        (prefix("/low"), ranked("lower", Some(36))),
+        (prefix("/low/x"), route("longer")),
+        (prefix("/same"), ranked("first", None)),
+        (prefix("/same"), ranked("greater", Some(500))),
+        (prefix("/same"), ranked("equal", Some(500))),
+    ];
+    let (matcher, losers) = Matcher::new(rules, 20);
+    for (path, expected) in [
+        ("/", "root"),
+        ("/admin", "root"),
+        ("/exact", "exact"),
+        ("/exact/x", "prefix"),
+        ("/x/v2", "version"),
+        ("/v1/long/path", "long"),
+        ("/v1/long", "version"),
+        ("/low", "lower"),
+        ("/low/x", "longer"),
+        ("/same", "greater"),
+    ] {
+        let found = matcher.find(path, &GET).expect("a rule");
+        assert_eq!(&*found.origin.name, expected, "{path}");
+    }
+    let losers = losers.iter().map(|loser| &*loser.rule.route.origin.name);
+    assert_eq!(losers.collect::<Vec<_>>(), ["equal", "first"]);
 }

@@ -32,6 +32,25 @@ fn kubernetes_documentation_path_examples() {
 }
 
 #[test]
+fn expressions_of_traefik_are_found_in_the_legible_path() {
+    for (text, path, expected) in [
+        ("/v[0-9]+", "/api/v1/x", true),
+        ("/v[0-9]+$", "/api/v1/x", false),
+        ("/a b", "/a%20b", true),
+        ("/a/b", "/a%2Fb", false),
+        ("/a%2Fb", "/a%2Fb", true),
+        ("/a%3Ab|^/\u{e4}$", "/%C3%A4", true),
+        ("^/.$", "/%25", false),
+        ("^/%25$", "/%25", true),
+        ("/A", "/a", false),
+        ("(?i)/A", "/a", true),
+    ] {
+        let rule = PathMatch::Regexp(Box::new(GoPattern::parse(text).expect("an expression")));
+        assert_eq!(rule.matches(path), expected, "{text} on {path}");
+    }
+}
+
+#[test]
 fn rfc3986_normal_form() {
     for (given, expected) in [
         ("/", "/"),

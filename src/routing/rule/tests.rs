@@ -97,7 +97,10 @@ fn takes(given: &Given, path: &str, request: &Request<()>) -> bool {
             let prefix = pattern.as_str().trim_end_matches(".*");
             path.starts_with(prefix)
         }
-        PathMatch::Below(_) | PathMatch::Closed(_) | PathMatch::Expression(_) => {
+        PathMatch::Below(_)
+        | PathMatch::Closed(_)
+        | PathMatch::Expression(_)
+        | PathMatch::Regexp(_) => {
             unreachable!("not generated")
         }
     };
@@ -128,7 +131,10 @@ fn place(given: &Given, index: usize) -> impl Ord + use<> {
         PathMatch::Prefix(prefix) => (false, slash(prefix), 2),
         PathMatch::Start(start) if **start == *"/" => (false, 0, 2),
         PathMatch::Start(start) => (false, start.len(), 3),
-        PathMatch::Below(_) | PathMatch::Closed(_) | PathMatch::Expression(_) => {
+        PathMatch::Below(_)
+        | PathMatch::Closed(_)
+        | PathMatch::Expression(_)
+        | PathMatch::Regexp(_) => {
             unreachable!("not generated")
         }
     };
@@ -210,7 +216,7 @@ proptest! {
                     namespace: "n".into(),
                     // Different objects: no twins.
                     name: index.to_string().into(),
-                    field: "".into(), requests: None, },
+                    field: "".into(), requests: None, priority: None, },
                 Refusal::UnknownService,
             )),
         });

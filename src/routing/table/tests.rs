@@ -11,6 +11,7 @@ fn route(name: &str) -> Arc<Route> {
         name: name.into(),
         field: "".into(),
         requests: None,
+        priority: None,
     };
     Arc::new(Route::refused(origin, Refusal::UnknownService))
 }
@@ -191,6 +192,7 @@ fn rule(path: PathMatch, object: &str, field: &str) -> (PathMatch, Arc<Route>) {
         name: object.into(),
         field: field.into(),
         requests: None,
+        priority: None,
     };
     (
         path,
@@ -384,7 +386,8 @@ fn slow<'a>(rules: &'a [(PathMatch, Arc<Route>)], path: &str) -> Option<&'a Arc<
             PathMatch::Below(_)
             | PathMatch::Closed(_)
             | PathMatch::Pattern(_)
-            | PathMatch::Expression(_) => {
+            | PathMatch::Expression(_)
+            | PathMatch::Regexp(_) => {
                 unreachable!("no rule is made of these")
             }
         };

@@ -10,6 +10,18 @@ pub(super) const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
         &[],
     ),
     (
+        "router.pathmatcher",
+        &["Path", "PathRegexp"],
+        &["", "PathPrefix"],
+        &["path", "Prefix", "PathRegexp, Path"],
+    ),
+    (
+        "router.priority",
+        &["1", "-1", "2147483647"],
+        &["0"],
+        &["", "high", "1.5", "2147483648"],
+    ),
+    (
         "service.middlewares",
         &["default-auth@kubernetescrd"],
         &[""],

@@ -51,6 +51,7 @@ impl Front {
             name: "i".into(),
             field: "f".into(),
             requests: None,
+            priority: None,
         };
         let hsts = ResponseStep::Hsts {
             value: http::HeaderValue::from_static("max-age=300"),

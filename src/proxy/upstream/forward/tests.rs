@@ -66,6 +66,7 @@ fn table_of(
         name: "i".into(),
         field: "f".into(),
         requests: None,
+        priority: None,
     };
     let steps = Steps {
         request: steps.into(),

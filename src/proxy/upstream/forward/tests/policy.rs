@@ -17,6 +17,7 @@ fn table_with(action: Action, policy: Policy) -> RoutingTable {
         name: "i".into(),
         field: "f".into(),
         requests: None,
+        priority: None,
     };
     let route = Route {
         policy: Some(Arc::new(policy)),
