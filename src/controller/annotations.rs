@@ -279,9 +279,10 @@ pub(super) fn read_of_path(
     let left: Vec<(Box<str>, Box<str>)> = left.cloned().collect();
 
     let mut values = read_with(&left, global);
-    // Those that only Services have come after a session of the Ingress.
+    // Sessions that only Services have come after a session of the Ingress.
     let has_session = values.sticky.from.is_some() || values.sticky.hash.is_some();
-    rows.retain(|((.., row), ..)| !(has_session && row.is_of_services));
+    let is_session = |row: &Annotation| sticky::ROWS.iter().any(|one| one.name == row.name);
+    rows.retain(|((.., row), ..)| !(has_session && row.is_of_services && is_session(row)));
     read_rows(&mut values, rows);
     values
 }

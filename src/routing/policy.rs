@@ -26,6 +26,8 @@ pub struct Policy {
     pub stickiness: Option<Stickiness>,
     /// True if the access log has no requests of it.
     pub is_unlogged: bool,
+    /// True if `Host` for the backend is the address of the endpoint, and not that of the client.
+    pub sends_address: bool,
 }
 
 /// The times of a request.

@@ -145,6 +145,18 @@ pub(super) const ROWS: &[Annotation] = &[
     .of_services()
     .differs(NO_ADDRESS),
     row(
+        &[TRAEFIK],
+        "service.passhostheader",
+        "true, false",
+        "On a Service, false: its backends get the address of their endpoint as `Host`, and not \
+         the one that the client sent.",
+        |values, _, value| {
+            values.policy.sends_address = !boolean(value)?;
+            Ok(())
+        },
+    )
+    .of_services(),
+    row(
         &[HAPROXY, OLD],
         "proxy-protocol",
         "v1, v2, v2-ssl, v2-ssl-cn, no",

@@ -74,15 +74,12 @@ const ROWS: &[Row] = &[
         "annotations of sticky sessions belong on the Service",
     ),
     unsupported(
-        &["service.serversscheme", "service.serverstransport"],
-        "annotations of backends belong on the Service",
-    ),
-    unsupported(
-        &["service.passhostheader"],
-        "backends get the Host that the client sent",
-    ),
-    unsupported(
-        &["service.nativelb"],
+        &[
+            "service.serversscheme",
+            "service.serverstransport",
+            "service.passhostheader",
+            "service.nativelb",
+        ],
         "annotations of backends belong on the Service",
     ),
     unsupported(

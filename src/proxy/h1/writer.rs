@@ -52,6 +52,11 @@ impl MessageWriter {
         }
     }
 
+    /// Returns the head of a message whose body was not read yet.
+    pub(crate) fn head(&mut self) -> &mut Vec<u8> {
+        &mut self.before
+    }
+
     /// Returns true once anything was written.
     pub(crate) fn is_begun(&self) -> bool {
         self.begun

@@ -22,6 +22,7 @@ pub(crate) struct Terms {
     /// The time after which no further attempt begins.
     pub(crate) attempts_time: Option<Duration>,
     pub(crate) balance: LoadBalancing,
+    pub(crate) sends_address: bool,
 }
 
 impl Terms {
@@ -56,6 +57,7 @@ impl Terms {
             max_attempts: settings.max_attempts,
             attempts_time: None,
             balance: settings.balance,
+            sends_address: false,
         };
         let Some(policy) = policy else {
             return defaults;
@@ -74,6 +76,7 @@ impl Terms {
             max_attempts: policy.attempts.unwrap_or(defaults.max_attempts),
             attempts_time: policy.attempts_time,
             balance: policy.balancing.unwrap_or(defaults.balance),
+            sends_address: policy.sends_address,
         }
     }
 }

@@ -157,6 +157,9 @@ impl Exchange<'_> {
                 }
                 None => (self.picker().pick(&mut tried, fresh).await?, None),
             };
+            if self.terms.sends_address {
+                request.address(&upstream.key)?;
+            }
 
             let sent = match request {
                 UpstreamRequest::H1(writer) => self.over_h1(&upstream, kept, writer, fresh).await,

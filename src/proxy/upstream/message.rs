@@ -10,6 +10,7 @@ use http::{
 
 use super::{
     h1::{HeadWriter, RequestWriter},
+    pool::UpstreamKey,
     session::Session,
 };
 use crate::{
@@ -129,11 +130,35 @@ impl UpstreamHead {
     }
 }
 
+impl UpstreamRequest {
+    /// Sets the address of an endpoint as `Host`.
+    ///
+    /// # Errors
+    /// It has a name that cannot be expressed in HTTP/2.
+    pub(super) fn address(&mut self, to: &UpstreamKey) -> Result<(), Error> {
+        let host = match &to.name {
+            Some(name) => format!("{name}:{}", to.addr.port()),
+            None => to.addr.to_string(),
+        };
+        match self {
+            Self::H1(None) => {}
+            Self::H1(Some(writer)) => writer.set_host(host.as_bytes()),
+            Self::H2 { head, .. } => {
+                let wrong = || Error::us(Kind::Misconfigured("the endpoint has no valid name"));
+                let mut uri = std::mem::take(head.uri_mut()).into_parts();
+                uri.authority = Some(host.parse().map_err(|_bad| wrong())?);
+                *head.uri_mut() = Uri::from_parts(uri).map_err(|_bad| wrong())?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Matched<'_> {
     /// Writes the head for an HTTP/1.1 endpoint, without the framing of the body.
     fn head_h1(&self, settings: &Settings, conn: &ConnInfo, head: &RequestHead) -> HeadWriter {
         let mut written = HeadWriter::new(&head.method, self.path, self.query);
-        written.field(b"host", self.host_for_backend());
+        written.host(self.host_for_backend());
 
         headers::write(&head.fields, self.client(settings, conn), |name, value| {
             written.field(name, value);

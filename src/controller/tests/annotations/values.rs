@@ -10,6 +10,12 @@ pub(super) const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
         &[],
     ),
     (
+        "service.passhostheader",
+        &["false", "0"],
+        &["true"],
+        &["", "no"],
+    ),
+    (
         "router.pathmatcher",
         &["Path", "PathRegexp"],
         &["", "PathPrefix"],

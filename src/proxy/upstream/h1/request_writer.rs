@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    ops::Range,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -22,6 +23,8 @@ const ROOM: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct RequestWriter {
     writer: MessageWriter,
+    /// The place of `Host` in the head.
+    host: Range<usize>,
     body: RequestBody,
     /// True once any of the body was read from the client.
     started: bool,
@@ -37,12 +40,23 @@ impl RequestWriter {
         length: BodyLength,
         body: RequestBody,
     ) -> Self {
+        let host = head.host.clone();
         Self {
             writer: MessageWriter::new(head.end(length), length.into()),
+            host,
             body,
             started: false,
             is_head: method == Method::HEAD,
             is_idempotent: method.is_idempotent(),
+        }
+    }
+
+    /// Sets another `Host` before the request is sent.
+    pub(crate) fn set_host(&mut self, host: &[u8]) {
+        if !self.started && !self.is_begun() {
+            let start = self.host.start;
+            let place = std::mem::replace(&mut self.host, start..start + host.len());
+            self.writer.head().splice(place, host.iter().copied());
         }
     }
 
@@ -118,12 +132,19 @@ impl RequestWriter {
 
 /// Writes the head of a request.
 #[derive(Debug)]
-pub(crate) struct HeadWriter(Vec<u8>);
+pub(crate) struct HeadWriter {
+    text: Vec<u8>,
+    /// The place of `Host` in it.
+    host: Range<usize>,
+}
 
 impl HeadWriter {
     /// Starts a head with the request line.
     pub(crate) fn new(method: &Method, path: &str, query: Option<&str>) -> Self {
-        let mut head = Self(Vec::with_capacity(ROOM));
+        let mut head = Self {
+            text: Vec::with_capacity(ROOM),
+            host: 0..0,
+        };
         head.text(method.as_str());
         head.text(" ");
         head.text(path);
@@ -135,23 +156,30 @@ impl HeadWriter {
         head
     }
 
+    /// Adds `Host`.
+    pub(crate) fn host(&mut self, value: &[u8]) {
+        self.field(b"host", value);
+        let end = self.text.len() - b"\r\n".len();
+        self.host = end - value.len()..end;
+    }
+
     /// Adds a field.
     pub(crate) fn field(&mut self, name: &[u8], value: &[u8]) {
-        write_field(&mut self.0, name, value);
+        write_field(&mut self.text, name, value);
     }
 
     fn text(&mut self, text: &str) {
-        self.0.extend_from_slice(text.as_bytes());
+        self.text.extend_from_slice(text.as_bytes());
     }
 
     /// Adds the framing of the body and the empty line.
     fn end(mut self, length: BodyLength) -> Vec<u8> {
         match length {
             BodyLength::None => {}
-            BodyLength::Known(length) => write_number(&mut self.0, "content-length", length),
+            BodyLength::Known(length) => write_number(&mut self.text, "content-length", length),
             BodyLength::Unknown => self.text("transfer-encoding: chunked\r\n"),
         }
         self.text("\r\n");
-        self.0
+        self.text
     }
 }

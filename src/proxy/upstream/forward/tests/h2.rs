@@ -69,7 +69,7 @@ async fn mirror(request: Request<Incoming>) -> Result<Response<WithTrailers>, hy
 }
 
 /// An HTTP/2 backend without TLS, and the number of its connections so far.
-fn h2c_backend() -> (SocketAddr, Arc<AtomicUsize>) {
+pub(crate) fn h2c_backend() -> (SocketAddr, Arc<AtomicUsize>) {
     let connections = Arc::new(AtomicUsize::new(0));
     let counted = connections.clone();
     let addr = backend(move |_, stream| {

@@ -292,3 +292,35 @@ fn a_route_responds_and_redirects_by_itself() {
         "{response}"
     );
 }
+
+#[test]
+fn a_policy_sends_the_address_of_the_endpoint_as_host() {
+    let policy = || Policy {
+        sends_address: true,
+        ..Policy::default()
+    };
+    let (asked, heads) = mpsc::channel();
+    let addr = backend(move |_, mut stream| {
+        let _ = asked.send(head(&mut stream));
+        say(&mut stream, OK);
+    });
+    // A further attempt goes to another address.
+    for list in [&[addr][..], &[refusing(), addr], &[addr, refusing()]] {
+        let proxy = with_route(to_endpoints(list), policy());
+        for _ in 0..3 {
+            assert_eq!(status(&get(&proxy)), "200");
+            let head = heads.recv().expect("a head");
+            let hosts = head.lines().filter(|line| line.starts_with("host: "));
+            assert_eq!(hosts.collect::<Vec<_>>(), [format!("host: {addr}")]);
+            assert!(head.contains("\r\nx-forwarded-host: "), "{head}");
+        }
+    }
+
+    let (addr, _) = h2::h2c_backend();
+    let backend = Backend::new(settings(Protocol::H2c));
+    backend.set_endpoints(addresses(&[addr]));
+    let action = Action::Forward(Split::to(Arc::new(backend)));
+    let response = get(&with_route(action, policy()));
+    let expected = format!("\r\nseen-authority: {addr}\r\n");
+    assert!(response.contains(&expected), "{response}");
+}
