@@ -147,7 +147,7 @@ const EVENT_FIELDS: &[(&str, &str)] = &[
 ];
 
 /// Every resource, in the order of discovery. Events are served twice from one store.
-pub(crate) static RESOURCES: [Resource; 18] = [
+pub(crate) static RESOURCES: [Resource; 19] = [
     Resource {
         kind: Kind::ConfigMap,
         plural: "configmaps",
@@ -342,6 +342,16 @@ pub(crate) static RESOURCES: [Resource; 18] = [
         version: "v1alpha1",
         plural: "middlewares",
         singular: "middleware",
+        generation: true,
+        versioned_update: true,
+        ..BASE
+    },
+    Resource {
+        kind: Kind::ServersTransport,
+        group: "traefik.io",
+        version: "v1alpha1",
+        plural: "serverstransports",
+        singular: "serverstransport",
         generation: true,
         versioned_update: true,
         ..BASE

@@ -47,6 +47,7 @@ pub(crate) fn update(kind: Kind, new: &Value, old: &Value) -> Vec<FieldError> {
         | Kind::Event
         | Kind::Lease
         | Kind::Middleware
+        | Kind::ServersTransport
         | Kind::ServiceAccount
         | Kind::ClusterRole
         | Kind::Role => {}
@@ -103,7 +104,12 @@ fn content(kind: Kind, object: &Value, problems: &mut Problems) {
         Kind::ClusterRole => rbac::cluster_role(object, problems),
         Kind::RoleBinding => rbac::binding(object, &["Role", "ClusterRole"], problems),
         Kind::ClusterRoleBinding => rbac::binding(object, &["ClusterRole"], problems),
-        Kind::Namespace | Kind::Node | Kind::Event | Kind::Middleware | Kind::ServiceAccount => {}
+        Kind::Namespace
+        | Kind::Node
+        | Kind::Event
+        | Kind::Middleware
+        | Kind::ServersTransport
+        | Kind::ServiceAccount => {}
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::{objects::slim::Secret, routing::Authorities};
 
-/// Reads the authorities and lists of revoked certificates in a Secret (`ca.crt` and `ca.crl`, as
-/// PEM). The caller provides it, because this module does not know X.509.
+/// Reads the authorities and lists of revoked certificates in a Secret (`ca.crt`, or `tls.ca` as
+/// Traefik has it, and `ca.crl`, as PEM). The caller provides it, because this module does not know
+/// X.509.
 pub type ReadAuthorities =
     Box<dyn Fn(&[u8], Option<&[u8]>) -> Result<Authorities, InvalidAuthorities> + Send>;
 
@@ -32,7 +33,10 @@ impl RawAuthorities {
         if !secret.has_authorities() {
             return None;
         }
-        let Some(ca) = secret.value("ca.crt") else {
+        let key = Secret::AUTHORITIES
+            .iter()
+            .find(|key| secret.data.contains_key(**key));
+        let Some(ca) = key.and_then(|key| secret.value(key)) else {
             return Some(Err("ca.crt is not base64"));
         };
 

@@ -11,6 +11,8 @@ pub(super) struct BackendTerms {
     pub(super) reach: Reach,
     /// The header of the PROXY protocol; `None` if no annotation says anything.
     pub(super) sends_proxy: Option<SendsProxy>,
+    /// True if HTTP/2 is not spoken over TLS.
+    pub(super) only_http1: bool,
 }
 
 /// The header of the PROXY protocol at the start of connections.

@@ -53,6 +53,7 @@ impl Backends {
             tls,
             reach,
             sends_proxy,
+            only_http1: _,
         } = terms;
         let settings = BackendSettings {
             tls,

@@ -107,6 +107,13 @@ const NONE: &[&str] = &[
     "kSRP",
 ];
 
+/// The suites of TLS 1.3, as IANA names them.
+const TLS13: &[&str] = &[
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_AES_256_GCM_SHA384",
+    "TLS_CHACHA20_POLY1305_SHA256",
+];
+
 /// The most bytes of a list.
 const MAX_LENGTH: usize = 4096;
 /// The most unknown names that are remembered.
@@ -202,6 +209,25 @@ pub(super) fn parse(list: &str) -> Option<Ciphers> {
     })
 }
 
+/// Returns the numbers of the suites of TLS 1.2 with these names, as IANA and Go have them, and the
+/// names that gatelet does not have.
+pub(super) fn of_iana<'n>(names: &[&'n str]) -> (Box<[u16]>, Vec<&'n str>) {
+    let (mut numbers, mut unknown) = (Vec::new(), Vec::new());
+    for name in names {
+        let own = name.strip_prefix("TLS_").unwrap_or_default();
+        let own = own.replace("_WITH_", "-").replace("AES_", "AES");
+        let own = own.replace("POLY1305_SHA256", "POLY1305").replace('_', "-");
+        match SUITES.iter().find(|suite| *suite.name == *own) {
+            Some(suite) if numbers.contains(&suite.number) => {}
+            Some(suite) => numbers.push(suite.number),
+            // Those of TLS 1.3 cannot be chosen.
+            None if TLS13.contains(name) => {}
+            None => unknown.push(*name),
+        }
+    }
+    (numbers.into(), unknown)
+}
+
 /// Returns the suites that words joined by `+` stand for; `None` if one of them is not known.
 fn meant(words: &str) -> Option<Vec<&'static Suite>> {
     if words == "SUITEB128" || words == "SUITEB192" {
@@ -275,6 +301,24 @@ mod tests {
             let read = parse(list).expect(list);
             assert_eq!(read.suites, Some([].into()), "{list}");
         }
+    }
+
+    #[test]
+    fn names_of_iana_are_those_of_suites() {
+        let names = [
+            "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+            "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+            "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305",
+            "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+            "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+            "TLS_AES_128_GCM_SHA256",
+            "TLS_RSA_WITH_AES_128_CBC_SHA",
+            "ECDHE-RSA-AES128-GCM-SHA256",
+            "",
+        ];
+        let (numbers, unknown) = of_iana(&names);
+        assert_eq!(*numbers, [R128, E256, RC, EC]);
+        assert_eq!(unknown, names[6..]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Finding, backend_terms::BackendTerms, objects::Name};
+use super::{Finding, backend_terms::BackendTerms, facts::TraefikId, objects::Name};
 use crate::{
     objects::ObjectRef,
     pki::CertificateTerms,
@@ -42,8 +42,8 @@ pub(super) struct Compiled {
     pub(super) secrets: Vec<Name>,
     /// The ConfigMaps that it names, sorted, each once.
     pub(super) config_maps: Vec<Name>,
-    /// The ids of the Middlewares that it names, whether they exist or not, sorted, each once.
-    pub(super) middlewares: Vec<Box<str>>,
+    /// The objects of Traefik that it names, whether they exist or not, sorted, each once.
+    pub(super) traefik: Vec<TraefikId>,
     pub(super) findings: Vec<Finding>,
     pub(super) claims: Vec<CertificateClaim>,
     /// The issuers that it names, or the default one if it names none, whether they exist or not.
@@ -118,7 +118,7 @@ impl Compiled {
         sort(&mut self.services);
         sort(&mut self.secrets);
         sort(&mut self.config_maps);
-        sort(&mut self.middlewares);
+        sort(&mut self.traefik);
         sort(&mut self.hosts);
         self.rules.shrink_to_fit();
         self.tls.shrink_to_fit();

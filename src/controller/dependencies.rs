@@ -5,17 +5,16 @@ use std::{
     hash::Hash,
 };
 
-use super::{compiled::Compiled, objects::Name};
-use crate::routing::HostPattern;
+use super::{compiled::Compiled, facts::TraefikId, objects::Name};
+use crate::{objects::Kind, routing::HostPattern};
 
-/// The users of Services, Secrets, Middlewares and hosts, as of the last compile.
+/// The users of Services, Secrets, objects of Traefik and hosts, as of the last compile.
 #[derive(Debug, Default)]
 pub(super) struct Dependencies {
     users_of_service: HashMap<Name, BTreeSet<Name>>,
     users_of_secret: HashMap<Name, BTreeSet<Name>>,
     users_of_config_map: HashMap<Name, BTreeSet<Name>>,
-    /// By the id of the Middleware.
-    users_of_middleware: HashMap<Box<str>, BTreeSet<Name>>,
+    users_of_traefik: HashMap<TraefikId, BTreeSet<Name>>,
     /// The Ingresses with rules for each host: sorted, each once.
     on_host: BTreeMap<HostPattern, Vec<Name>>,
 }
@@ -46,14 +45,17 @@ impl Dependencies {
         self.users_of_config_map.keys()
     }
 
-    /// Returns the Ingresses that name a Middleware, by its id.
-    pub(super) fn users_of_middleware(&self, id: &str) -> impl Iterator<Item = &Name> {
-        self.users_of_middleware.get(id).into_iter().flatten()
+    /// Returns the Ingresses that name an object of Traefik.
+    pub(super) fn users_of_traefik(&self, id: &TraefikId) -> impl Iterator<Item = &Name> {
+        self.users_of_traefik.get(id).into_iter().flatten()
     }
 
-    /// Returns the Ingresses that name any Middleware. One that names two comes twice.
-    pub(super) fn users_of_middlewares(&self) -> impl Iterator<Item = &Name> {
-        self.users_of_middleware.values().flatten()
+    /// Returns the Ingresses that name any object of Traefik of a kind. One that names two comes
+    /// twice.
+    pub(super) fn users_of_kind(&self, kind: Kind) -> impl Iterator<Item = &Name> {
+        let users = self.users_of_traefik.iter();
+        let users = users.filter(move |((of, _), _)| *of == kind);
+        users.flat_map(|(_, users)| users)
     }
 
     /// Returns the Ingresses on a host.
@@ -78,8 +80,8 @@ impl Dependencies {
             for map in &before.config_maps {
                 unlink(&mut self.users_of_config_map, map, name);
             }
-            for id in &before.middlewares {
-                unlink(&mut self.users_of_middleware, id, name);
+            for id in &before.traefik {
+                unlink(&mut self.users_of_traefik, id, name);
             }
             for host in before.hosts() {
                 self.leave_host(host, name);
@@ -96,8 +98,8 @@ impl Dependencies {
             for map in &after.config_maps {
                 link(&mut self.users_of_config_map, map, name);
             }
-            for id in &after.middlewares {
-                link(&mut self.users_of_middleware, id, name);
+            for id in &after.traefik {
+                link(&mut self.users_of_traefik, id, name);
             }
             for host in after.hosts() {
                 self.join_host(host, name);

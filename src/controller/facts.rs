@@ -14,11 +14,11 @@ use super::{
 };
 use crate::{
     objects::{
-        Key, ObjectError, ObjectRef, RawObject,
+        Key, Kind, ObjectError, ObjectRef, RawObject,
         secret::{self, ISSUER_NAME, MANAGED, Owner, WRITTEN},
         slim::{
-            ConfigMap, EndpointSlice, Ingress, IngressClass, IngressSpec, Middleware, Secret,
-            Service, ServicePort, SlicePort,
+            ConfigMap, EndpointSlice, Ingress, IngressClass, IngressSpec, Secret, Service,
+            ServicePort, SlicePort, TraefikObject,
         },
     },
     routing::{EndpointId, Transport},
@@ -113,12 +113,15 @@ pub(super) struct ConfigMapFact {
     pub(super) data: BTreeMap<Box<str>, Box<str>>,
 }
 
-/// A Middleware. Few clusters have many, so its fields are read when an Ingress that names it is
-/// compiled.
+/// The kind of an object of Traefik, and its namespace and name as annotations write them, without
+/// the provider.
+pub(super) type TraefikId = (Kind, Box<str>);
+
+/// An object of Traefik. Few clusters have many, so its fields are read when an Ingress that names
+/// it is compiled.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct MiddlewareFact {
-    /// Its namespace and name as annotations write them, without the provider.
-    pub(super) id: Box<str>,
+pub(super) struct TraefikFact {
+    pub(super) id: TraefikId,
     /// `spec`
     pub(super) spec: Map<String, Value>,
 }
@@ -325,9 +328,9 @@ impl ConfigMapFact {
     }
 }
 
-impl MiddlewareFact {
-    /// Returns the id of a Middleware: its namespace and name as annotations write them. As in
-    /// Traefik all that is no letter or digit becomes a dash.
+impl TraefikFact {
+    /// Returns the namespace and name of an object as annotations write them. As in Traefik all
+    /// that is no letter or digit becomes a dash.
     pub(super) fn id(namespace: &str, name: &str) -> Box<str> {
         let text = format!("{namespace}-{name}");
         let words = text.split(|c: char| !c.is_alphanumeric());
@@ -336,10 +339,11 @@ impl MiddlewareFact {
     }
 
     pub(super) fn read(object: &RawObject) -> Result<Self, ObjectError> {
-        let middleware: Middleware = object.view()?;
+        let fields: TraefikObject = object.view()?;
+        let id = Self::id(&object.key.namespace, &object.key.name);
         Ok(Self {
-            id: Self::id(&object.key.namespace, &object.key.name),
-            spec: middleware.spec,
+            id: (object.key.kind, id),
+            spec: fields.spec,
         })
     }
 }

@@ -119,6 +119,8 @@ reasons! {
     InvalidPort,
     /// The certificate or key in a Secret cannot be used.
     InvalidSecret,
+    /// A ServersTransport is not valid.
+    InvalidServersTransport,
     /// The paths of the host are regular expressions because of another Ingress.
     PathIsExpression,
     /// A different rule has the same host and path.
@@ -149,6 +151,8 @@ reasons! {
     UnknownMiddleware,
     /// The Service does not have this port.
     UnknownPort,
+    /// A ServersTransport does not exist.
+    UnknownServersTransport,
     /// The Service does not exist.
     UnknownService,
     /// An annotation asks for something that gatelet does not do.
@@ -163,6 +167,8 @@ reasons! {
     UnsupportedMiddleware,
     /// A path is a regular expression or a wildcard.
     UnsupportedPath,
+    /// A ServersTransport asks for something that gatelet does not do.
+    UnsupportedServersTransport,
     /// A key of the ConfigMap of ingress-nginx has no effect.
     UnsupportedSetting,
     /// A canary takes no requests of a rule.

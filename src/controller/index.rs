@@ -356,12 +356,12 @@ impl Index {
             let users = dependencies.users_of_secrets();
             touched.ingresses.extend(users.cloned());
         }
-        for id in &changes.middlewares {
-            let users = dependencies.users_of_middleware(id);
+        for id in &changes.traefik {
+            let users = dependencies.users_of_traefik(id);
             touched.ingresses.extend(users.cloned());
         }
-        if changes.middlewares_refused {
-            let users = dependencies.users_of_middlewares();
+        for kind in changes.traefik_refused {
+            let users = dependencies.users_of_kind(kind);
             touched.ingresses.extend(users.cloned());
         }
         touched

@@ -104,6 +104,7 @@ pub(super) fn controller_default(objects: &Objects, backends: &mut Backends) -> 
             || !made.secrets.is_empty()
             || !values.clients.is_empty()
             || values.middlewares.is_some() && !decision.ignores()
+            || values.transport.is_some()
             || !values.backend_tls.is_unset()
             || values.external.values().any(|one| one.url.is_some());
         (outcome, is_closed, made.access)

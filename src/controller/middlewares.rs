@@ -10,24 +10,23 @@ mod forward_auth;
 mod limits;
 mod paths;
 mod redirects;
-mod spec;
 
 use std::sync::Arc;
 
 use http::HeaderValue;
 
-use self::spec::{Fields, Problem};
 use super::{
     Reason,
     annotations::AnnotationFinding,
     backends::Backends,
     external_auth::MadeAuth,
-    facts::MiddlewareFact,
+    facts::{TraefikFact, TraefikId},
     guards::Decision,
     objects::{Name, Objects},
+    traefik::{self, Fields, Problem},
 };
 use crate::{
-    objects::EventType,
+    objects::{EventType, Kind},
     routing::{
         CircuitBreaker, ClientLimits, HostPattern, Policy, Refusal, RequestStep, ResponseStep,
     },
@@ -37,9 +36,6 @@ use crate::{
 const MAX_MIDDLEWARES: usize = 64;
 /// The most chains around a Middleware.
 const MAX_DEPTH: usize = 8;
-
-/// The provider of Traefik whose middlewares are objects of Kubernetes.
-const PROVIDER: &str = "kubernetescrd";
 
 /// The end of a message about a Middleware that closes the paths.
 const CLOSED: &str = ": the paths return 503";
@@ -79,8 +75,8 @@ pub(super) struct MadeMiddlewares {
     changed: Vec<Box<str>>,
     /// The refusal, if one of them cannot be done.
     pub(super) refusal: Option<Refusal>,
-    /// The ids of the Middlewares, whether they exist or not.
-    pub(super) ids: Vec<Box<str>>,
+    /// The Middlewares, whether they exist or not.
+    pub(super) ids: Vec<TraefikId>,
     /// The Secrets that they name, whether they exist or not.
     pub(super) secrets: Vec<Name>,
     /// The Services that they name, whether they exist or not.
@@ -200,57 +196,21 @@ struct Making<'a> {
 impl<'a> Making<'a> {
     /// Makes a Middleware that the annotation names.
     fn named(&mut self, text: &str) -> Result<(), Failure> {
-        let failure = |reason, why: &str| {
-            let (field, why) = (String::new(), why.to_owned());
-            (format!("{text:?}"), Problem { reason, field, why })
-        };
-        let id = match text.split_once('@') {
-            Some((id, PROVIDER)) if !id.is_empty() => id,
-            Some((_, provider)) if provider != PROVIDER => {
-                let why = "it is of a provider of Traefik that gatelet does not read";
-                return Err(failure(Reason::UnsupportedMiddleware, why));
-            }
-            _ => {
-                let why = "it is not NAMESPACE-NAME@kubernetescrd";
-                return Err(failure(Reason::InvalidMiddleware, why));
-            }
-        };
-        self.identified(id)
+        let id = traefik::id(Kind::Middleware, text);
+        self.identified(id.map_err(|problem| (format!("{text:?}"), problem))?)
     }
 
     /// Makes the Middleware with an id.
-    fn identified(&mut self, id: &str) -> Result<(), Failure> {
-        self.made.ids.push(id.into());
-        let all = self.objects.middlewares.iter();
-        let mut found = all.filter(|(_, fact)| *fact.id == *id);
-        let failure = |reason, why: String| {
-            let field = String::new();
-            (id.to_owned(), Problem { reason, field, why })
-        };
-
-        match (found.next(), found.next()) {
-            (None, _) if self.objects.middlewares_refused => {
-                let why = "the cluster does not show Middlewares: grant list and watch of \
-                           middlewares.traefik.io";
-                Err(failure(Reason::UnknownMiddleware, why.to_owned()))
-            }
-            (None, _) => {
-                let why = "it does not exist".to_owned();
-                Err(failure(Reason::UnknownMiddleware, why))
-            }
-            (Some((one, _)), Some((other, _))) => {
-                let why = format!(
-                    "it stands for {}/{} and for {}/{}: rename one of them",
-                    one.0, one.1, other.0, other.1
-                );
-                Err(failure(Reason::InvalidMiddleware, why))
-            }
-            (Some((name, fact)), None) => self.existing(name, fact),
-        }
+    fn identified(&mut self, id: TraefikId) -> Result<(), Failure> {
+        let found = traefik::find(self.objects, &id);
+        let found = found.map_err(|problem| (id.1.to_string(), problem));
+        self.made.ids.push(id);
+        let (name, fact) = found?;
+        self.existing(name, fact)
     }
 
     /// Makes a Middleware that exists.
-    fn existing(&mut self, name: &'a Name, fact: &'a MiddlewareFact) -> Result<(), Failure> {
+    fn existing(&mut self, name: &'a Name, fact: &'a TraefikFact) -> Result<(), Failure> {
         let failure = |why: &str| {
             let problem = Problem {
                 reason: Reason::InvalidMiddleware,
@@ -277,7 +237,7 @@ impl<'a> Making<'a> {
     }
 
     /// Makes the step that the spec of the last Middleware of the chain asks for.
-    fn spec(&mut self, fact: &'a MiddlewareFact) -> Result<(), Failure> {
+    fn spec(&mut self, fact: &'a TraefikFact) -> Result<(), Failure> {
         let mut kinds = fact.spec.iter().filter(|(_, value)| !value.is_null());
         let (kind, value) = match (kinds.next(), kinds.next()) {
             (Some((kind, value)), None) => (&**kind, value),
@@ -291,7 +251,7 @@ impl<'a> Making<'a> {
             return Err(self.failure(&format!("spec.{kind}"), "it is not an object"));
         };
 
-        let fields = Fields::of(format!("spec.{kind}"), members);
+        let fields = Fields::of(Kind::Middleware, format!("spec.{kind}"), members);
         if kind == "chain" {
             return self.chain(fields);
         }
@@ -352,7 +312,7 @@ impl<'a> Making<'a> {
 
         for (field, namespace, name) in parts {
             let made = match name.split_once('@') {
-                None => self.identified(&MiddlewareFact::id(namespace, name)),
+                None => self.identified((Kind::Middleware, TraefikFact::id(namespace, name))),
                 Some(_) => self.named(name),
             };
             if let Err((of, problem)) = made {

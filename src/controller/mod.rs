@@ -8,7 +8,8 @@
 //! that annotations name, `ciphers` reads lists of cipher suites, `config_maps` ConfigMaps with
 //! fields, `global_settings` that of ingress-nginx, `regex` reads paths that are regular
 //! expressions, `sticky` and `limits` make the terms of sticky sessions and of clients, and
-//! `middlewares` makes the steps of those of Traefik. The steps: `classes` decides which Ingresses
+//! `middlewares` and `servers_transport` make what the objects of Traefik ask for, which `traefik`
+//! finds. The steps: `classes` decides which Ingresses
 //! are served, `ingress` compiles one to a `compiled` result, `access` and `client_certificates`
 //! decide who may come in, `backend_tls` makes the terms of TLS to backends, `guards` closes what
 //! is guarded otherwise, `hosts` assembles the rules of a host, `canary` gives canaries their part
@@ -60,8 +61,10 @@ mod resolve;
 mod secrets;
 mod server_url;
 mod servers;
+mod servers_transport;
 mod slashes;
 mod sticky;
+mod traefik;
 mod users;
 
 pub use annotations::{ANNOTATIONS, Annotation, AnnotationTable};

@@ -12,8 +12,8 @@ use super::{
     Finding, Reason, Settings,
     authorities::{self, ReadAuthorities},
     facts::{
-        ClassFact, ConfigMapFact, IngressFact, IsStored, MiddlewareFact, SecretFact, ServiceFact,
-        SliceFact,
+        ClassFact, ConfigMapFact, IngressFact, IsStored, SecretFact, ServiceFact, SliceFact,
+        TraefikFact, TraefikId,
     },
     globals::GlobalSettings,
 };
@@ -58,9 +58,10 @@ pub(super) struct Objects {
     pub(super) global: GlobalSettings,
     /// The ConfigMaps that are followed.
     pub(super) config_maps: BTreeMap<Name, ConfigMapFact>,
-    pub(super) middlewares: BTreeMap<Name, MiddlewareFact>,
-    /// True if the source does not show Middlewares: an unknown one may exist.
-    pub(super) middlewares_refused: bool,
+    /// The objects of Traefik, by their kinds.
+    pub(super) traefik: BTreeMap<Kind, BTreeMap<Name, TraefikFact>>,
+    /// Their kinds that the source does not show: an unknown object may exist.
+    pub(super) traefik_refused: BTreeSet<Kind>,
     /// True if the source does not show Secrets: an unknown one may exist.
     pub(super) secrets_refused: bool,
     /// Findings about objects that cannot be decoded.
@@ -82,10 +83,10 @@ pub(super) struct Changes {
     pub(super) config_maps: BTreeSet<Name>,
     /// True if the source began or ceased to refuse Secrets.
     pub(super) secrets_refused: bool,
-    /// The ids of Middlewares.
-    pub(super) middlewares: BTreeSet<Box<str>>,
-    /// True if the source began or ceased to refuse Middlewares.
-    pub(super) middlewares_refused: bool,
+    /// Objects of Traefik.
+    pub(super) traefik: BTreeSet<TraefikId>,
+    /// The kinds of these that the source began or ceased to refuse.
+    pub(super) traefik_refused: BTreeSet<Kind>,
     /// True if the set of undecodable objects changed.
     pub(super) undecodable: bool,
 }
@@ -105,8 +106,8 @@ impl Objects {
             secrets: HashMap::new(),
             global: GlobalSettings::default(),
             config_maps: BTreeMap::new(),
-            middlewares: BTreeMap::new(),
-            middlewares_refused: false,
+            traefik: BTreeMap::new(),
+            traefik_refused: BTreeSet::new(),
             secrets_refused: false,
             undecodable: BTreeMap::new(),
             slices: HashMap::new(),
@@ -121,13 +122,17 @@ impl Objects {
             Event::Delete(key) => self.remove(&key, changes),
             Event::Refused(Kind::Secret) => self.refuse_secrets(true, changes),
             Event::Refused(Kind::IngressClass) => self.classes_refused = true,
-            Event::Refused(Kind::Middleware) => self.refuse_middlewares(true, changes),
+            Event::Refused(kind @ (Kind::Middleware | Kind::ServersTransport)) => {
+                self.refuse_traefik(kind, true, changes);
+            }
             Event::Refused(_other) => {}
             Event::Reset(kind, objects) => {
                 match kind {
                     Kind::Secret => self.refuse_secrets(false, changes),
                     Kind::IngressClass => self.classes_refused = false,
-                    Kind::Middleware => self.refuse_middlewares(false, changes),
+                    Kind::Middleware | Kind::ServersTransport => {
+                        self.refuse_traefik(kind, false, changes);
+                    }
                     _ => {}
                 }
 
@@ -146,13 +151,18 @@ impl Objects {
         }
     }
 
-    fn refuse_secrets(&mut self, refused: bool, changes: &mut Changes) {
-        changes.secrets_refused |= mem::replace(&mut self.secrets_refused, refused) != refused;
+    fn refuse_traefik(&mut self, kind: Kind, refused: bool, changes: &mut Changes) {
+        let has_changed = match refused {
+            true => self.traefik_refused.insert(kind),
+            false => self.traefik_refused.remove(&kind),
+        };
+        if has_changed {
+            changes.traefik_refused.insert(kind);
+        }
     }
 
-    fn refuse_middlewares(&mut self, refused: bool, changes: &mut Changes) {
-        let before = mem::replace(&mut self.middlewares_refused, refused);
-        changes.middlewares_refused |= before != refused;
+    fn refuse_secrets(&mut self, refused: bool, changes: &mut Changes) {
+        changes.secrets_refused |= mem::replace(&mut self.secrets_refused, refused) != refused;
     }
 
     fn put(&mut self, object: &RawObject, changes: &mut Changes) {
@@ -194,11 +204,12 @@ impl Objects {
                     changes.classes = true;
                 }
             }
-            Kind::Middleware => {
-                let fact = MiddlewareFact::read(object)?;
-                if self.middlewares.get(&name) != Some(&fact) {
-                    changes.middlewares.insert(fact.id.clone());
-                    self.middlewares.insert(name, fact);
+            kind @ (Kind::Middleware | Kind::ServersTransport) => {
+                let fact = TraefikFact::read(object)?;
+                let known = self.traefik.entry(kind).or_default();
+                if known.get(&name) != Some(&fact) {
+                    changes.traefik.insert(fact.id.clone());
+                    known.insert(name, fact);
                 }
             }
             Kind::Ingress => {
@@ -257,9 +268,10 @@ impl Objects {
             Kind::IngressClass => {
                 changes.classes |= self.classes.remove(&name.1).is_some();
             }
-            Kind::Middleware => {
-                let removed = self.middlewares.remove(&name);
-                changes.middlewares.extend(removed.map(|fact| fact.id));
+            Kind::Middleware | Kind::ServersTransport => {
+                let known = self.traefik.get_mut(&key.kind);
+                let removed = known.and_then(|known| known.remove(&name));
+                changes.traefik.extend(removed.map(|fact| fact.id));
             }
             Kind::Ingress => {
                 if self.ingresses.remove(&name).is_some() {
@@ -344,7 +356,10 @@ impl Objects {
                 .keys()
                 .map(|name| key(&("".into(), name.clone())))
                 .collect(),
-            Kind::Middleware => self.middlewares.keys().map(key).collect(),
+            Kind::Middleware | Kind::ServersTransport => {
+                let known = self.traefik.get(&kind).into_iter();
+                known.flat_map(BTreeMap::keys).map(key).collect()
+            }
             Kind::Ingress => self.ingresses.keys().map(key).collect(),
             Kind::Service => self.services.keys().map(key).collect(),
             Kind::EndpointSlice => self.slices.keys().map(key).collect(),

@@ -90,6 +90,10 @@ pub(super) fn resolve(
         }
     };
 
+    let spoken = match spoken {
+        Protocol::H2 if terms.only_http1 => Protocol::Https,
+        spoken => spoken,
+    };
     let terms = BackendTerms {
         protocol: Some(spoken),
         ..terms

@@ -25,6 +25,7 @@ mod passthrough;
 mod paths;
 mod ports;
 mod ranks;
+mod servers_transport;
 mod service_middlewares;
 mod snippets;
 mod sticky;

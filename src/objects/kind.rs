@@ -22,6 +22,8 @@ pub enum Kind {
     EndpointSlice,
     /// `traefik.io/v1alpha1` Middleware, which a cluster with Traefik has.
     Middleware,
+    /// `traefik.io/v1alpha1` ServersTransport, the same.
+    ServersTransport,
     /// `networking.k8s.io/v1` Ingress.
     Ingress,
     /// `v1` Node.
@@ -44,7 +46,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in order.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Namespace,
         Self::IngressClass,
         Self::ConfigMap,
@@ -53,6 +55,7 @@ impl Kind {
         Self::Endpoints,
         Self::EndpointSlice,
         Self::Middleware,
+        Self::ServersTransport,
         Self::Ingress,
         Self::Node,
         Self::Event,
@@ -66,13 +69,14 @@ impl Kind {
 
     /// The kinds that are followed. Of ConfigMaps only those with [`ISSUER_LABEL`], and
     /// those that the settings name.
-    pub const WATCHED: [Self; 7] = [
+    pub const WATCHED: [Self; 8] = [
         Self::IngressClass,
         Self::ConfigMap,
         Self::Secret,
         Self::Service,
         Self::EndpointSlice,
         Self::Middleware,
+        Self::ServersTransport,
         Self::Ingress,
     ];
 
@@ -87,6 +91,7 @@ impl Kind {
             Self::Endpoints => "Endpoints",
             Self::EndpointSlice => "EndpointSlice",
             Self::Middleware => "Middleware",
+            Self::ServersTransport => "ServersTransport",
             Self::Ingress => "Ingress",
             Self::Node => "Node",
             Self::Event => "Event",
@@ -112,7 +117,7 @@ impl Kind {
             | Self::ServiceAccount => "v1",
             Self::IngressClass | Self::Ingress => "networking.k8s.io/v1",
             Self::EndpointSlice => "discovery.k8s.io/v1",
-            Self::Middleware => "traefik.io/v1alpha1",
+            Self::Middleware | Self::ServersTransport => "traefik.io/v1alpha1",
             Self::Lease => "coordination.k8s.io/v1",
             Self::ClusterRole | Self::ClusterRoleBinding | Self::Role | Self::RoleBinding => {
                 "rbac.authorization.k8s.io/v1"
@@ -138,6 +143,7 @@ impl Kind {
             Self::Endpoints => "endpoints",
             Self::EndpointSlice => "endpointslices",
             Self::Middleware => "middlewares",
+            Self::ServersTransport => "serverstransports",
             Self::Ingress => "ingresses",
             Self::Node => "nodes",
             Self::Event => "events",
@@ -165,7 +171,7 @@ impl Kind {
     /// Reports whether a cluster may lack this kind, so that it has no objects: the kind belongs to
     /// a program that not every cluster has.
     pub fn is_optional(self) -> bool {
-        self == Self::Middleware
+        matches!(self, Self::Middleware | Self::ServersTransport)
     }
 
     /// The kind with these manifest fields.

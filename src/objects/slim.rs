@@ -188,10 +188,10 @@ pub struct IngressClassSpec {
     pub controller: Box<str>,
 }
 
-/// `traefik.io/v1alpha1` Middleware.
+/// `traefik.io/v1alpha1` Middleware or ServersTransport.
 #[derive(Debug, Default, Deserialize)]
-pub struct Middleware {
-    /// `spec`: the kind of the middleware, with its fields.
+pub struct TraefikObject {
+    /// `spec`, with fields of any names.
     #[serde(default, deserialize_with = "nullable")]
     pub spec: Map<String, Value>,
 }
@@ -351,9 +351,13 @@ impl<'a> Secret<'a> {
         has_certificate || self.has_authorities() || self.users().is_some()
     }
 
+    /// The keys of authorities of certificates; the first that is there counts.
+    pub const AUTHORITIES: [&'static str; 2] = ["ca.crt", "tls.ca"];
+
     /// Returns true if it has authorities of certificates.
     pub fn has_authorities(&self) -> bool {
-        self.data.contains_key("ca.crt")
+        let mut keys = Self::AUTHORITIES.iter();
+        keys.any(|key| self.data.contains_key(*key))
     }
 
     /// Returns all values, decoded, if they may have the users of a login: the type

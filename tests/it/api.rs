@@ -176,6 +176,7 @@ fn every_kind_of_discovery_is_served() {
             "selfsubjectaccessreviews.authorization.k8s.io",
             "selfsubjectreviews.authentication.k8s.io",
             "selfsubjectrulesreviews.authorization.k8s.io",
+            "serverstransports.traefik.io",
             "serviceaccounts",
             "services",
             "subjectaccessreviews.authorization.k8s.io",

@@ -10,6 +10,7 @@ mod limits;
 mod on_services;
 mod routes;
 mod steps;
+mod transports;
 
 use std::{
     fmt::Write as _,

@@ -428,7 +428,7 @@ fn row(line: &str) -> String {
     )
 }
 
-const EVERYWHERE: [&str; 9] = [
+const EVERYWHERE: [&str; 10] = [
     "configmaps [] [] [list watch]",
     "endpointslices.discovery.k8s.io [] [] [list watch]",
     "events [] [] [create get patch]",
@@ -437,6 +437,7 @@ const EVERYWHERE: [&str; 9] = [
     "ingresses.networking.k8s.io/status [] [] [patch]",
     "middlewares.traefik.io [] [] [list watch]",
     "secrets [] [] [list watch]",
+    "serverstransports.traefik.io [] [] [list watch]",
     "services [] [] [list watch]",
 ];
 

@@ -277,14 +277,20 @@ impl ControlLoop {
         self.changes.add(batch.iter().map(Event::objects).sum());
 
         for event in batch.drain(..) {
-            // Without certificates, issuers, classes or middlewares the rest can be served; without
-            // the other kinds nothing can.
-            if let Event::Reset(kind, _)
-            | Event::Refused(
-                kind @ (Kind::Secret | Kind::ConfigMap | Kind::IngressClass | Kind::Middleware),
-            ) = &event
-            {
-                self.missing.remove(kind);
+            // Without certificates, issuers, classes or objects of Traefik the rest can be served;
+            // without the other kinds nothing can.
+            let is_needed = |kind: Kind| {
+                let can_lack = [Kind::Secret, Kind::ConfigMap, Kind::IngressClass];
+                !can_lack.contains(&kind) && !kind.is_optional()
+            };
+            match &event {
+                Event::Reset(kind, _) => {
+                    self.missing.remove(kind);
+                }
+                Event::Refused(kind) if !is_needed(*kind) => {
+                    self.missing.remove(kind);
+                }
+                _ => {}
             }
 
             if let Some((cache, _store)) = &mut self.cache {

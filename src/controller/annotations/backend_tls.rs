@@ -317,15 +317,19 @@ pub(super) const ROWS: &[Annotation] = &[
     row(
         OF_TRAEFIK,
         "service.serverstransport",
-        "the name of a ServersTransport",
-        "None, and a finding says so.",
-        |values, name, _| {
-            let message = "ServersTransports are not read: the settings under [proxy] apply";
-            values.unsupported(name, message);
+        "`NAMESPACE-NAME@kubernetescrd`",
+        "On a Service: the ServersTransport (`traefik.io/v1alpha1`) has the terms of TLS to its \
+         backends and some timeouts ([middlewares.md](middlewares.md#serverstransports)).",
+        |values, name, value| {
+            values.transport = filled(value).map(|transport| (name.into(), transport));
             Ok(())
         },
     )
-    .of_services(),
+    .of_services()
+    .differs(
+        "503 for one that does not exist, or whose Secrets cannot be used, where Traefik sends \
+         requests without them.",
+    ),
 ];
 
 /// Reads the suites of TLS 1.2.

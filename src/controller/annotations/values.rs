@@ -27,6 +27,8 @@ pub(in crate::controller) struct AnnotationValues {
     /// The terms of backends.
     pub(in crate::controller) terms: BackendTerms,
     pub(in crate::controller) backend_tls: BackendTlsValues,
+    /// The name of the annotation, and the ServersTransport.
+    pub(in crate::controller) transport: Option<(Box<str>, Box<str>)>,
     /// The annotation that sends requests to the address of the Service.
     pub(in crate::controller) service_upstream: Option<Box<str>>,
     pub(in crate::controller) access: AccessValues,

@@ -115,7 +115,7 @@ impl Compiler<'_> {
         before: MadeMiddlewares,
     ) -> MadeMiddlewares {
         let mut made = middlewares::make(self.objects, self.backends, asked, before);
-        self.out.middlewares.append(&mut made.ids);
+        self.out.traefik.append(&mut made.ids);
         self.out.secrets.append(&mut made.secrets);
         self.out.services.append(&mut made.services);
         made.check_limits(asked, self.limits.as_deref());

@@ -15,9 +15,10 @@ use crate::{
         middlewares::{Asked, MadeMiddlewares},
         objects::Name,
         resolve::resolve,
+        servers_transport::{self, MadeTransport},
     },
     objects::{EventType, slim::IngressBackend},
-    routing::{Action, Reach, Refusal},
+    routing::{Action, Reach, Refusal, Timeouts},
 };
 
 impl Compiler<'_> {
@@ -36,15 +37,19 @@ impl Compiler<'_> {
         let name: Name = (self.name.0.clone(), Arc::from(&*service.name));
         self.out.services.push(name.clone());
 
-        let terms = match self.terms(&name, &format!("{field}.service")) {
-            Ok(terms) => terms,
+        let (terms, timeouts) = match self.terms(&name, &format!("{field}.service")) {
+            Ok(found) => found,
             Err(refusal) => return Some(Action::Refuse(refusal).into()),
         };
         self.check_address(&name);
         let plain_port = self.plain_port();
         let (objects, port) = (self.objects, plain_port.as_ref().unwrap_or(&service.port));
         match resolve(objects, self.backends, &name, port, terms) {
-            Ok(action) => self.guarded(&name, action, &format!("{field}.service")),
+            Ok(action) => {
+                let mut target = self.guarded(&name, action, &format!("{field}.service"))?;
+                self.set_timeouts(&mut target, timeouts);
+                Some(target)
+            }
             Err(error) => {
                 let (reason, refusal) = (error.reason(), error.refusal());
                 self.warn(reason, format!("{field}.service"), error.message());
@@ -53,12 +58,16 @@ impl Compiler<'_> {
         }
     }
 
-    /// Returns the terms of the backends of a Service: its own annotations come before those of the
-    /// Ingress.
-    pub(super) fn terms(&mut self, service: &Name, field: &str) -> Result<BackendTerms, Refusal> {
+    /// Returns the terms of the backends of a Service, and its own times: its annotations come
+    /// before those of the Ingress.
+    pub(super) fn terms(
+        &mut self,
+        service: &Name,
+        field: &str,
+    ) -> Result<(BackendTerms, Timeouts), Refusal> {
         let own = &self.annotated.terms;
         let Some(fact) = self.objects.services.get(service) else {
-            return Ok(own.clone());
+            return Ok((own.clone(), Timeouts::default()));
         };
         let values = annotations::read(&fact.annotations);
         let BackendTerms {
@@ -68,9 +77,11 @@ impl Compiler<'_> {
             ..
         } = values.terms;
         let is_reached = reach == Reach::Service;
+
         let is_plain = protocol.is_none() && sends_proxy.is_none() && !is_reached;
-        if is_plain && values.backend_tls.is_unset() {
-            return Ok(own.clone());
+        let is_unset = values.backend_tls.is_unset() && values.transport.is_none();
+        if is_plain && is_unset {
+            return Ok((own.clone(), Timeouts::default()));
         }
 
         let mut terms = self.read_terms.clone();
@@ -84,6 +95,15 @@ impl Compiler<'_> {
         let mut made = backend_tls::make(objects, self.backends, namespace, &both, &mut terms);
         self.out.secrets.append(&mut made.secrets);
 
+        let mut transport = match &values.transport {
+            None => MadeTransport::default(),
+            Some(named) => servers_transport::make(objects, self.backends, named, &mut terms),
+        };
+        self.out.traefik.extend(transport.id.take());
+        self.out.secrets.append(&mut transport.secrets);
+        self.out.config_maps.append(&mut transport.config_maps);
+        made.findings.append(&mut transport.findings);
+
         if self.annotated.passthrough.from.is_some() {
             terms.protocol = self.annotated.terms.protocol;
         }
@@ -91,8 +111,8 @@ impl Compiler<'_> {
         for finding in made.findings {
             self.note(field.to_owned(), of_service(service, finding));
         }
-        match made.refusal {
-            None => Ok(terms),
+        match made.refusal.or(transport.refusal) {
+            None => Ok((terms, transport.timeouts)),
             Some(refusal) => Err(refusal),
         }
     }
@@ -180,6 +200,7 @@ impl Compiler<'_> {
         }
 
         let middlewares = self.service_middlewares(service, &values, decision, &mut made);
+
         let found = mem::take(&mut values.findings);
         let own = found.into_iter().chain(made.findings);
         findings.extend(own.map(|finding| of_service(service, finding)));
@@ -215,6 +236,7 @@ impl Compiler<'_> {
         }
 
         let owner = format!("Service {}/{}", service.0, service.1);
+
         let asked = Asked {
             annotation,
             list,

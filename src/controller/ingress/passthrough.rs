@@ -121,7 +121,7 @@ impl<'a> Compiler<'a> {
         let name = (self.name.0.clone(), Arc::from(&*service.name));
         // Problems with the other terms are those of the paths.
         let sends_proxy = self.terms(&name, field).ok();
-        let sends_proxy = sends_proxy.and_then(|terms| terms.sends_proxy?.version());
+        let sends_proxy = sends_proxy.and_then(|(terms, _)| terms.sends_proxy?.version());
         let terms = BackendTerms {
             protocol: Some(Protocol::Tcp),
             ..BackendTerms::default()

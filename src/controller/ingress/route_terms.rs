@@ -4,7 +4,7 @@
 use std::mem;
 
 use super::{
-    Compiler, fields,
+    Compiler, Target, fields,
     steps::{Responses, RouteTerms, cors, inside},
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
         limits,
         middlewares::MadeMiddlewares,
     },
-    routing::Refusal,
+    routing::{Refusal, Timeouts},
 };
 
 impl Compiler<'_> {
@@ -58,6 +58,20 @@ impl Compiler<'_> {
             sticky: mem::take(&mut annotated.sticky),
         };
         (terms, refusal)
+    }
+
+    /// Sets the times of a Service in those of its paths.
+    pub(super) fn set_timeouts(&mut self, target: &mut Target, of_service: Timeouts) {
+        if of_service == Timeouts::default() {
+            return;
+        }
+        let usual = || Box::new(self.route_terms.clone());
+        let terms = target.route_terms.get_or_insert_with(usual);
+        let mut policy = terms.policy.as_deref().cloned().unwrap_or_default();
+        let timeouts = &mut policy.timeouts;
+        timeouts.connect = of_service.connect.or(timeouts.connect);
+        timeouts.response_header = of_service.response_header.or(timeouts.response_header);
+        terms.policy = self.backends.share_policy(policy);
     }
 
     /// Makes those of the paths to a Service with annotations of its own; `None` without any. Its

@@ -5,11 +5,7 @@ use std::{net::IpAddr, num::NonZeroUsize, sync::Arc};
 use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 
-use super::{
-    Making,
-    fields::name,
-    spec::{Fields, Problem},
-};
+use super::{Fields, Making, Problem, fields::name};
 use crate::{
     controller::{
         Reason,

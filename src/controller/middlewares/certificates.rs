@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    Making,
-    spec::{Fields, Problem},
-};
+use super::{Fields, Making, Problem};
 use crate::routing::{CertificatePart, NamePart, RequestStep, TraefikCertificateFields};
 
 /// The fields that backends get.

@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
 
-use super::{
-    Making,
-    spec::{Fields, Problem},
-};
+use super::{Fields, Making, Problem};
 use crate::{
     controller::{objects::Name, pages},
     objects::slim::BackendPort,

@@ -4,11 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
-use super::{
-    Making,
-    paths::pattern,
-    spec::{Fields, Problem},
-};
+use super::{Fields, Making, Problem, paths::pattern};
 use crate::{
     controller::annotations,
     routing::{

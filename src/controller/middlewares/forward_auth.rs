@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, Method};
 
-use super::{
-    Making, Step,
-    spec::{Fields, Problem},
-};
+use super::{Fields, Making, Problem, Step};
 use crate::{
     controller::{
         external_auth::MadeAuth,

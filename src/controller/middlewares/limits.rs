@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::{
-    Making, Step,
-    spec::{Fields, Problem},
-};
+use super::{Fields, Making, Problem, Step};
 use crate::routing::{ClientLimits, Limits, Prefixes, Rate};
 
 /// The most attempts for a request.

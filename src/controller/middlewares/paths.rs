@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    Making,
-    spec::{Fields, Problem},
-};
+use super::{Fields, Making, Problem};
 use crate::routing::{Edit, GoPattern, PathEdit, RequestStep, path};
 
 impl Making<'_> {

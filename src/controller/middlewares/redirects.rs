@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    Making,
-    paths::pattern,
-    spec::{Fields, Problem},
-};
+use super::{Fields, Making, Problem, paths::pattern};
 use crate::routing::{RequestStep, UrlForm, UrlRedirect};
 
 /// The fields of a request that are part of its URL.

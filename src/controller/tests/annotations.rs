@@ -43,7 +43,6 @@ fn every_row_reads_its_values_and_reports_invalid_ones() {
                         "auth-snippet",
                         "configuration-snippet",
                         "email-sans",
-                        "service.serverstransport",
                         "uri-sans",
                         "unsupported-guards"
                     ]

@@ -393,12 +393,6 @@ fn a_service_decides_before_its_ingress() {
         let (found, reasons) = haproxy(&[], &[(&scheme, value)]);
         assert_eq!((found.expect("terms").0, reasons), (expected, vec![]));
     }
-    let transport = format!("{traefik}serverstransport");
-    let (_, reasons) = haproxy(
-        &[],
-        &[(&scheme, "https"), (&transport, "default-t@kubernetescrd")],
-    );
-    assert_eq!(reasons, ["UnsupportedAnnotation"]);
 }
 
 #[test]

@@ -76,7 +76,7 @@ struct Check {
     report: CheckReport,
     /// The position of each object, by its name in findings.
     places: HashMap<String, Place>,
-    /// Namespaces of which the files hold Services, Secrets or Middlewares.
+    /// Namespaces of which the files hold Services, Secrets or objects of Traefik.
     held: HashSet<(Kind, String)>,
     /// The objects with annotations of Ingress controllers, by their names in findings.
     annotated: BTreeMap<String, Annotated>,
@@ -236,7 +236,7 @@ impl Check {
         let object = format!("{} {}", kind.name(), name(kind.namespaced(), &value));
         self.places.insert(object.clone(), place);
 
-        if matches!(kind, Kind::Service | Kind::Secret | Kind::Middleware) {
+        if matches!(kind, Kind::Service | Kind::Secret) || kind.is_optional() {
             let namespace = value["metadata"]["namespace"].as_str().unwrap_or_default();
             self.held.insert((kind, namespace.to_owned()));
         }
@@ -344,8 +344,8 @@ impl Check {
     }
 
     /// Returns a finding of the compiler with its place. A missing Service (or Secret) is a note if
-    /// the files hold none of its namespace, and a Middleware if they hold none at all: a cluster
-    /// can have it.
+    /// the files hold none of its namespace, and an object of Traefik if they hold none at all: a
+    /// cluster can have it.
     fn placed(&self, finding: &Finding) -> CheckFinding {
         let mut report = publish::report(finding);
         let namespace = finding.about.key.namespace.to_string();
@@ -357,10 +357,16 @@ impl Check {
         }
 
         // Their namespaces are not known: names in annotations are joined with them.
-        let has_middlewares = || self.held.iter().any(|(kind, _)| *kind == Kind::Middleware);
-        if finding.reason == Reason::UnknownMiddleware && !has_middlewares() {
+        let unknown = match finding.reason {
+            Reason::UnknownMiddleware => Some(Kind::Middleware),
+            Reason::UnknownServersTransport => Some(Kind::ServersTransport),
+            _ => None,
+        };
+        let is_held = |kind: &Kind| self.held.iter().any(|(held, _)| held == kind);
+        if let Some(kind) = unknown.filter(|kind| !is_held(kind)) {
+            let kind = kind.name();
             report.severity = Severity::Normal;
-            report.message += ", unless the cluster has it: these files have no Middleware";
+            report.message += &format!(", unless the cluster has it: these files have no {kind}");
         }
 
         let (reason, place) = (

@@ -10,6 +10,12 @@ pub(super) const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
         &[],
     ),
     (
+        "service.serverstransport",
+        &["default-own@kubernetescrd"],
+        &[""],
+        &[],
+    ),
+    (
         "service.passhostheader",
         &["false", "0"],
         &["true"],

@@ -1,24 +1,25 @@
-//! Reads the fields of a Middleware. What is not read at the end is unknown.
+//! Reads the fields of an object of Traefik. What is not read at the end is unknown.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Map, Value};
 
-use crate::controller::Reason;
+use crate::{controller::Reason, objects::Kind};
 
-/// The reason why a Middleware cannot be done.
+/// The reason why an object cannot be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Problem {
-    pub(super) reason: Reason,
+pub(in crate::controller) struct Problem {
+    pub(in crate::controller) reason: Reason,
     /// The field, below `spec`.
-    pub(super) field: String,
+    pub(in crate::controller) field: String,
     /// A sentence without its full stop.
-    pub(super) why: String,
+    pub(in crate::controller) why: String,
 }
 
-/// The fields of a part of a Middleware.
+/// The fields of a part of an object.
 #[derive(Debug)]
-pub(super) struct Fields<'a> {
+pub(in crate::controller) struct Fields<'a> {
+    kind: Kind,
     /// The path of the part.
     path: String,
     members: &'a Map<String, Value>,
@@ -26,9 +27,14 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Returns the fields of a part at a path.
-    pub(super) fn of(path: String, members: &'a Map<String, Value>) -> Self {
+    /// Returns the fields of a part of an object of a kind, at a path.
+    pub(in crate::controller) fn of(
+        kind: Kind,
+        path: String,
+        members: &'a Map<String, Value>,
+    ) -> Self {
         Self {
+            kind,
             path,
             members,
             read: BTreeSet::new(),
@@ -36,28 +42,28 @@ impl<'a> Fields<'a> {
     }
 
     /// Returns the path of the part.
-    pub(super) fn path(&self) -> &str {
+    pub(in crate::controller) fn path(&self) -> &str {
         &self.path
     }
 
     /// Returns the path of a field.
-    pub(super) fn field(&self, name: &str) -> String {
+    pub(in crate::controller) fn field(&self, name: &str) -> String {
         format!("{}.{name}", self.path)
     }
 
     /// Returns a problem with the value of a field.
-    pub(super) fn invalid(&self, name: &str, why: impl Into<String>) -> Problem {
+    pub(in crate::controller) fn invalid(&self, name: &str, why: impl Into<String>) -> Problem {
         Problem {
-            reason: Reason::InvalidMiddleware,
+            reason: super::invalid(self.kind),
             field: self.field(name),
             why: why.into(),
         }
     }
 
     /// Returns a problem with a field that cannot be done.
-    pub(super) fn unsupported(&self, name: &str, why: impl Into<String>) -> Problem {
+    pub(in crate::controller) fn unsupported(&self, name: &str, why: impl Into<String>) -> Problem {
         Problem {
-            reason: Reason::UnsupportedMiddleware,
+            reason: super::unsupported(self.kind),
             field: self.field(name),
             why: why.into(),
         }
@@ -70,7 +76,7 @@ impl<'a> Fields<'a> {
         (!value.is_null()).then_some(value)
     }
 
-    pub(super) fn typed<T>(
+    pub(in crate::controller) fn typed<T>(
         &mut self,
         name: &str,
         kind: &str,
@@ -86,29 +92,29 @@ impl<'a> Fields<'a> {
     }
 
     /// Returns a text; `None` for an empty one.
-    pub(super) fn text(&mut self, name: &str) -> Result<Option<&'a str>, Problem> {
+    pub(in crate::controller) fn text(&mut self, name: &str) -> Result<Option<&'a str>, Problem> {
         let text = self.typed(name, "a string", Value::as_str)?;
         Ok(text.filter(|text| !text.is_empty()))
     }
 
     /// Returns a text that must be there.
-    pub(super) fn needed(&mut self, name: &str) -> Result<&'a str, Problem> {
+    pub(in crate::controller) fn needed(&mut self, name: &str) -> Result<&'a str, Problem> {
         let text = self.text(name)?;
         text.ok_or_else(|| self.invalid(name, "it is missing"))
     }
 
     /// Returns true or false, if the field is there.
-    pub(super) fn choice(&mut self, name: &str) -> Result<Option<bool>, Problem> {
+    pub(in crate::controller) fn choice(&mut self, name: &str) -> Result<Option<bool>, Problem> {
         self.typed(name, "true or false", Value::as_bool)
     }
 
     /// Returns true or false; false without the field.
-    pub(super) fn flag(&mut self, name: &str) -> Result<bool, Problem> {
+    pub(in crate::controller) fn flag(&mut self, name: &str) -> Result<bool, Problem> {
         Ok(self.choice(name)?.unwrap_or_default())
     }
 
     /// Returns a list of texts; an empty one without the field.
-    pub(super) fn texts(&mut self, name: &str) -> Result<Vec<&'a str>, Problem> {
+    pub(in crate::controller) fn texts(&mut self, name: &str) -> Result<Vec<&'a str>, Problem> {
         let texts = |value: &'a Value| {
             let items = value.as_array()?.iter();
             items.map(Value::as_str).collect::<Option<Vec<&str>>>()
@@ -118,12 +124,15 @@ impl<'a> Fields<'a> {
     }
 
     /// Returns a whole number.
-    pub(super) fn number(&mut self, name: &str) -> Result<Option<i64>, Problem> {
+    pub(in crate::controller) fn number(&mut self, name: &str) -> Result<Option<i64>, Problem> {
         self.typed(name, "a whole number", Value::as_i64)
     }
 
     /// Returns a time: a number of seconds, or a text like `1m30s`.
-    pub(super) fn duration(&mut self, name: &str) -> Result<Option<Duration>, Problem> {
+    pub(in crate::controller) fn duration(
+        &mut self,
+        name: &str,
+    ) -> Result<Option<Duration>, Problem> {
         self.typed(name, "a time", |value| match value {
             Value::String(text) => match text.parse::<u64>() {
                 Ok(seconds) => Some(Duration::from_secs(seconds)),
@@ -134,7 +143,10 @@ impl<'a> Fields<'a> {
     }
 
     /// Returns the texts of an object with their names; none without the field.
-    pub(super) fn pairs(&mut self, name: &str) -> Result<Vec<(&'a str, &'a str)>, Problem> {
+    pub(in crate::controller) fn pairs(
+        &mut self,
+        name: &str,
+    ) -> Result<Vec<(&'a str, &'a str)>, Problem> {
         let pairs = |value: &'a Value| {
             let members = value.as_object()?.iter();
             let pair = |(name, value): (&'a String, &'a Value)| Some((&**name, value.as_str()?));
@@ -145,7 +157,10 @@ impl<'a> Fields<'a> {
     }
 
     /// Returns the whole numbers of an object with their names; none without the field.
-    pub(super) fn numbers(&mut self, name: &str) -> Result<Vec<(&'a str, i64)>, Problem> {
+    pub(in crate::controller) fn numbers(
+        &mut self,
+        name: &str,
+    ) -> Result<Vec<(&'a str, i64)>, Problem> {
         let numbers = |value: &'a Value| {
             let members = value.as_object()?.iter();
             let number = |(name, value): (&'a String, &'a Value)| Some((&**name, value.as_i64()?));
@@ -156,14 +171,14 @@ impl<'a> Fields<'a> {
     }
 
     /// Returns a part, if it is there.
-    pub(super) fn part(&mut self, name: &str) -> Result<Option<Self>, Problem> {
-        let path = self.field(name);
+    pub(in crate::controller) fn part(&mut self, name: &str) -> Result<Option<Self>, Problem> {
+        let (kind, path) = (self.kind, self.field(name));
         let members = self.typed(name, "an object", Value::as_object)?;
-        Ok(members.map(|members| Self::of(path, members)))
+        Ok(members.map(|members| Self::of(kind, path, members)))
     }
 
     /// Returns true if a field has a value that asks for something.
-    pub(super) fn has(&mut self, name: &str) -> bool {
+    pub(in crate::controller) fn has(&mut self, name: &str) -> bool {
         self.value(name).is_some_and(|value| match value {
             Value::Null => false,
             Value::Bool(flag) => *flag,
@@ -175,7 +190,11 @@ impl<'a> Fields<'a> {
     }
 
     /// Returns a problem if a field, which cannot be done, asks for something.
-    pub(super) fn absent(&mut self, name: &str, why: impl Into<String>) -> Result<(), Problem> {
+    pub(in crate::controller) fn absent(
+        &mut self,
+        name: &str,
+        why: impl Into<String>,
+    ) -> Result<(), Problem> {
         match self.has(name) {
             true => Err(self.unsupported(name, why)),
             false => Ok(()),
@@ -183,17 +202,18 @@ impl<'a> Fields<'a> {
     }
 
     /// Counts all fields as read.
-    pub(super) fn pass_over(&mut self) {
+    pub(in crate::controller) fn pass_over(&mut self) {
         self.read.extend(self.members.keys().map(String::as_str));
     }
 
     /// Returns the parts in a list, with their paths; an empty one without the field.
-    pub(super) fn parts(&mut self, name: &str) -> Result<Vec<Self>, Problem> {
-        let path = self.field(name);
+    pub(in crate::controller) fn parts(&mut self, name: &str) -> Result<Vec<Self>, Problem> {
+        let (kind, path) = (self.kind, self.field(name));
         let parts = |value: &'a Value| {
             let items = value.as_array()?.iter().enumerate();
             let part = |(at, item): (usize, &'a Value)| {
-                Some(Self::of(format!("{path}[{at}]"), item.as_object()?))
+                let path = format!("{path}[{at}]");
+                Some(Self::of(kind, path, item.as_object()?))
             };
             items.map(part).collect::<Option<Vec<Self>>>()
         };
@@ -202,7 +222,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Returns a problem if there is a field that was not read.
-    pub(super) fn finish(self) -> Result<(), Problem> {
+    pub(in crate::controller) fn finish(self) -> Result<(), Problem> {
         let mut names = self.members.iter();
         let unknown =
             names.find(|(name, value)| !self.read.contains(name.as_str()) && !value.is_null());
@@ -252,7 +272,7 @@ mod tests {
     fn fields_have_types_and_are_all_read() {
         let spec = json!({"a": "x", "b": true, "c": ["y"], "d": 1, "e": null, "f": [{"g": ""}]});
         let members = spec.as_object().expect("an object");
-        let mut fields = Fields::of("spec".to_owned(), members);
+        let mut fields = Fields::of(Kind::Middleware, "spec".to_owned(), members);
         assert_eq!(fields.text("a"), Ok(Some("x")));
         assert_eq!(fields.flag("b"), Ok(true));
         assert_eq!(fields.texts("c"), Ok(vec!["y"]));
