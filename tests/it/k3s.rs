@@ -393,6 +393,139 @@ spec:
     restricted(&real);
 }
 
+/// The definitions of the kinds of Traefik, which accept any `spec`.
+const DEFINITIONS: [(&str, &str); 2] = [
+    ("Middleware", "middleware"),
+    ("ServersTransport", "serverstransport"),
+];
+
+/// Two hosts: the Ingress of one names a Middleware, and the Service of the other a
+/// ServersTransport.
+fn of_traefik() -> String {
+    const PREFIX: &str = "traefik.ingress.kubernetes.io";
+    let site = |name: &str, on_ingress: &str, on_service: &str| {
+        format!(
+            "apiVersion: v1
+kind: Service
+metadata: {{name: {name}, annotations: {{{on_service}}}}}
+spec: {{ports: [{{port: 80}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: {name}, labels: {{kubernetes.io/service-name: {name}}}}}
+addressType: IPv4
+endpoints: [{{addresses: [{POD}]}}]
+ports: [{{port: 8080}}]
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: {name}, annotations: {{{on_ingress}}}}}
+spec:
+  ingressClassName: gatelet
+  rules:
+    - host: {name}.example.com
+      http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: {name}, port: \
+      {{number: 80}}}}}}}}]}}
+---
+"
+        )
+    };
+    let on_ingress = format!("{PREFIX}/router.middlewares: default-strip@kubernetescrd");
+    let on_service = format!("{PREFIX}/service.serverstransport: default-inside@kubernetescrd");
+    site("stripped", &on_ingress, "") + &site("inside", "", &on_service)
+}
+
+#[test]
+fn objects_of_traefik_are_read_with_the_rights_of_the_manifest() {
+    let Some(real) = ControlPlane::start() else {
+        return;
+    };
+    let folder = Folder::new();
+    let _backend = Backend::start(&real, &folder);
+    real.kubectl(&["apply", "-f", manifest()]);
+    let daemon_set = json(&real, &["-n", "gatelet", "get", "daemonset", "gatelet"]);
+    let pod = Pod::start(&real, &daemon_set["spec"]["template"]["spec"]);
+
+    let status = |name: &str| {
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-m", "20", "-o", "/dev/null", "-w", "%{http_code}"]);
+        curl.args(["--connect-to", &format!("::{POD}:")]);
+        curl.arg(format!("http://{name}.example.com/foo/"));
+        let output = real.beside(&curl).output().expect("curl");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    // The cluster lacks the kinds: their users are closed, and the rest is served.
+    real.apply(&of_traefik());
+    for name in ["stripped", "inside"] {
+        eventually("the paths are closed", || {
+            (status(name) == "503").then_some(())
+        });
+    }
+    real.kubectl(&[
+        "annotate",
+        "service",
+        "inside",
+        "traefik.ingress.kubernetes.io/service.serverstransport-",
+    ]);
+    // The backend has no such file.
+    eventually("a Service without one is served", || {
+        (status("inside") == "404").then_some(())
+    });
+    real.apply(&of_traefik());
+
+    for (kind, singular) in DEFINITIONS {
+        real.apply(&format!(
+            "apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {{name: {singular}s.traefik.io}}
+spec:
+  group: traefik.io
+  names: {{kind: {kind}, listKind: {kind}List, plural: {singular}s, singular: {singular}}}
+  scope: Namespaced
+  versions:
+    - name: v1alpha1
+      served: true
+      storage: true
+      schema:
+        openAPIV3Schema:
+          type: object
+          properties: {{spec: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}
+"
+        ));
+        let name = format!("crd/{singular}s.traefik.io");
+        real.kubectl(&["wait", "--for=condition=Established", &name]);
+    }
+    real.apply(
+        "apiVersion: traefik.io/v1alpha1
+kind: Middleware
+metadata: {name: strip}
+spec: {stripPrefix: {prefixes: [/foo]}}
+---
+apiVersion: traefik.io/v1alpha1
+kind: ServersTransport
+metadata: {name: inside}
+spec: {forwardingTimeouts: {dialTimeout: 5s}}
+",
+    );
+    eventually("the Middleware takes its step", || {
+        (status("stripped") == "200").then_some(())
+    });
+    eventually("the ServersTransport is there", || {
+        (status("inside") == "404").then_some(())
+    });
+    assert!(!pod.log().contains("forbidden"), "{}", pod.log());
+
+    real.kubectl(&["delete", "middleware", "strip"]);
+    eventually("the paths are closed again", || {
+        (status("stripped") == "503").then_some(())
+    });
+    // A kind that goes takes its objects with it.
+    real.kubectl(&["delete", "crd/serverstransports.traefik.io"]);
+    eventually("the paths to the Service are closed again", || {
+        (status("inside") == "503").then_some(())
+    });
+}
+
 /// Returns the full list of the account's rights in a namespace, without those that every account
 /// has.
 fn allowed(real: &ControlPlane, namespace: &str, expected: &[&str]) {
