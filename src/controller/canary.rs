@@ -257,7 +257,7 @@ fn missing_guard(main: &Route, canary: &Route) -> Option<&'static str> {
             RequestStep::ExternalAuth(other) => is_same_auth(auth, other),
             _ => false,
         }),
-        RequestStep::Conditional(_) => of_main.contains(step),
+        RequestStep::Conditional(_) | RequestStep::EncodedCharacters(_) => of_main.contains(step),
         RequestStep::Elsewhere(to) => of_main.iter().any(|other| match other {
             RequestStep::Elsewhere(other) => (&to.to, to.of_root) == (&other.to, other.of_root),
             _ => false,
@@ -277,7 +277,10 @@ fn missing_guard(main: &Route, canary: &Route) -> Option<&'static str> {
 
     let missing = steps(canary).into_iter().find(|step| !has(step))?;
     Some(match missing {
-        RequestStep::Access(_) | RequestStep::ExternalAuth(_) | RequestStep::Conditional(_) => {
+        RequestStep::Access(_)
+        | RequestStep::ExternalAuth(_)
+        | RequestStep::Conditional(_)
+        | RequestStep::EncodedCharacters(_) => {
             "the guard that the annotations of the canary or its Service ask for"
         }
         _ => "the redirect that the annotations of the canary ask for",

@@ -269,6 +269,7 @@ impl<'a> Making<'a> {
             "digestAuth" => self.digest_auth(fields),
             "circuitBreaker" => self.circuit_breaker(fields),
             "passTLSClientCert" => self.pass_tls_client_cert(fields),
+            "encodedCharacters" => self.encoded_characters(fields),
             "redirectScheme" => self.redirect_scheme(fields),
             "redirectRegex" => self.redirect_regex(fields),
             "rateLimit" => self.rate_limit(fields),

@@ -104,7 +104,9 @@ fn is_bypassed(route: &Route, passthrough: &Passthrough) -> bool {
     let steps = route.steps.iter().flat_map(|steps| &steps.request);
     let mut guards = steps.map(|step| match step {
         RequestStep::Access(access) => !passthrough.accesses.contains(access),
-        RequestStep::ExternalAuth(_) | RequestStep::Conditional(_) => true,
+        RequestStep::ExternalAuth(_)
+        | RequestStep::Conditional(_)
+        | RequestStep::EncodedCharacters(_) => true,
         _ => false,
     });
     let is_closed = matches!(

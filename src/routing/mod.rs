@@ -15,6 +15,7 @@ pub mod circuit_breaker;
 pub mod client_certificates;
 pub mod conditional;
 pub mod cors;
+pub mod encoded_characters;
 pub mod error_pages;
 pub mod expression;
 pub mod external_auth;
@@ -65,6 +66,7 @@ pub use client_certificates::{
 };
 pub use conditional::{Condition, Conditional, Test, Then};
 pub use cors::{Cors, CorsDialect, OriginError, OriginList, Origins};
+pub use encoded_characters::EncodedCharacters;
 pub use error_pages::{ErrorPages, Page, PageUrl, Statuses};
 pub use expression::Expression;
 pub use external_auth::{

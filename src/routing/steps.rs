@@ -8,9 +8,9 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::{
-    Access, CircuitBreaker, ClientLimits, Conditional, CookieChange, Cors, Elsewhere, ErrorPages,
-    ExternalAuth, LocationChange, Mirror, OriginTerms, PathEdit, Rewrite, TraefikCertificateFields,
-    UrlRedirect, Variables,
+    Access, CircuitBreaker, ClientLimits, Conditional, CookieChange, Cors, Elsewhere,
+    EncodedCharacters, ErrorPages, ExternalAuth, LocationChange, Mirror, OriginTerms, PathEdit,
+    Rewrite, TraefikCertificateFields, UrlRedirect, Variables,
 };
 
 /// The steps of a route. Routes without any have no list.
@@ -63,6 +63,8 @@ pub enum RequestStep {
     CircuitBreaker(Arc<CircuitBreaker>),
     /// Send fields about the certificate of the client to the backend, as Traefik does.
     CertificateFields(Arc<TraefikCertificateFields>),
+    /// Refuse paths with some encoded characters: 400.
+    EncodedCharacters(Arc<EncodedCharacters>),
     /// Change the path for the backend.
     EditPath(Arc<PathEdit>),
     /// Respond with a redirect to another form of the URL, unless it has that form.

@@ -91,6 +91,12 @@ pub(super) fn reports(route: &Route, asked: Asked<'_>) -> (Vec<StepReport>, Opti
                 (report("field", &fields.from, effect), None)
             }
             RequestStep::Errors(pages) => (error_pages(pages), None),
+            RequestStep::EncodedCharacters(terms) => {
+                let found = terms.find(&path);
+                let outcome = found.map(|one| format!("400: the path has an encoded {one:?}"));
+                let effect = outcome.as_deref().unwrap_or("none for this path");
+                (report("encoded characters", &terms.from, effect), outcome)
+            }
             RequestStep::Rewrite(to) => rewritten(to, asked),
             RequestStep::EditPath(to) => edited(to, &mut path),
             RequestStep::RedirectUrl(to) => match redirected(to, asked, &path) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Fields, Making, Problem};
-use crate::routing::{Edit, GoPattern, PathEdit, RequestStep, path};
+use crate::routing::{Edit, EncodedCharacters, GoPattern, PathEdit, RequestStep, path};
 
 impl Making<'_> {
     pub(super) fn add_prefix(&mut self, mut fields: Fields<'_>) -> Result<(), Problem> {
@@ -51,6 +51,34 @@ impl Making<'_> {
         let by = fields.text("replacement")?.unwrap_or_default().trim();
         fields.finish()?;
         self.edit(Edit::ReplacePattern(pattern, by.into()));
+        Ok(())
+    }
+
+    pub(super) fn encoded_characters(&mut self, mut fields: Fields<'_>) -> Result<(), Problem> {
+        const NUL: &str = "allowEncodedNullCharacter";
+        let mut denied = Vec::new();
+        for (name, character) in [
+            ("allowEncodedSlash", b'/'),
+            ("allowEncodedBackSlash", b'\\'),
+            ("allowEncodedSemicolon", b';'),
+            ("allowEncodedPercent", b'%'),
+            ("allowEncodedQuestionMark", b'?'),
+            ("allowEncodedHash", b'#'),
+        ] {
+            if !fields.flag(name)? {
+                denied.push(character);
+            }
+        }
+        if fields.flag(NUL)? {
+            self.note(&fields.field(NUL), "a path with one is 400 before any step");
+        }
+        fields.finish()?;
+
+        let from = self.from();
+        let denied = denied.into();
+        self.step(RequestStep::EncodedCharacters(Arc::new(
+            EncodedCharacters { from, denied },
+        )));
         Ok(())
     }
 

@@ -264,6 +264,15 @@ const SPECS: &[(&str, &str)] = &[
         r#"{"retry": {"attempts": 3, "status": ["500-599"]}}"#,
         "retry.status: a request is sent again only where that is safe, and at once",
     ),
+    (r#"{"encodedCharacters": {"allowEncodedSlash": true}}"#, ""),
+    (
+        r#"{"encodedCharacters": {"allowEncodedSlash": "true"}}"#,
+        "encodedCharacters.allowEncodedSlash: it is not true or false",
+    ),
+    (
+        r#"{"encodedCharacters": {"allowEncodedSpace": true}}"#,
+        "encodedCharacters.allowEncodedSpace: gatelet does not know this field",
+    ),
     (r#"{"compress": {"encodings": ["gzip"]}}"#, ""),
     (r#"{"contentType": {}}"#, ""),
     (

@@ -254,3 +254,58 @@ fn fields_are_those_of_traefik() {
         },
     ]);
 }
+
+#[test]
+fn encoded_characters_are_refused_as_by_traefik() {
+    const ALL: &[(&str, &[&str])] = &[
+        ("/plain;x/y", &[]),
+        ("/a%2Fb", &[]),
+        ("/a%5Cb", &[]),
+        ("/a%3Bb", &[]),
+        ("/a%25b", &[]),
+        ("/a%3Fb?c%2Fd", &[]),
+        ("/a%23b", &[]),
+        ("/a%00b", &[]),
+        ("/%C3%A4%20b", &[]),
+        ("/foo/x%2Fy", &[]),
+    ];
+    compare(&[
+        Case {
+            middlewares: &[("m", "encodedCharacters: {allowEncodedSlash: false}")],
+            named: &["m"],
+            requests: ALL,
+        },
+        Case {
+            middlewares: &[("m", "encodedCharacters: {allowEncodedSlash: false}")],
+            named: &["m"],
+            requests: &[("/a%2fb", &[]), ("/a%5cb", &[]), ("/a%3bb", &[])],
+        },
+        Case {
+            middlewares: &[(
+                "m",
+                "encodedCharacters: {allowEncodedSlash: true, allowEncodedPercent: true, \
+                 allowEncodedHash: true}",
+            )],
+            named: &["m"],
+            requests: ALL,
+        },
+        Case {
+            middlewares: &[(
+                "m",
+                "encodedCharacters: {allowEncodedBackSlash: true, allowEncodedSemicolon: true, \
+                 allowEncodedQuestionMark: true}",
+            )],
+            named: &["m"],
+            requests: ALL,
+        },
+        // The path is as those before it have left it.
+        Case {
+            middlewares: &[
+                ("strip", "stripPrefixRegex: {regex: ['^/foo/x%2F']}"),
+                ("m", "encodedCharacters: {allowEncodedSlash: false}"),
+            ],
+            named: &["strip", "m"],
+            requests: &[("/other%2Fx", &[]), ("/other", &[])],
+        },
+    ]);
+}

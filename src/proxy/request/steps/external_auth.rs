@@ -426,6 +426,7 @@ fn through(
             RequestStep::AddField(field) => changes.added.push(field.clone()),
             RequestStep::SetText(field) => changes.set_text(field, &fill(request, &field.value)),
             RequestStep::Conditional(one) if !conditional::holds(request, one) => {}
+            RequestStep::EncodedCharacters(terms) if terms.find(path).is_none() => {}
             RequestStep::Rewrite(to) => {
                 let url = RequestUrl {
                     path,
@@ -452,6 +453,7 @@ fn through(
             }
             RequestStep::OnlyPlain
             | RequestStep::Conditional(_)
+            | RequestStep::EncodedCharacters(_)
             | RequestStep::Access(_)
             | RequestStep::RedirectUrl(_)
             | RequestStep::Elsewhere(_) => {

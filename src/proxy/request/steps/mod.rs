@@ -197,6 +197,14 @@ pub(super) async fn take(
                 request.around.push(Around::Pages(pages.clone()));
                 None
             }
+            RequestStep::EncodedCharacters(terms) => {
+                let (path, _) = request.for_backend();
+                if terms.find(&path).is_some() {
+                    let why = "the path has an encoded character that the route refuses";
+                    return Err(Error::client(Kind::BadRequest(why)));
+                }
+                None
+            }
             RequestStep::Rewrite(to) => rewrite::rewrite(request, to)?,
             RequestStep::EditPath(to) => {
                 rewrite::edit(request, to)?;
