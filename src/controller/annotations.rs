@@ -32,7 +32,7 @@ use value::{InvalidValue, guards};
 pub(super) use values::{
     AccessValues, AnnotationFinding, AnnotationValues, BackendTlsValues, CanaryAnnotations, Choice,
     ClientValues, CorsValues, ElsewhereValues, ExternalValues, HttpsValues, LimitAnnotations,
-    LoginValues, NamedAuthorities, PathKind, StickyAnnotations,
+    LoginValues, NamedAuthorities, OauthValues, PathKind, StickyAnnotations,
 };
 
 use super::{Reason, UnsupportedGuards};

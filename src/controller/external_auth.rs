@@ -7,7 +7,7 @@ use http::Method;
 
 use super::{
     Reason,
-    annotations::{AnnotationFinding, CLOSED, ExternalValues},
+    annotations::{AnnotationFinding, CLOSED, ExternalValues, OauthValues},
     backends::Backends,
     config_maps,
     objects::{Name, Objects},
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::routing::{
     Access, AuthCaching, AuthCookieTerms, AuthDialect, AuthFailure, AuthFields, AuthMethod,
-    AuthTarget, ExternalAuth, FieldNames, Host, HostPattern, Refusal, Variables,
+    AuthTarget, ExternalAuth, FieldNames, Host, HostPattern, PathMatch, Refusal, Variables,
 };
 
 /// The prefix whose controller passes on what the server returns.
@@ -46,13 +46,33 @@ pub(super) struct MadeAuth {
     auth: Arc<ExternalAuth>,
     /// The host whose rules are asked on that host itself: a connection to ourselves is saved.
     own_host: Option<Host>,
+    /// The beginning of the paths of the server that checks it, which need no login.
+    exempts: Option<Box<str>>,
 }
 
 impl MadeAuth {
     /// Returns a login, with the host whose rules are asked on that host itself.
     pub(super) fn new(auth: ExternalAuth, own_host: Option<Host>) -> Self {
-        let auth = Arc::new(auth);
-        Self { auth, own_host }
+        Self {
+            auth: Arc::new(auth),
+            own_host,
+            exempts: None,
+        }
+    }
+
+    /// Returns true if a rule with this path needs no login, because the server that checks it is
+    /// behind the path.
+    pub(super) fn exempts(&self, path: Option<&PathMatch>) -> bool {
+        use PathMatch::{Exact, Prefix, Start};
+
+        let (Some(prefix), None) = (self.exempts.as_deref(), &self.auth.or) else {
+            return false;
+        };
+        let Some(Exact(own) | Prefix(own) | Start(own)) = path else {
+            return false;
+        };
+        let rest = own.strip_prefix(prefix);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// Returns the login with a decision that is enough instead.
@@ -97,6 +117,8 @@ pub(super) fn make<'v>(
 ) -> MadeAuths {
     let mut made = MadeAuths::default();
     for (prefix, values) in values {
+        let of_oauth = of_oauth(values);
+        let values = of_oauth.as_ref().unwrap_or(values);
         let annotation = format!("{prefix}auth-url");
         let Some(url) = &values.url else {
             let notes = AnnotationFinding::without(&annotation, &values.from);
@@ -126,7 +148,8 @@ pub(super) fn make<'v>(
                     adds,
                     ..auth(prefix, url, target, values)
                 };
-                made.add(auth, own_host);
+                let exempts = values.oauth.prefix.clone();
+                made.add(auth, own_host, exempts.filter(|_| of_oauth.is_some()));
             }
             Err((reason, message)) => made.refuse(reason, &annotation, message),
         }
@@ -134,9 +157,33 @@ pub(super) fn make<'v>(
     made
 }
 
+/// Returns the parts of the login of an oauth2-proxy on the same host; `None` if there is another
+/// login, or none.
+fn of_oauth(values: &ExternalValues) -> Option<ExternalValues> {
+    let oauth = &values.oauth;
+    if values.url.is_some() || !oauth.is_on {
+        return None;
+    }
+
+    let prefix = oauth.prefix.as_deref().unwrap_or("/oauth2");
+    let by_default = || FieldNames::of("x-auth-request-email");
+    Some(ExternalValues {
+        from: values.from.clone(),
+        url: ServerUrl::parse(&format!("http://$host{prefix}/auth")).ok(),
+        oauth: OauthValues {
+            prefix: Some(prefix.into()),
+            ..oauth.clone()
+        },
+        sign_in: Some(format!("{prefix}/start?rd=$escaped_request_uri").into()),
+        method: Some(AuthMethod::Fixed(Method::HEAD)),
+        copies: Some(oauth.copies.clone().unwrap_or_else(by_default)),
+        ..ExternalValues::default()
+    })
+}
+
 /// Combines the parts of a login.
 fn auth(prefix: &str, url: &ServerUrl, to: AuthTarget, values: &ExternalValues) -> ExternalAuth {
-    let is_haproxy = prefix == HAPROXY;
+    let is_haproxy = prefix == HAPROXY || values.oauth.is_on;
     let passes_on = is_haproxy || values.fails_with.is_some();
     let sign_in = values.sign_in.as_deref();
     let failure = match (sign_in, is_haproxy) {
@@ -245,7 +292,7 @@ impl MadeAuths {
     }
 
     /// Adds a login, unless another prefix asks for the same.
-    fn add(&mut self, auth: ExternalAuth, own_host: Option<Host>) {
+    fn add(&mut self, auth: ExternalAuth, own_host: Option<Host>, exempts: Option<Box<str>>) {
         let is_same = |other: &MadeAuth| {
             let unnamed = ExternalAuth {
                 from: auth.from.clone(),
@@ -254,7 +301,10 @@ impl MadeAuths {
             unnamed == auth
         };
         if !self.auths.iter().any(is_same) {
-            self.auths.push(MadeAuth::new(auth, own_host));
+            self.auths.push(MadeAuth {
+                exempts,
+                ..MadeAuth::new(auth, own_host)
+            });
         }
     }
 

@@ -178,15 +178,15 @@ struct GuardedBy {
 }
 
 impl GuardedBy {
-    /// Returns the steps that enforce them on a host; `None` if that is not possible.
-    fn steps(&self, host: &HostPattern) -> Option<Vec<RequestStep>> {
+    /// Returns the steps that enforce them for a rule of a host; `None` if that is not possible.
+    fn steps(&self, host: &HostPattern, path: Option<&PathMatch>) -> Option<Vec<RequestStep>> {
         let conditionals = self
             .conditionals
             .iter()
             .cloned()
             .map(RequestStep::Conditional);
         let access = self.access.clone().map(RequestStep::Access);
-        let auths = self.auths.iter();
+        let auths = self.auths.iter().filter(|auth| !auth.exempts(path));
         let auths = auths.map(|auth| auth.on(host).map(RequestStep::ExternalAuth));
         let decided = conditionals.chain(access).map(Some);
         decided.chain(auths).collect()
@@ -365,7 +365,9 @@ impl Compiler<'_> {
             return Arc::new(Route::refused(origin, refusal));
         }
 
-        let (own, of_service) = (self.guarded_by.steps(host), target.guarded_by.steps(host));
+        let path = target.path.as_ref();
+        let own = self.guarded_by.steps(host, path);
+        let of_service = target.guarded_by.steps(host, path);
         let (Some(mut guards), Some(of_service)) = (own, of_service) else {
             let message = format!(
                 "$host in auth-url lets clients of {host} choose the server that checks their \

@@ -12,13 +12,14 @@ use super::{
 };
 use crate::{
     controller::server_url::ServerUrl,
-    routing::{AuthMethod, FieldNames, Variables},
+    routing::{AuthMethod, FieldNames, Variables, path},
 };
 
 /// The prefixes of controllers with `auth-url`.
 const EVERYBODY: &[&str] = &[OURS, NGINX, HAPROXY, OLD];
 const OF_NGINX: &[&str] = &[OURS, NGINX, OLD];
 const OF_HAPROXY: &[&str] = &[OURS, HAPROXY, OLD];
+const OF_INGRESS: &[&str] = &[HAPROXY, OLD];
 
 /// The longest time for which a response is remembered.
 const MAX_CACHED: Duration = Duration::from_secs(24 * 3600);
@@ -36,6 +37,7 @@ pub(super) fn decides(annotations: &[(Box<str>, Box<str>)]) -> bool {
         let own = name.rsplit_once('/').map_or(&**name, |(_prefix, own)| own);
         match own {
             "auth-url" => !value.trim().is_empty(),
+            "oauth" => true,
             "enable-global-auth" => boolean(value.trim()) == Ok(false),
             _ => false,
         }
@@ -264,6 +266,56 @@ pub(super) const ROWS: &[Annotation] = &[
         },
     )
     .guard(),
+    row(
+        OF_INGRESS,
+        "oauth",
+        "oauth2_proxy, oauth2-proxy",
+        "A login that the oauth2-proxy checks which the host has below `/oauth2`: its path `/auth` \
+         is asked with HEAD, and if it does not return 2xx, the client is sent to `/start`. \
+         `auth-url` takes the place of it.",
+        |values, name, value| {
+            if !["oauth2_proxy", "oauth2-proxy"].contains(&value) {
+                return Err(none_of(value, "oauth2_proxy, oauth2-proxy"));
+            }
+            external(values, name).oauth.is_on = true;
+            Ok(())
+        },
+    )
+    .guard()
+    .differs(
+        "The rules of the same host are asked. The client comes back with its query. Rules of the \
+         Ingress for the paths of oauth2-proxy need no login.",
+    ),
+    row(
+        OF_INGRESS,
+        "oauth-uri-prefix",
+        "a path",
+        "In place of `/oauth2`.",
+        |values, name, value| {
+            let prefix = value.trim_end_matches('/');
+            let normal = path::normalize(prefix).ok();
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || "/-_.~".contains(c);
+            if normal.as_deref() != Some(prefix) || !prefix.chars().all(is_plain) {
+                return Err(not(value, "a path other than /"));
+            }
+            external(values, name).oauth.prefix = Some(prefix.into());
+            Ok(())
+        },
+    )
+    .guard(),
+    row(
+        OF_INGRESS,
+        "oauth-headers",
+        FIELDS,
+        "These fields of its response reach the backend, in place of those of the client; \
+         `X-Auth-Request-Email` without it.",
+        |values, name, value| {
+            external(values, name).oauth.copies = Some(names(value)?);
+            Ok(())
+        },
+    )
+    .guard()
+    .differs("A field from one with another name closes the paths."),
     row(
         &[HAPROXY, OLD],
         "auth-external-placement",

@@ -141,6 +141,16 @@ pub(in crate::controller) struct AccessValues {
     pub(in crate::controller) satisfy_any: bool,
 }
 
+/// The login of an oauth2-proxy on the same host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::controller) struct OauthValues {
+    pub(in crate::controller) is_on: bool,
+    /// The beginning of its paths, without a slash at the end.
+    pub(in crate::controller) prefix: Option<Box<str>>,
+    /// The fields of its responses for the backend.
+    pub(in crate::controller) copies: Option<FieldNames>,
+}
+
 /// The parts of a login that another server checks, which annotations of one prefix make. `None` if
 /// there is no annotation, or an empty one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -148,6 +158,8 @@ pub(in crate::controller) struct ExternalValues {
     /// The annotations.
     pub(in crate::controller) from: Vec<Box<str>>,
     pub(in crate::controller) url: Option<ServerUrl>,
+    /// The login of oauth2-proxy, without a URL.
+    pub(in crate::controller) oauth: OauthValues,
     pub(in crate::controller) sign_in: Option<Box<str>>,
     pub(in crate::controller) redirect_param: Option<Box<str>>,
     pub(in crate::controller) method: Option<AuthMethod>,

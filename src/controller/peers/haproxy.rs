@@ -31,12 +31,6 @@ fn is_other_address(field: &str) -> bool {
 
 const INGRESS_ROWS: &[Row] = &[
     // === Who may come in ===
-    // A value that it does not know denies everything there.
-    Row {
-        when: When::Always,
-        ..guard(&["oauth"], "a login with OAuth")
-    },
-    detail(&["oauth-headers", "oauth-uri-prefix"], "oauth"),
     guard_when(
         &["allowlist-source-header"],
         When::Custom(

@@ -469,7 +469,7 @@ fn a_guard_on_a_service_closes_the_paths_to_it() {
     };
     let path = "spec.rules[0].http.paths[1].backend.service".to_owned();
     for (name, value) in [
-        ("haproxy-ingress.github.io/oauth", "oauth2_proxy"),
+        ("haproxy-ingress.github.io/waf", "modsecurity"),
         ("haproxy.org/client-ca", "default/ca"),
         ("konghq.com/plugins", "key-auth"),
         ("alb.ingress.kubernetes.io/auth-type", "oidc"),

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::routing::{
-    AllowedList, Cors, CorsDialect, Elsewhere, Origins, ProxyVersion, RequestStep, Route, Timeouts,
+    AllowedList, AuthFailure, AuthMethod, AuthTarget, Cors, CorsDialect, Elsewhere, Origins,
+    ProxyVersion, RequestStep, Route, Timeouts,
 };
 
 const INGRESS: &str = "haproxy-ingress.github.io/";
@@ -506,4 +507,68 @@ fn path_type_gives_open_paths_their_meaning() {
             _ => None,
         });
     assert_eq!(edit.expect("a change").path, "/$new");
+}
+
+#[test]
+fn the_login_of_oauth2_proxy_is_asked_on_the_same_host() {
+    let auths = |annotations: &[(&str, &str)], path: &str| {
+        let mut index = with(annotations, &[]);
+        let mut one = ingress("web", "a.example", "/", "web");
+        for (name, value) in annotations {
+            one["metadata"]["annotations"][format!("{INGRESS}{name}")] = (*value).into();
+        }
+        let mut own = one["spec"]["rules"][0]["http"]["paths"][0].clone();
+        own["path"] = "/oauth2".into();
+        let paths = one["spec"]["rules"][0]["http"]["paths"].as_array_mut();
+        paths.expect("paths").push(own);
+        index.apply(apply(one));
+        index.compile();
+        let found = index
+            .table()
+            .find(Some("a.example"), path, &GET)
+            .map(|one| one.route.clone());
+        let route = found.expect("a route");
+        let auths = steps(&route).into_iter().filter_map(|step| match step {
+            RequestStep::ExternalAuth(auth) => Some((*auth).clone()),
+            _ => None,
+        });
+        (
+            auths.collect::<Vec<_>>(),
+            matches!(route.action, Action::Refuse(_)),
+        )
+    };
+    let on = ("oauth", "oauth2_proxy");
+    let (found, is_closed) = auths(&[on], "/x");
+    let [auth] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert!(!is_closed);
+    assert_eq!(auth.to, AuthTarget::OwnHost);
+    assert_eq!(&*auth.url, "http://$host/oauth2/auth");
+    assert_eq!(auth.method, AuthMethod::Fixed(http::Method::HEAD));
+    assert!(auth.copies.has(b"x-auth-request-email") && !auth.copies.has(b"cookie"));
+    let AuthFailure::SignIn(to) = &auth.failure else {
+        panic!("{auth:?}");
+    };
+    assert_eq!(to.as_str(), "/oauth2/start?rd=$escaped_request_uri");
+
+    // The server itself needs no login, but everything else does.
+    assert!(auths(&[on], "/oauth2/start").0.is_empty());
+    assert_eq!(auths(&[on], "/oauth2x").0.len(), 1);
+    let prefix = ("oauth-uri-prefix", "/login");
+    assert_eq!(auths(&[on, prefix], "/oauth2/start").0.len(), 1);
+    let url = ("auth-url", "http://auth.example/");
+    let (found, _) = auths(&[on, url], "/oauth2/start");
+    assert_eq!(&*found[0].url, url.1);
+
+    for closed in [
+        &[("oauth", "")][..],
+        &[("oauth", "other")],
+        &[on, ("oauth-uri-prefix", "/")],
+        &[on, ("oauth-headers", "X-User:X-Other")],
+    ] {
+        assert!(auths(closed, "/x").1, "{closed:?}");
+    }
+    let (found, is_closed) = auths(&[prefix], "/x");
+    assert!(found.is_empty() && !is_closed);
 }

@@ -204,6 +204,50 @@ fn the_same_host_can_have_the_server() {
 }
 
 #[test]
+fn oauth2_proxy_is_asked_on_the_same_host() {
+    const HAPROXY: &str = "haproxy-ingress.github.io";
+    let annotations = [
+        format!("{HAPROXY}/oauth=oauth2_proxy"),
+        format!("{HAPROXY}/oauth-headers=X-User"),
+    ];
+    let site = Site::with(Gatelet::start(), &annotations, Reply::Cookie);
+    site.refuses(302, "GET /", "Cookie: pass=yes\r\n", "nobody to ask");
+
+    // Its path may stand in the same Ingress, and needs no login there.
+    let backend = r#"{"service":{"name":"auth","port":{"number":80}}}"#;
+    let path = format!(r#"{{"path":"/oauth2","pathType":"Prefix","backend":{backend}}}"#);
+    let patch =
+        format!(r#"-p=[{{"op":"add","path":"/spec/rules/0/http/paths/-","value":{path}}}]"#);
+    site.gatelet
+        .kubectl(&["patch", "ingress", "app", "--type=json", &patch]);
+    eventually("the rule is there", || {
+        (site.get("Cookie: pass=yes\r\n").status == 200).then_some(())
+    });
+    let answer = site.refuses(302, "GET /a?b=c", "", "no cookie");
+    let expected = "/oauth2/start?rd=%2Fa%3Fb%3Dc";
+    let location = answer.field("location").expect("a target");
+    assert!(location.ends_with(expected), "{location}");
+    assert!(site.auth.last().starts_with("HEAD /oauth2/auth HTTP/1.1"));
+    let wrong = "Cookie: pass=no\r\n";
+    site.refuses(302, "GET /", wrong, "a wrong cookie");
+    for spelling in ["/oauth2x", "//a", "/oauth2/../a", "/%6fauth2/%2e%2e/a"] {
+        let line = format!("GET {spelling}");
+        site.refuses(302, &line, "", spelling);
+    }
+
+    let answer = site.get("Cookie: pass=yes\r\nX-User: eve\r\n");
+    assert_eq!(answer.status, 200);
+    let seen = String::from_utf8_lossy(&answer.body).to_lowercase();
+    assert!(
+        seen.contains("x-user: ann") && !seen.contains("eve"),
+        "{seen}"
+    );
+    let before = site.auth.count();
+    assert_eq!(site.request("GET /oauth2/start", "").status, 401);
+    assert_eq!(site.auth.count(), before + 1, "the server itself");
+}
+
+#[test]
 fn clients_do_not_choose_the_server_by_their_host() {
     let site = Site::start(&["auth-url=https://$host/oauth2/auth"], response(200, &[]));
     site.gatelet.kubectl(&[
