@@ -14,8 +14,8 @@ use super::{
     objects::{Name, Objects},
 };
 use crate::routing::{
-    Access, Backend, BackendId, BackendSettings, BackendTls, Cors, EndpointSet, Expression,
-    PatternError, Policy, Protocol, Reach, Rewrite, Steps, TlsTerms, Transport, Users,
+    Access, Backend, BackendId, BackendLimits, BackendSettings, BackendTls, Cors, EndpointSet,
+    Expression, PatternError, Policy, Protocol, Reach, Rewrite, Steps, TlsTerms, Transport, Users,
 };
 
 /// The parts that routes share.
@@ -54,11 +54,16 @@ impl Backends {
             reach,
             sends_proxy,
             only_http1: _,
+            max_requests,
         } = terms;
         let settings = BackendSettings {
             tls,
             reach,
             sends_proxy: sends_proxy.and_then(SendsProxy::version),
+            limits: BackendLimits {
+                requests: max_requests.filter(|limit| *limit > 0),
+                idle: None,
+            },
             ..BackendSettings::new(id, protocol.unwrap_or_default())
         };
 

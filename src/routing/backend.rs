@@ -103,13 +103,15 @@ pub enum Reach {
     Service,
 }
 
-/// Limits for each endpoint, on each core.
+/// Limits for each endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BackendLimits {
-    /// Requests in flight: an endpoint with so many is passed over, and without another one the
-    /// request is refused with 503. `None` for no limit.
+    /// Requests in flight, of all cores: an endpoint with so many is passed over, and without
+    /// another one the request waits for [`Timeouts::queue`](super::Timeouts::queue), and is
+    /// refused with 503. `None` for no limit. Cores that choose at the same moment may exceed it by
+    /// one each.
     pub requests: Option<u32>,
-    /// Idle connections that are kept; `None` as the settings of the data plane say.
+    /// Idle connections that each core keeps; `None` as the settings of the data plane say.
     pub idle: Option<usize>,
 }
 

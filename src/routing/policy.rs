@@ -43,6 +43,8 @@ pub struct Timeouts {
     pub idle: Option<Duration>,
     /// The same of an upgraded connection.
     pub tunnel: Option<Duration>,
+    /// For a place at an endpoint with as many requests as it may have: 503.
+    pub queue: Option<Duration>,
 }
 
 /// The choice of an endpoint.

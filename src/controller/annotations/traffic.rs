@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use super::{
     row::{Annotation, HAPROXY, HAPROXY_OLD, HAPROXY_TECHNOLOGIES, NGINX, OLD, OURS, TRAEFIK, row},
-    value::{InvalidValue, TIME, authority, boolean, none_of, not, time},
+    value::{InvalidValue, TIME, authority, boolean, none_of, not, number, time},
     values::AnnotationValues,
 };
 use crate::routing::{Location, LocationError};
@@ -23,6 +23,10 @@ const OF_BOTH: &[&str] = &[HAPROXY, HAPROXY_TECHNOLOGIES, HAPROXY_OLD, OLD];
 const SECONDS: &str = "seconds";
 /// The statuses of redirects that HAProxy can send.
 pub(super) const REDIRECT: &str = "301, 302, 303, 307, 308";
+
+/// The difference in what is counted.
+const COUNTED_HERE: &str = "Each replica counts its own requests. Two that begin at the same \
+                            moment may both get the last place.";
 
 /// The difference in what is logged.
 const NO_LOG: &str = "true does not turn on the log: the setting `log.access` does.";
@@ -102,6 +106,35 @@ pub(super) const LIMITS: &[Annotation] = &[
     )
     .on_services()
     .differs("The default is that of the settings, not 1h."),
+    row(
+        OF_INGRESS,
+        "maxconn-server",
+        "a number; 0 for no limit",
+        "Requests in flight of each endpoint; further ones wait for a place, and then get 503.",
+        max_requests,
+    )
+    .on_services()
+    .differs(COUNTED_HERE),
+    row(
+        OF_TECHNOLOGIES,
+        "pod-maxconn",
+        "a number; 0 for no limit",
+        "The same.",
+        max_requests,
+    )
+    .on_services()
+    .differs(COUNTED_HERE),
+    row(
+        OF_INGRESS,
+        "timeout-queue",
+        TIME,
+        "The time that they wait; 5s without it.",
+        |values, _, value| {
+            values.policy.timeouts.queue = Some(time(value)?);
+            Ok(())
+        },
+    )
+    .on_services(),
     row(
         &[OURS, NGINX, OLD, HAPROXY],
         "proxy-body-size",
@@ -353,6 +386,12 @@ pub(super) fn idle(values: &mut AnnotationValues, time: Duration) {
     for idle in [&mut timeouts.idle, &mut timeouts.tunnel] {
         *idle = Some(idle.map_or(time, |known| known.max(time)));
     }
+}
+
+/// Reads the limit of requests of each endpoint.
+fn max_requests(values: &mut AnnotationValues, _: &str, value: &str) -> Result<(), InvalidValue> {
+    values.terms.max_requests = Some(number(value, "a number from 0")?);
+    Ok(())
 }
 
 fn seconds(value: &str) -> Result<Duration, InvalidValue> {

@@ -74,19 +74,21 @@ impl Compiler<'_> {
             protocol,
             reach,
             sends_proxy,
+            max_requests,
             ..
         } = values.terms;
         let is_reached = reach == Reach::Service;
 
-        let is_plain = protocol.is_none() && sends_proxy.is_none() && !is_reached;
+        let is_plain = protocol.is_none() && sends_proxy.is_none() && max_requests.is_none();
         let is_unset = values.backend_tls.is_unset() && values.transport.is_none();
-        if is_plain && is_unset {
+        if is_plain && !is_reached && is_unset {
             return Ok((own.clone(), Timeouts::default()));
         }
 
         let mut terms = self.read_terms.clone();
         terms.protocol = protocol.or(terms.protocol);
         terms.sends_proxy = sends_proxy.or(terms.sends_proxy);
+        terms.max_requests = max_requests.or(terms.max_requests);
         if is_reached {
             terms.reach = reach;
         }

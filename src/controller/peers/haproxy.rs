@@ -104,8 +104,8 @@ const INGRESS_ROWS: &[Row] = &[
         "gatelet has no health checks: an endpoint that refuses connections is ejected for a time",
     ),
     unsupported(
-        &["maxconn-server", "maxqueue-server"],
-        "requests are not limited",
+        &["maxqueue-server"],
+        "requests for a place at an endpoint wait for timeout-queue, however many they are",
     ),
     unsupported(
         &[
@@ -125,7 +125,6 @@ const INGRESS_ROWS: &[Row] = &[
         &[
             "timeout-http-request",
             "timeout-keep-alive",
-            "timeout-queue",
             "timeout-server-fin",
         ],
         "the timeouts under [proxy] in the settings apply",
@@ -176,7 +175,6 @@ const TECHNOLOGIES_ROWS: &[Row] = &[
         DENIED_BY_FIELD,
     ),
     unsupported(&["src-ip-header"], SOURCE),
-    unsupported(&["pod-maxconn"], "requests are not limited"),
     unsupported(
         &["check", "check-http", "check-interval", "timeout-check"],
         "gatelet has no health checks: an endpoint that refuses connections is ejected for a time",

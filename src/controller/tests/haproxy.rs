@@ -572,3 +572,21 @@ fn the_login_of_oauth2_proxy_is_asked_on_the_same_host() {
     let (found, is_closed) = auths(&[prefix], "/x");
     assert!(found.is_empty() && !is_closed);
 }
+
+#[test]
+fn the_limit_of_a_service_precedes_that_of_its_ingress() {
+    let limit = |of_ingress: &[(&str, &str)], of_service: &[(&str, &str)]| {
+        let route = route(of_ingress, of_service);
+        let backend = route.action.backends().next().expect("a backend").clone();
+        backend.settings.limits.requests
+    };
+    let name = of_technologies("pod-maxconn");
+    let own = ("maxconn-server", "30");
+    assert_eq!(limit(&[], &[]), None);
+    assert_eq!(limit(&[own], &[]), Some(30));
+    assert_eq!(limit(&[own], &[(&name, "7")]), Some(7));
+    assert_eq!(limit(&[own], &[("maxconn-server", "0")]), None);
+    let queue = route(&[own, ("timeout-queue", "2s")], &[]).policy.clone();
+    let queue = queue.expect("a policy").timeouts.queue;
+    assert_eq!(queue, Some(Duration::from_secs(2)));
+}

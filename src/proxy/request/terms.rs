@@ -8,6 +8,9 @@ use crate::{
     routing::{LoadBalancing, Policy},
 };
 
+/// The wait for a place at an endpoint without another one, as the controllers on HAProxy have it.
+const QUEUE: Duration = Duration::from_secs(5);
+
 /// The terms of one request. See [`Settings`] for their meaning.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
@@ -17,6 +20,8 @@ pub(crate) struct Terms {
     pub(crate) stream_idle_timeout: Duration,
     /// The same of an upgraded connection.
     pub(crate) tunnel_timeout: Duration,
+    /// The wait for a place at an endpoint.
+    pub(crate) queue_timeout: Duration,
     pub(crate) max_body_bytes: Option<u64>,
     pub(crate) max_attempts: u32,
     /// The time after which no further attempt begins.
@@ -53,6 +58,7 @@ impl Terms {
             connect_timeout: settings.connect_timeout,
             stream_idle_timeout: settings.stream_idle_timeout,
             tunnel_timeout: settings.stream_idle_timeout,
+            queue_timeout: QUEUE,
             max_body_bytes: settings.max_body_bytes,
             max_attempts: settings.max_attempts,
             attempts_time: None,
@@ -72,6 +78,7 @@ impl Terms {
             connect_timeout: timeouts.connect.unwrap_or(defaults.connect_timeout),
             stream_idle_timeout: timeouts.idle.unwrap_or(defaults.stream_idle_timeout),
             tunnel_timeout: timeouts.tunnel.unwrap_or(defaults.tunnel_timeout),
+            queue_timeout: timeouts.queue.unwrap_or(defaults.queue_timeout),
             max_body_bytes: policy.max_body_bytes.or(defaults.max_body_bytes),
             max_attempts: policy.attempts.unwrap_or(defaults.max_attempts),
             attempts_time: policy.attempts_time,

@@ -7,12 +7,12 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::{proxy::downstream::listen::is_exhausted, routing::BackendSettings, util::sync::lock};
 
@@ -63,6 +63,10 @@ pub(crate) struct Condition {
     failing: AtomicBool,
     state: Mutex<State>,
     changes: watch::Sender<u64>,
+    /// The requests in flight, of all cores, if the backend limits them.
+    in_flight: AtomicU32,
+    /// Told when one of them ends.
+    room: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -105,6 +109,32 @@ impl ConnectFailure {
 }
 
 impl Condition {
+    /// Reports whether the limit of its backend lets it have another request.
+    pub(crate) fn has_room(&self) -> bool {
+        let limit = self.key.backend.limits.requests;
+        limit.is_none_or(|limit| self.in_flight.load(Relaxed) < limit)
+    }
+
+    /// Counts a request, if they are limited.
+    pub(crate) fn begin(&self) {
+        if self.key.backend.limits.requests.is_some() {
+            self.in_flight.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Counts its end.
+    pub(crate) fn end(&self) {
+        if self.key.backend.limits.requests.is_some() {
+            self.in_flight.fetch_sub(1, Relaxed);
+            self.room.notify_one();
+        }
+    }
+
+    /// Waits for the end of a request, of any core.
+    pub(crate) fn room(&self) -> impl Future<Output = ()> {
+        self.room.notified()
+    }
+
     /// Records that no connection could be made.
     pub(crate) fn failed(&self, failure: ConnectFailure) {
         let mut state = lock(&self.state);
@@ -186,6 +216,8 @@ impl Conditions {
             failing,
             state,
             changes: self.changes.clone(),
+            in_flight: AtomicU32::new(0),
+            room: Notify::new(),
         });
         if known.len() < MAX_KNOWN {
             known.insert(key, condition.clone());

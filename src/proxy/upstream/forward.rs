@@ -155,7 +155,12 @@ impl Exchange<'_> {
                     let only = false;
                     (Choice { upstream, only }, Some(connection))
                 }
-                None => (self.picker().pick(&mut tried, fresh).await?, None),
+                None => {
+                    let limit = self.terms.queue_timeout;
+                    let picker = self.picker();
+                    let picked = picker.pick_in_time(&mut tried, fresh, limit).await;
+                    (picked?, None)
+                }
             };
             if self.terms.sends_address {
                 request.address(&upstream.key)?;

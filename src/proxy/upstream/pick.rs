@@ -4,7 +4,10 @@ use std::{
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
+    time::{Duration, Instant},
 };
+
+use tokio::time::{sleep, timeout};
 
 use super::{endpoints::Endpoints, pool::Upstream, session::Session};
 use crate::{
@@ -50,7 +53,65 @@ pub(crate) struct Picker<'a> {
     pub(crate) session: Option<&'a Session<'a>>,
 }
 
+/// The longest wait without a look at the other endpoints.
+const LOOK: Duration = Duration::from_millis(50);
+
 impl Picker<'_> {
+    /// Chooses an endpoint as [`Self::pick`], and waits for one that takes another request.
+    ///
+    /// # Errors
+    /// As [`Self::pick`], after that time.
+    pub(crate) async fn pick_in_time(
+        &self,
+        tried: &mut Tried,
+        again: bool,
+        limit: Duration,
+    ) -> Result<Choice, Error> {
+        let picked = self.pick(tried, again).await;
+        match picked {
+            Err(error) if error == no_room() => {}
+            other => return other,
+        }
+        // Boxed: few backends have a limit, and every request would reserve the space for it.
+        Box::pin(self.wait(tried, again, limit)).await
+    }
+
+    async fn wait(&self, tried: &mut Tried, again: bool, limit: Duration) -> Result<Choice, Error> {
+        let began = Instant::now();
+        loop {
+            let one = self.any();
+            let freed = one.as_ref().map(|upstream| upstream.condition.room());
+            // Again, so that an end between the two is not missed.
+            match self.pick(tried, again).await {
+                Err(error) if error == no_room() => {}
+                other => return other,
+            }
+            let left = limit.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                return Err(no_room());
+            }
+
+            let look = left.min(LOOK);
+            match freed {
+                Some(freed) => drop(timeout(look, freed).await),
+                None => sleep(look).await,
+            }
+        }
+    }
+
+    /// Returns one of the endpoints; `None` if a name leads to them.
+    fn any(&self) -> Option<Rc<Upstream>> {
+        let set = self.backend.endpoints();
+        let known = self.worker.endpoints.of(self.worker, self.backend, &set);
+        match &**set {
+            EndpointSet::Addresses(list) if !list.is_empty() => {
+                let at = known.turn() % list.len();
+                Some(known.upstream(at).clone())
+            }
+            _ => None,
+        }
+    }
+
     /// Chooses an endpoint, in turn or by load, except those that were tried or seem to be down. If
     /// all seem so, chooses one anyway: an attempt is better than a certain 503. With `again`, the
     /// same as in the last attempt.
@@ -186,8 +247,7 @@ impl Picker<'_> {
 
 /// Returns true if the limit of its backend lets the endpoint have another request.
 fn has_room(upstream: &Upstream) -> bool {
-    let limit = upstream.key.backend.limits.requests;
-    limit.is_none_or(|limit| upstream.in_flight.get() < limit)
+    upstream.condition.has_room()
 }
 
 /// Returns the error of a request whose backend has no endpoint.

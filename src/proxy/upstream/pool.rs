@@ -469,6 +469,7 @@ impl Lease {
         upstream.in_flight.set(upstream.in_flight.get() + 1);
         upstream.last_used.set(clock::now());
         upstream.stats.begun.add(1);
+        upstream.condition.begin();
         Self {
             upstream,
             place: None,
@@ -527,6 +528,7 @@ impl Drop for Lease {
             .in_flight
             .set(self.upstream.in_flight.get().saturating_sub(1));
         self.upstream.stats.ended.add(1);
+        self.upstream.condition.end();
     }
 }
 

@@ -100,6 +100,48 @@ fn an_endpoint_has_no_more_requests_than_its_limit() {
 }
 
 #[test]
+fn a_request_waits_for_a_place_at_an_endpoint() {
+    let (asked, at_backend) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let (asked, released) = (Mutex::new(asked), Mutex::new(released));
+    let addr = backend(move |_, mut stream| {
+        while !head(&mut stream).is_empty() {
+            let _ = asked.lock().expect("lock").send(());
+            let _ = released.lock().expect("lock").recv();
+            say(&mut stream, OK);
+        }
+    });
+    let limited = BackendSettings {
+        limits: BackendLimits {
+            requests: Some(2),
+            idle: None,
+        },
+        ..settings(Protocol::Http1)
+    };
+    let proxy = to(&[addr]);
+    switch_to(&proxy, limited, addr);
+
+    thread::scope(|scope| {
+        let all: Vec<_> = (0..6).map(|_| scope.spawn(|| get(&proxy))).collect();
+        for _ in 0..2 {
+            at_backend.recv().expect("a request");
+        }
+        for _ in 0..4 {
+            let early = at_backend.recv_timeout(Duration::from_millis(100));
+            assert!(early.is_err(), "one more than the limit");
+            release.send(()).expect("the backend waits");
+            at_backend.recv().expect("the next request");
+        }
+        for _ in 0..2 {
+            release.send(()).expect("the backend waits");
+        }
+        for one in all {
+            assert_eq!(status(&one.join().expect("a response")), "200");
+        }
+    });
+}
+
+#[test]
 fn an_endpoint_without_weight_has_no_requests() {
     let numbered = |number: usize| {
         backend(move |_, mut stream| {

@@ -219,6 +219,7 @@ fn a_policy_without_limits_has_none() {
             request: Some(Duration::MAX),
             idle: Some(Duration::MAX),
             tunnel: Some(Duration::MAX),
+            queue: Some(Duration::MAX),
         },
         max_body_bytes: Some(u64::MAX),
         ..Policy::default()
