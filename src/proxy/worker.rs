@@ -45,7 +45,7 @@ use crate::{
     balance::EjectPolicy,
     limit::{Breakers, Clients, Place, TooMany, network},
     routing::{BackendSettings, BackendTls, ClientLimits, PortTable, RoutingTable, Verify},
-    tls::{Challenges, UpstreamConfigs, UpstreamTlsError},
+    tls::{Challenges, UpstreamConfigs, UpstreamTlsError, VerificationClock},
     util::{random, sync::lock},
 };
 
@@ -120,6 +120,11 @@ impl Shared {
     /// outlive the process. Without it each process has its own.
     pub fn set_session_secret(&self, from: &[u8]) {
         self.sessions.derive(from);
+    }
+
+    /// Returns the clock by which certificates of backends are verified.
+    pub fn backend_clock(&self) -> &VerificationClock {
+        self.upstream_tls.clock()
     }
 
     /// Returns the counters of every core that has run.

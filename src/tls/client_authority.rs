@@ -1,10 +1,10 @@
 //! The authorities of certificates of clients: read from PEM, and verifying with them.
 
-use std::{fmt, iter, sync::Arc, time::Duration};
+use std::{fmt, iter, sync::Arc};
 
 use rustls::{
     DistinguishedName, RootCertStore,
-    pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime, pem::PemObject},
+    pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject},
     server::{VerifierBuilderError, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use x509_parser::{
@@ -12,7 +12,10 @@ use x509_parser::{
     revocation_list::CertificateRevocationList,
 };
 
-use super::{ClientCertificateError, Found, Now, client_error::reason, old_certificate, provider};
+use super::{
+    ClientCertificateError, Found, Now, client_error::reason, old_certificate, provider,
+    verification_clock::unix,
+};
 use crate::{
     routing::Authorities,
     util::{hash::sha256_fields, time::UnixSeconds},
@@ -180,7 +183,7 @@ impl ClientAuthority {
             return Err(ClientCertificateError::Rejected);
         };
 
-        let now = time(&parsed, now);
+        let now = now.of_chain(&parsed);
         if parsed[0].subject() == parsed[0].issuer() {
             return self.verify_self_signed(leaf, &parsed[0], now);
         }
@@ -311,24 +314,6 @@ fn in_time(
         }
         _ => Ok(()),
     }
-}
-
-/// Returns a time in the form of rustls.
-fn unix(time: UnixSeconds) -> UnixTime {
-    let seconds = u64::try_from(time.0).unwrap_or(0);
-    UnixTime::since_unix_epoch(Duration::from_secs(seconds))
-}
-
-/// Returns the time to verify a chain at. If the clock is late, the latest date in the chain has
-/// passed at least.
-fn time(chain: &[X509Certificate<'_>], now: Now) -> UnixSeconds {
-    if !now.is_late {
-        return now.time;
-    }
-    let begins = chain
-        .iter()
-        .map(|one| UnixSeconds(one.validity().not_before.timestamp()));
-    begins.fold(now.time, UnixSeconds::max)
 }
 
 /// Returns the places of the certificates that can be issuers of the first one, over at most

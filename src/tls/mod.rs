@@ -18,6 +18,7 @@ mod server;
 mod settings;
 mod trusted;
 mod upstream;
+mod verification_clock;
 
 use std::sync::Arc;
 
@@ -42,8 +43,9 @@ pub use pem::{Found, KeyKind};
 pub use resolver::{Resolver, SniMap, UnknownSni};
 pub use server::Server;
 pub use settings::{MinVersion, Settings};
-pub use trusted::{Now, TrustedAuthorities};
+pub use trusted::TrustedAuthorities;
 pub use upstream::{UpstreamConfigs, UpstreamTlsError, unverified_config};
+pub use verification_clock::{Now, VerificationClock};
 
 /// The one crypto provider of the process, with the cipher suites in the order of what they cost
 /// here.

@@ -1,39 +1,22 @@
 //! The authorities of certificates of clients that hosts trust now, each with the TLS settings that
 //! ask for those certificates.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, OnceLock},
-};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 
-use super::{ClientAuthority, MinVersion, Resolver, asking::Asking, provider, server_config_with};
-use crate::{
-    routing::Authorities,
-    util::{clock::RELEASED, time::UnixSeconds},
+use super::{
+    ClientAuthority, MinVersion, Resolver, VerificationClock, asking::Asking, provider,
+    server_config_with,
 };
+use crate::routing::Authorities;
 
 /// The authorities, swapped while connections continue.
 #[derive(Default)]
 pub struct TrustedAuthorities {
     all: ArcSwap<HashMap<[u8; 32], Arc<Trusted>>>,
-    clock: OnceLock<Clock>,
-}
-
-/// Returns the best guess of the time.
-type Clock = Box<dyn Fn() -> UnixSeconds + Send + Sync>;
-
-/// The time at which a certificate is verified.
-#[derive(Clone, Copy, Debug)]
-pub struct Now {
-    /// The best guess.
-    pub time: UnixSeconds,
-    /// True if the clock of this device shows an earlier time, so that it is wrong, and the guess
-    /// may be too early.
-    pub is_late: bool,
+    clock: VerificationClock,
 }
 
 /// Authorities of hosts.
@@ -53,24 +36,9 @@ impl TrustedAuthorities {
         self.all.load().get(id).map(|one| one.authority.clone())
     }
 
-    /// Sets the clock. The wall clock is used until then.
-    pub fn set_clock(&self, clock: impl Fn() -> UnixSeconds + Send + Sync + 'static) {
-        // The first one counts, and there is only one.
-        let _ = self.clock.set(Box::new(clock));
-    }
-
-    /// Returns the time at which certificates are verified.
-    pub fn now(&self) -> Now {
-        let time = match self.clock.get() {
-            Some(clock) => clock(),
-            None => UnixSeconds::now().max(RELEASED),
-        };
-        // Read after it: a clock that is right does not count as late at the end of a second.
-        let wall = UnixSeconds::now();
-        Now {
-            time,
-            is_late: wall < time,
-        }
+    /// Returns the clock by which certificates are verified.
+    pub fn clock(&self) -> &VerificationClock {
+        &self.clock
     }
 
     /// Returns the TLS settings that ask for certificates of these authorities.

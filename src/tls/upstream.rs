@@ -10,7 +10,7 @@ use rustls::{
     ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme,
     SupportedCipherSuite, SupportedProtocolVersion, WantsVerifier,
     client::{
-        WantsClientCert,
+        WantsClientCert, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::CryptoProvider,
@@ -19,7 +19,10 @@ use rustls::{
     version,
 };
 
-use super::{AuthoritiesError, Certificate, CertificateError, backend_authority::BackendAuthority};
+use super::{
+    AuthoritiesError, Certificate, CertificateError, VerificationClock,
+    backend_authority::BackendAuthority, verification_clock::ByClock,
+};
 use crate::{
     routing::{TlsTerms, TlsVersions},
     util::sync::lock,
@@ -31,6 +34,7 @@ use crate::{
 pub struct UpstreamConfigs {
     roots: OnceLock<Arc<RootCertStore>>,
     known: Mutex<HashMap<Option<Arc<TlsTerms>>, Variants>>,
+    clock: Arc<VerificationClock>,
 }
 
 /// The settings of one terms: without and with verification, for HTTP/1.1 and HTTP/2.
@@ -45,12 +49,20 @@ pub enum UpstreamTlsError {
     /// The authorities cannot be used.
     #[error("{0}")]
     Authorities(#[from] AuthoritiesError),
+    /// The system has no authorities.
+    #[error("the system has no authorities (ca-certificates)")]
+    NoRoots,
     /// No cipher suite fits the versions.
     #[error("there is no cipher suite for the versions of TLS that are allowed")]
     NoSuite,
 }
 
 impl UpstreamConfigs {
+    /// Returns the clock by which certificates are verified.
+    pub fn clock(&self) -> &VerificationClock {
+        &self.clock
+    }
+
     /// Returns the settings for terms. Without `verifies` any certificate is accepted, as
     /// ingress-nginx does by default (`proxy-ssl-verify: off`): pods have self-made ones, and
     /// devices have old ones. With it, the authorities of the terms decide, or else the system's
@@ -94,15 +106,15 @@ impl UpstreamConfigs {
         let builder = builder.with_protocol_versions(versions);
         let builder = builder.map_err(|_none| UpstreamTlsError::NoSuite)?;
 
-        let builder = match &terms.authorities {
-            _ if !verifies => accept_any(builder, provider),
-            Some(authorities) => {
-                let authority = BackendAuthority::new(authorities, terms)?;
+        let builder = match self.verifier(terms, verifies)? {
+            None => accept_any(builder, provider),
+            Some(verifier) => {
+                let clock = self.clock.clone();
+                let verifier = Arc::new(ByClock { verifier, clock });
                 builder
                     .dangerous()
-                    .with_custom_certificate_verifier(Arc::new(authority))
+                    .with_custom_certificate_verifier(verifier)
             }
-            None => builder.with_root_certificates(self.roots.get_or_init(system_roots).clone()),
         };
 
         let mut config = match &terms.identity {
@@ -120,6 +132,26 @@ impl UpstreamConfigs {
             false => vec![b"http/1.1".to_vec()],
         };
         Ok(Arc::new(config))
+    }
+}
+
+impl UpstreamConfigs {
+    /// Returns what verifies certificates; `None` if any is accepted.
+    fn verifier(
+        &self,
+        terms: &TlsTerms,
+        verifies: bool,
+    ) -> Result<Option<Arc<dyn ServerCertVerifier>>, UpstreamTlsError> {
+        Ok(match &terms.authorities {
+            _ if !verifies => None,
+            Some(authorities) => Some(Arc::new(BackendAuthority::new(authorities, terms)?)),
+            None => {
+                let roots = self.roots.get_or_init(system_roots).clone();
+                let builder = WebPkiServerVerifier::builder_with_provider(roots, super::provider());
+                let built = builder.build();
+                Some(built.map_err(|_none| UpstreamTlsError::NoRoots)?)
+            }
+        })
     }
 }
 

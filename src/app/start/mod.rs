@@ -257,8 +257,11 @@ impl Parts<'_> {
         tasks.spawn("certificates", running);
 
         let (acme, owners) = (certificates.engine.clone(), certificates.owners.clone());
-        let engine = acme.clone();
-        self.server_tls.trusted().set_clock(move || engine.guess());
+        let of_backends = self.shared.backend_clock();
+        for clock in [self.server_tls.trusted().clock(), of_backends] {
+            let engine = acme.clone();
+            clock.set(move || engine.guess());
+        }
         self.metrics
             .collect(Box::new(metrics::Certificates(acme.clone())));
         if config.cert_manager_metrics {

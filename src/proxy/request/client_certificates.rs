@@ -144,7 +144,7 @@ fn judge(
             let refused = || handle::refused(Refusal::UnknownAuthorities);
             let authority = client.trusted.authority(&authorities.id);
             let authority = authority.ok_or_else(refused)?;
-            let now = client.trusted.now();
+            let now = client.trusted.clock().now();
             let verified = authority.verify(&client.chain, terms.depth, now);
             decide(Some((leaf, verified)), terms)
         }

@@ -7,7 +7,10 @@ use rcgen::{
 };
 
 use super::*;
-use crate::tls::read_authorities;
+use crate::tls::{
+    VerificationClock, read_authorities,
+    verification_clock::{ByClock, unix},
+};
 
 type Issuer = CertifiedIssuer<'static, KeyPair>;
 
@@ -224,4 +227,40 @@ fn a_revoked_certificate_is_refused() {
     );
     let revoked = verify(&own.pem(), Some(&list(7)), &usual, &chain, IN_2026);
     assert_eq!(revoked, Err("Revoked".to_owned()));
+}
+
+#[test]
+fn a_clock_that_is_late_refuses_no_valid_certificate() {
+    const IN_2035: i64 = 2_060_000_000;
+    let root = root("root");
+    let read = read_authorities(root.pem().as_bytes(), None).expect("authorities");
+    let authority = BackendAuthority::new(&Arc::new(read), &TlsTerms::default());
+    let verifier = Arc::new(authority.expect("an authority"));
+    let verify = |params: &CertificateParams, guess: Option<i64>| {
+        let clock = Arc::new(VerificationClock::default());
+        if let Some(guess) = guess {
+            clock.set(move || UnixSeconds(guess));
+        }
+        let by_clock = ByClock {
+            verifier: verifier.clone(),
+            clock,
+        };
+        let name = ServerName::try_from(NAME).expect("a name");
+        let leaf = leaf(&root, params);
+        // Whatever the system says.
+        let verified = by_clock.verify_server_cert(&leaf, &[], &name, &[], unix(UnixSeconds(0)));
+        verified
+            .map(|_verified| ())
+            .map_err(|error| error.to_string())
+    };
+
+    let mut new = of_backend();
+    new.not_before = date_time_ymd(2036, 1, 1);
+    assert_eq!(verify(&new, Some(IN_2035)), Ok(()));
+    assert!(verify(&new, None).is_err(), "the clock is right");
+
+    let mut old = of_backend();
+    old.not_after = date_time_ymd(2034, 1, 1);
+    assert_eq!(verify(&old, None), Ok(()));
+    assert!(verify(&old, Some(IN_2035)).is_err(), "it has expired");
 }
