@@ -65,6 +65,8 @@ pub(super) struct MadeMiddlewares {
     attempts: Option<u32>,
     /// Bytes of a request body.
     max_body_bytes: Option<u64>,
+    /// True if request bodies are read before an endpoint is asked.
+    reads_ahead: bool,
     /// True if the first step leads plain HTTP to HTTPS.
     pub(super) redirects_plain: bool,
     /// True if one limits requests in flight.
@@ -119,6 +121,7 @@ impl MadeMiddlewares {
     /// Adds the terms on which requests are forwarded to those of annotations.
     pub(super) fn apply_to(&self, policy: &mut Policy) {
         policy.attempts = policy.attempts.or(self.attempts);
+        policy.reads_ahead |= self.reads_ahead;
         let sizes = [policy.max_body_bytes, self.max_body_bytes];
         policy.max_body_bytes = sizes.into_iter().flatten().min();
     }

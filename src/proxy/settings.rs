@@ -80,6 +80,10 @@ pub struct Settings {
     /// Bytes of a request body: 413 above; `None` for no limit.
     #[serde(with = "size")]
     pub max_body_bytes: Option<u64>,
+    /// Bytes of a request body that are read before its endpoint is asked, on routes that ask for
+    /// it. What is beyond is passed on as it comes.
+    #[serde(with = "size")]
+    pub max_buffered_bytes: usize,
     /// Client connections in total: further ones are closed at once.
     pub max_connections: usize,
     /// Client connections per client address; 0 for no limit.
@@ -152,6 +156,7 @@ impl Default for Settings {
             max_headers: 100,
             strict_targets: false,
             max_body_bytes: None,
+            max_buffered_bytes: 1 << 20,
             max_connections: 10_000,
             max_connections_per_client: 0,
             limit_status: 503,

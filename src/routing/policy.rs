@@ -18,6 +18,9 @@ pub struct Policy {
     pub attempts_time: Option<Duration>,
     /// Bytes of a request body: 413 above.
     pub max_body_bytes: Option<u64>,
+    /// True if request bodies are read before an endpoint is asked, up to the bound of the
+    /// settings.
+    pub reads_ahead: bool,
     /// The pace of responses; `None` for as fast as the client takes them.
     pub pace: Option<Pace>,
     /// The choice of an endpoint.

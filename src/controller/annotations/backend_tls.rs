@@ -2,7 +2,7 @@
 
 use super::{
     row::{Annotation, HAPROXY, HAPROXY_OLD, HAPROXY_TECHNOLOGIES, NGINX, OLD, OURS, TRAEFIK, row},
-    value::{InvalidValue, boolean, filled, none_of, not},
+    value::{InvalidValue, boolean, filled, none_of, not, switch},
     values::{AnnotationValues, NamedAuthorities, NamedIdentity},
 };
 use crate::{
@@ -103,11 +103,7 @@ pub(super) const ROWS: &[Annotation] = &[
         "on, off",
         "Whether backends with TLS get the name (SNI). Without it they do.",
         |values, _, value| {
-            values.backend_tls.hides_name = match value {
-                "on" => false,
-                "off" => true,
-                _ => return Err(none_of(value, "on, off")),
-            };
+            values.backend_tls.hides_name = !switch(value)?;
             Ok(())
         },
     )

@@ -1,9 +1,9 @@
-//! Annotations about the buffers of nginx, and its protocol towards backends. They need nothing
+//! Annotations about the buffers of nginx, and its protocol towards backends. Most need nothing
 //! here: bodies are passed on as they come.
 
 use super::{
-    row::{Annotation, NGINX, OLD, nothing, row},
-    value::none_of,
+    row::{Annotation, NGINX, OLD, OURS, nothing, row},
+    value::{none_of, switch},
 };
 
 const PREFIXES: &[&str] = &[NGINX, OLD];
@@ -16,13 +16,21 @@ const UNBUFFERED: &str = "So it is with `on` too.";
 /// The rows.
 pub(super) const ROWS: &[Annotation] = &[
     row(
-        PREFIXES,
+        &[OURS, NGINX, OLD],
         "proxy-request-buffering",
         "on, off",
-        STREAMED,
-        nothing,
+        "on: up to `proxy.max_buffered_bytes` (1 MiB) of a request body are read before an \
+         endpoint is asked, so that a slow client takes none of its time.",
+        |values, _name, value| {
+            values.policy.reads_ahead = switch(value)?;
+            Ok(())
+        },
     )
-    .differs(UNBUFFERED),
+    .differs(
+        "Without it bodies are passed on as they come. So is what is beyond those bytes, or comes \
+         while little memory is left: nothing is written to files. Backends with HTTP/2 and gRPC \
+         get all bodies as they come.",
+    ),
     row(PREFIXES, "proxy-buffering", "on, off", STREAMED, nothing).differs(UNBUFFERED),
     row(
         PREFIXES,

@@ -2,7 +2,7 @@
 
 use super::{
     row::{Annotation, NGINX, OLD, OURS, row},
-    value::{InvalidValue, filled, none_of},
+    value::{InvalidValue, filled, switch},
 };
 use crate::{
     controller::server_url::{ServerUrl, UrlServer},
@@ -42,13 +42,9 @@ pub(super) const ROWS: &[Annotation] = &[
         "on, off",
         "off: copies have no body.",
         |values, name, value| {
-            match value {
-                "on" => values.mirror.leaves_out_body = false,
-                "off" => {
-                    values.mirror.leaves_out_body = true;
-                    values.mirror.from.push(name.into());
-                }
-                _ => return Err(none_of(value, "on, off")),
+            values.mirror.leaves_out_body = !switch(value)?;
+            if values.mirror.leaves_out_body {
+                values.mirror.from.push(name.into());
             }
             Ok(())
         },

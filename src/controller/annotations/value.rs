@@ -176,6 +176,15 @@ pub(super) fn list(value: &str) -> impl Iterator<Item = &str> {
     value.split(',').map(str::trim)
 }
 
+/// Parses `on` or `off`.
+pub(super) fn switch(value: &str) -> Result<bool, InvalidValue> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(none_of(value, "on, off")),
+    }
+}
+
 /// Returns the error of a value that is none of the known ones.
 pub(super) fn none_of(value: &str, known: &'static str) -> InvalidValue {
     InvalidValue::NoneOf {

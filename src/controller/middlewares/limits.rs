@@ -83,7 +83,8 @@ impl Making<'_> {
         let max = fields.number("maxRequestBodyBytes")?.unwrap_or_default();
         for name in ["memRequestBodyBytes", "memResponseBodyBytes"] {
             if fields.has(name) {
-                self.note(&fields.field(name), "bodies are streamed, not buffered");
+                let why = "the setting proxy.max_buffered_bytes decides";
+                self.note(&fields.field(name), why);
             }
         }
         fields.absent("maxResponseBodyBytes", "responses have no limit")?;
@@ -96,6 +97,7 @@ impl Making<'_> {
         let max = u64::try_from(max).ok().filter(|max| *max > 0);
         let known = self.made.max_body_bytes;
         self.made.max_body_bytes = max.into_iter().chain(known).min();
+        self.made.reads_ahead = true;
         Ok(())
     }
 

@@ -1,5 +1,5 @@
 //! The two bodies: the request body sent upstream and the response body sent to the client. Both
-//! stream frame by frame; neither is buffered.
+//! stream frame by frame. A request body is read ahead only if its route asks for it.
 
 use std::{
     cell::Cell,
@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName,
     header::{
@@ -31,6 +31,7 @@ use crate::proxy::{
     deadline::Deadline,
     downstream::Downstream,
     h2::Limited,
+    memory,
     upstream::{
         h1::{self, Connection, ResponseBody},
         h2,
@@ -106,6 +107,9 @@ struct Stream {
     counters: Arc<Counters>,
     /// The collector of the body for a copy of the request.
     copy: Option<Box<BodyCopy>>,
+    /// The part that was read before anybody asked for it.
+    ahead: Bytes,
+    trailers: Option<HeaderMap>,
 }
 
 /// The body of a response to a client.
@@ -228,8 +232,44 @@ impl RequestBody {
             state: state.clone(),
             counters: worker.counters.clone(),
             copy,
+            ahead: Bytes::new(),
+            trailers: None,
         };
         (Self(Sent::Stream(Box::new(stream))), state)
+    }
+
+    /// Reads up to about `most` bytes before the upstream side asks for any, and less if memory is
+    /// short: an endpoint then gets them at once, however slowly the client sends.
+    ///
+    /// # Errors
+    /// The failure of the body.
+    pub(crate) async fn read_ahead(&mut self, most: usize) -> Result<(), Kind> {
+        let Sent::Stream(stream) = &mut self.0 else {
+            return Ok(());
+        };
+
+        // Copied: a small piece would keep the buffer that it was read into.
+        let mut ahead = BytesMut::new();
+        while stream.from.has_body()
+            && ahead.len() < most
+            && memory::pressure() == memory::Pressure::Low
+        {
+            match std::future::poll_fn(|cx| stream.poll_client(cx)).await {
+                None => break,
+                Some(Err(error)) => {
+                    let failed = stream.state.failed.get();
+                    return Err(failed.unwrap_or_else(|| error.kind()));
+                }
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => ahead.extend_from_slice(&data),
+                    Err(frame) => stream.trailers = frame.into_trailers().ok(),
+                },
+            }
+        }
+        stream.ahead = ahead.freeze();
+        stream.state.waiting.set(false);
+
+        Ok(())
     }
 }
 
@@ -257,50 +297,14 @@ impl http_body::Body for RequestBody {
         };
 
         stream.state.started.set(true);
-        let polled = stream.from.poll_body(cx);
-        stream.state.waiting.set(polled.is_pending());
-
-        match polled {
-            Poll::Pending if !stream.deadline.is_over(cx, stream.idle, None) => Poll::Pending,
-            Poll::Pending => match stream.state.left(stream.idle) {
-                Some(left) => {
-                    stream.deadline.moved();
-                    stream.deadline.is_over(cx, left, None);
-                    Poll::Pending
-                }
-                None => stream.fail(Kind::RequestTimeout, BodyError::Stalled),
-            },
-            Poll::Ready(None) => {
-                stream.end();
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Err(error))) => stream.fail(error.kind(), error),
-            Poll::Ready(Some(Ok(mut frame))) => {
-                stream.deadline.moved();
-                stream.state.moved.set(Some(clock::now()));
-                if let Some(data) = frame.data_ref() {
-                    stream.counters.bytes_in.add(data.len() as u64);
-                    match stream.left.checked_sub(data.len() as u64) {
-                        Some(left) => stream.left = left,
-                        None => return stream.fail(Kind::BodyTooLarge, BodyError::TooLarge),
-                    }
-                    stream.collect(data);
-                } else if let Some(trailers) = frame.trailers_mut() {
-                    clean_trailers(trailers);
-                }
-                if !stream.from.has_body() {
-                    stream.end();
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-        }
+        stream.poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Sent::Empty | Sent::Over => true,
             Sent::Whole(bytes) => bytes.is_empty(),
-            Sent::Stream(stream) => !stream.from.has_body(),
+            Sent::Stream(stream) => stream.is_over() && stream.ahead.is_empty(),
         }
     }
 
@@ -308,12 +312,85 @@ impl http_body::Body for RequestBody {
         match &self.0 {
             Sent::Empty | Sent::Over => SizeHint::with_exact(0),
             Sent::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Sent::Stream(stream) => stream.from.size_hint(),
+            Sent::Stream(stream) => stream.size_hint(),
         }
     }
 }
 
 impl Stream {
+    /// Returns the next frame for the upstream side.
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = if !self.ahead.is_empty() {
+            Some(Ok(Frame::data(std::mem::take(&mut self.ahead))))
+        } else if let Some(trailers) = self.trailers.take() {
+            Some(Ok(Frame::trailers(trailers)))
+        } else {
+            ready!(self.poll_client(cx))
+        };
+
+        let is_over = self.is_over() && !matches!(frame, Some(Err(_)));
+        if frame.is_none() || is_over {
+            self.end();
+        }
+        Poll::Ready(frame)
+    }
+
+    /// Reads the next frame from the client.
+    fn poll_client(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = self.from.poll_body(cx);
+        self.state.waiting.set(polled.is_pending());
+
+        match polled {
+            Poll::Pending if !self.deadline.is_over(cx, self.idle, None) => Poll::Pending,
+            Poll::Pending => match self.state.left(self.idle) {
+                Some(left) => {
+                    self.deadline.moved();
+                    self.deadline.is_over(cx, left, None);
+                    Poll::Pending
+                }
+                None => self.fail(Kind::RequestTimeout, BodyError::Stalled),
+            },
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(Err(error))) => self.fail(error.kind(), error),
+            Poll::Ready(Some(Ok(mut frame))) => {
+                self.deadline.moved();
+                self.state.moved.set(Some(clock::now()));
+                if let Some(data) = frame.data_ref() {
+                    self.counters.bytes_in.add(data.len() as u64);
+                    match self.left.checked_sub(data.len() as u64) {
+                        Some(left) => self.left = left,
+                        None => return self.fail(Kind::BodyTooLarge, BodyError::TooLarge),
+                    }
+                    self.collect(data);
+                } else if let Some(trailers) = frame.trailers_mut() {
+                    clean_trailers(trailers);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+
+    /// Returns true if the client has sent all of it, and no trailers are kept.
+    fn is_over(&self) -> bool {
+        self.trailers.is_none() && !self.from.has_body()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let (ahead, rest) = (self.ahead.len() as u64, self.from.size_hint());
+        let mut whole = SizeHint::new();
+        whole.set_lower(rest.lower().saturating_add(ahead));
+        if let Some(upper) = rest.upper() {
+            whole.set_upper(upper.saturating_add(ahead));
+        }
+        whole
+    }
+
     /// Notes that all of the body is there.
     fn end(&mut self) {
         self.state.done.set(true);

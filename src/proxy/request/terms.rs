@@ -28,6 +28,8 @@ pub(crate) struct Terms {
     pub(crate) attempts_time: Option<Duration>,
     pub(crate) balance: LoadBalancing,
     pub(crate) sends_address: bool,
+    /// Bytes of a request body that are read before an endpoint is asked; `None` for none.
+    pub(crate) read_ahead: Option<usize>,
 }
 
 impl Terms {
@@ -64,6 +66,7 @@ impl Terms {
             attempts_time: None,
             balance: settings.balance,
             sends_address: false,
+            read_ahead: None,
         };
         let Some(policy) = policy else {
             return defaults;
@@ -84,6 +87,7 @@ impl Terms {
             attempts_time: policy.attempts_time,
             balance: policy.balancing.unwrap_or(defaults.balance),
             sends_address: policy.sends_address,
+            read_ahead: policy.reads_ahead.then_some(settings.max_buffered_bytes),
         }
     }
 }

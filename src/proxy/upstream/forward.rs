@@ -1,7 +1,7 @@
 //! Forwards a matched request to an endpoint: chooses one, connects, sends, and retries where that
 //! is safe.
 
-use std::{net::SocketAddr, rc::Rc};
+use std::{net::SocketAddr, rc::Rc, time::Instant};
 
 use http::StatusCode;
 
@@ -25,6 +25,7 @@ use crate::proxy::{
     },
     worker::Worker,
 };
+use crate::routing::Protocol;
 
 /// Forwards a request. Returns the response with its streaming body, and the address of the
 /// endpoint. Without `downstream` it is one of our own, and has no body.
@@ -46,7 +47,7 @@ pub(crate) async fn forward(
     let deadline = terms
         .request_timeout
         .and_then(|limit| clock::now().checked_add(limit));
-    let (body, body_state) = match &downstream {
+    let (mut body, body_state) = match &downstream {
         Some(downstream) if !length.is_empty() => {
             let copy = matched.copy.take();
             let (body, body_state) = RequestBody::new(downstream.clone(), &terms, worker, copy);
@@ -54,6 +55,18 @@ pub(crate) async fn forward(
         }
         _ => (RequestBody::empty(), None),
     };
+
+    // With HTTP/2 both sides may talk at once, as gRPC does.
+    if let Some(most) = terms.read_ahead
+        && matches!(
+            matched.backend.protocol(),
+            Protocol::Http1 | Protocol::Https
+        )
+    {
+        // Boxed: few routes have it.
+        let read = by(deadline, Box::pin(body.read_ahead(most))).await?;
+        read.map_err(Error::client)?;
+    }
 
     let written = UpstreamHead::new(&worker.settings, conn, &matched, head)?;
     let mut request = written.with_body(&head.method, length, body);
@@ -78,15 +91,7 @@ pub(crate) async fn forward(
         exchange.send(Some(conn), &mut request, claim).await
     };
 
-    let (response, lease) = match deadline {
-        None => sent.await?,
-        Some(at) => tokio::time::timeout_at(at.into(), sent)
-            .await
-            .map_err(|_late| {
-                let late = Kind::GatewayTimeout("the request took too long");
-                Error::upstream(late, Retry::Never)
-            })??,
-    };
+    let (response, lease) = by(deadline, sent).await??;
     let UpstreamResponse {
         mut head,
         received,
@@ -121,6 +126,18 @@ pub(crate) async fn forward(
         place: None,
     });
     Ok((Response { head, body }, endpoint))
+}
+
+/// Waits for something until the deadline of the request.
+async fn by<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Result<T, Error> {
+    let Some(at) = deadline else {
+        return Ok(future.await);
+    };
+    let waited = tokio::time::timeout_at(at.into(), future).await;
+    waited.map_err(|_late| {
+        let late = Kind::GatewayTimeout("the request took too long");
+        Error::upstream(late, Retry::Never)
+    })
 }
 
 /// Waits until no other request of the client is on its pinned connection.

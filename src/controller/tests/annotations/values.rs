@@ -781,7 +781,7 @@ pub(super) const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
     ("auth-headers-succeed", &["*", "X-User-*"], &[], NO_NAMES),
     ("auth-headers-fail", &["*", "Location"], &[], &["a b"]),
     ("auth-external-placement", &[], &["frontend"], &[]),
-    ("proxy-request-buffering", &[], &["on", "off"], &[]),
+    ("proxy-request-buffering", &["on"], &["off"], &["yes"]),
     ("proxy-buffering", &[], &["on", "off"], &[]),
     ("proxy-buffer-size", &[], &["16k"], &[]),
     ("proxy-buffers-number", &[], &["8"], &[]),

@@ -872,5 +872,6 @@ mod messages;
 mod pin;
 mod policy;
 mod proxied;
+mod read_ahead;
 mod upgrades;
 mod uploads;

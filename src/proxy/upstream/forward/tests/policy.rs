@@ -7,11 +7,11 @@ use crate::routing::{FixedResponse, Policy, Redirect, Refusal, Timeouts};
 
 /// A proxy whose only route has this action and policy. The settings have no limit that the policy
 /// has.
-fn with_route(action: Action, policy: Policy) -> Proxy {
+pub(super) fn with_route(action: Action, policy: Policy) -> Proxy {
     start(Settings::default(), table_with(action, policy))
 }
 
-fn table_with(action: Action, policy: Policy) -> RoutingTable {
+pub(super) fn table_with(action: Action, policy: Policy) -> RoutingTable {
     let origin = Origin {
         namespace: "n".into(),
         name: "i".into(),
@@ -28,7 +28,7 @@ fn table_with(action: Action, policy: Policy) -> RoutingTable {
     table
 }
 
-fn to_endpoints(list: &[SocketAddr]) -> Action {
+pub(super) fn to_endpoints(list: &[SocketAddr]) -> Action {
     let backend = Backend::new(settings(Protocol::Http1));
     backend.set_endpoints(addresses(list));
     Action::Forward(Split::to(Arc::new(backend)))
