@@ -70,10 +70,10 @@ http {{
         }
     }
 
-    /// Returns the number of requests that it has responded to.
-    pub fn requests(&self) -> usize {
+    /// Returns true if it has responded to a request for this path.
+    pub fn was_asked(&self, path: &str) -> bool {
         let log = fs::read_to_string(self.folder.path().join("access"));
-        log.expect("a log").lines().count()
+        log.expect("a log").contains(&format!(" {path} HTTP/"))
     }
 }
 
