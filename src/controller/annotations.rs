@@ -8,6 +8,7 @@ mod buffers;
 mod canary;
 mod certificates;
 mod client_certificates;
+mod compression;
 mod cors;
 mod errors;
 mod external;
@@ -25,6 +26,7 @@ mod traffic;
 mod value;
 mod values;
 
+pub(super) use compression::compression;
 pub(super) use fields::{FORBIDDEN as FORBIDDEN_FIELDS, redirect};
 pub use row::Annotation;
 use row::ON_SERVICES;
@@ -32,7 +34,8 @@ use value::{InvalidValue, guards};
 pub(super) use values::{
     AccessValues, AnnotationFinding, AnnotationValues, BackendTlsValues, CanaryAnnotations, Choice,
     ClientValues, CorsValues, ElsewhereValues, ExternalValues, HttpsValues, LimitAnnotations,
-    LoginValues, NamedAuthorities, OauthValues, PathKind, StickyAnnotations,
+    LoginValues, NamedAuthorities, OauthValues, PathKind, ServerSnippet, ServerValues,
+    StickyAnnotations,
 };
 
 use super::{Reason, UnsupportedGuards};
@@ -94,6 +97,10 @@ pub const ANNOTATIONS: &[AnnotationTable] = &[
     AnnotationTable {
         title: "Fields of requests and responses",
         rows: fields::ROWS,
+    },
+    AnnotationTable {
+        title: "Compression",
+        rows: compression::ROWS,
     },
     AnnotationTable {
         title: "Configuration of nginx",

@@ -5,7 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use super::{Finding, backend_terms::BackendTerms, facts::TraefikId, objects::Name};
+use super::{
+    Finding, backend_terms::BackendTerms, facts::TraefikId, host_steps::HostSteps, objects::Name,
+};
 use crate::{
     objects::ObjectRef,
     pki::CertificateTerms,
@@ -22,6 +24,8 @@ pub(super) struct Compiled {
     pub(super) ours: bool,
     /// The refusal for everything on its hosts, if it asks for an unsupported guard on whole hosts.
     pub(super) closes_hosts: Option<Refusal>,
+    /// The steps before those of all paths of its hosts. Few Ingresses have any.
+    pub(super) host_steps: Option<Box<HostSteps>>,
     /// The requests that it takes of other Ingresses; `None` if it is no canary.
     pub(super) canary: Option<Arc<CanaryTerms>>,
     /// The terms of backends that canaries inherit; `None` if no annotation says anything.

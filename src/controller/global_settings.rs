@@ -15,12 +15,15 @@ use crate::{objects::EventType, routing::Refusal};
 
 /// The prefix of ingress-nginx.
 const NGINX: &str = "nginx.ingress.kubernetes.io/";
+const OURS: &str = "gatelet.dev/";
 
 /// The meaning of a key.
 #[derive(Clone, Copy, Debug)]
 enum Meaning {
     /// The default of the annotation with this name.
     Default(&'static str),
+    /// The same of one of our own.
+    Own(&'static str),
     /// Networks that never come in.
     Denied,
     /// Texts of a field of requests, with which none comes in.
@@ -97,6 +100,9 @@ const KEYS: &[(&str, Meaning)] = &[
     ),
     ("global-auth-snippet", Meaning::OtherSnippet),
     ("global-auth-url", Meaning::Default("auth-url")),
+    ("gzip-level", Meaning::Own("gzip-level")),
+    ("gzip-min-length", Meaning::Own("gzip-min-length")),
+    ("gzip-types", Meaning::Own("gzip-types")),
     ("hide-headers", Meaning::Hidden),
     ("hsts", Meaning::Setting("hsts")),
     ("hsts-include-subdomains", Meaning::Setting("hsts")),
@@ -125,6 +131,7 @@ const KEYS: &[(&str, Meaning)] = &[
         "use-forwarded-headers",
         Meaning::Setting("proxy.trusted_proxies"),
     ),
+    ("use-gzip", Meaning::Own("gzip")),
     (
         "use-proxy-protocol",
         Meaning::Setting("proxy.proxy_protocol_from"),
@@ -183,6 +190,7 @@ impl Reader<'_> {
         match meaning {
             _ if value.is_empty() => {}
             Some(Meaning::Default(name)) => self.add(key, name, value, false),
+            Some(Meaning::Own(name)) => self.add_named(key, format!("{OURS}{name}"), value, false),
             Some(Meaning::Denied) => self.add(key, "denylist-source-range", value, true),
             Some(Meaning::Snippet) => self.add(key, "configuration-snippet", value, true),
             Some(Meaning::Blocked(variable)) => match blocked(variable, value) {
@@ -217,7 +225,10 @@ impl Reader<'_> {
 
     /// Adds the value of an annotation, if it is valid.
     fn add(&mut self, key: &str, name: &str, value: &str, always: bool) {
-        let name = format!("{NGINX}{name}");
+        self.add_named(key, format!("{NGINX}{name}"), value, always);
+    }
+
+    fn add_named(&mut self, key: &str, name: String, value: &str, always: bool) {
         let entry = (name.as_str().into(), value.into());
         let mut values = annotations::read(std::slice::from_ref(&entry));
 

@@ -12,7 +12,7 @@ use super::{
     client_certificates,
     compiled::CompiledIngresses,
     dependencies::Dependencies,
-    expressions, guards,
+    expressions, guards, host_steps,
     objects::{Name, Objects},
     passthrough,
     regex::{self, Covered},
@@ -166,6 +166,9 @@ fn assemble(
             one.is_some_and(|one| one.relative_redirects)
         });
     }
+
+    let of = |name: &Name| compiled.get(name)?.host_steps.as_deref();
+    host_steps::put(backends, &names, of, &mut rules, &mut fallback);
 
     let (passed, passed_findings) =
         passthrough::of_host(objects, compiled, host, &names, &closed, &asking);

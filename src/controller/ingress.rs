@@ -321,7 +321,12 @@ impl Compiler<'_> {
 
         if self.fact.spec.rules.is_empty() {
             self.close_catch_all();
-            self.out.catch_all = Some(self.route(field, target, &HostPattern::Any));
+            let route = self.route(field, target, &HostPattern::Any);
+            let steps = self.out.host_steps.as_ref();
+            self.out.catch_all = Some(match steps {
+                Some(steps) => steps.before(self.backends, None, &route),
+                None => route,
+            });
             return;
         }
         for pattern in self.out.hosts.clone() {

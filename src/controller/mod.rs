@@ -9,13 +9,14 @@
 //! fields, `global_settings` that of ingress-nginx, `regex` reads paths that are regular
 //! expressions, `sticky` and `limits` make the terms of sticky sessions and of clients, and
 //! `middlewares` and `servers_transport` make what the objects of Traefik ask for, which `traefik`
-//! finds. The steps: `classes` decides which Ingresses
-//! are served, `ingress` compiles one to a `compiled` result, `access` and `client_certificates`
-//! decide who may come in, `backend_tls` makes the terms of TLS to backends, `guards` closes what
-//! is guarded otherwise, `hosts` assembles the rules of a host, `canary` gives canaries their part
-//! of them, `backends` keeps what routes share, `endpoints` resolves and diagnoses Services,
-//! `ports` compiles layer 4 from `port_annotations`, and `certificates` merges what Ingresses
-//! claim. `index` composes them, and `dependencies` tells it which parts a change touches.
+//! finds. The steps: `classes` decides which Ingresses are served, `host_steps` are those of an
+//! Ingress for whole hosts, `ingress` compiles one to a `compiled` result, `access` and
+//! `client_certificates` decide who may come in, `backend_tls` makes the terms of TLS to backends,
+//! `guards` closes what is guarded otherwise, `hosts` assembles the rules of a host, `canary`
+//! gives canaries their part of them, `backends` keeps what routes share, `endpoints` resolves and
+//! diagnoses Services, `ports` compiles layer 4 from `port_annotations`, and `certificates` merges
+//! what Ingresses claim. `index` composes them, and `dependencies` tells it which parts a change
+//! touches.
 
 mod access;
 mod annotations;
@@ -42,6 +43,7 @@ pub mod fuzz;
 mod global_settings;
 mod globals;
 mod guards;
+mod host_steps;
 mod hosts;
 mod index;
 mod ingress;

@@ -13,7 +13,8 @@ pub mod canary;
 pub mod certificate_fields;
 pub mod circuit_breaker;
 pub mod client_certificates;
-pub mod conditional;
+pub mod compression;
+mod conditional;
 pub mod cors;
 pub mod encoded_characters;
 pub mod error_pages;
@@ -64,7 +65,8 @@ pub use circuit_breaker::{
 pub use client_certificates::{
     CertificateFields, ClientCertificates, SubjectPattern, VerifyClient,
 };
-pub use conditional::{Condition, Conditional, Test, Then};
+pub use compression::{Compression, MediaTypes};
+pub use conditional::{Condition, Conditional, OwnResponse, PathTest, Test, Then};
 pub use cors::{Cors, CorsDialect, OriginError, OriginList, Origins};
 pub use encoded_characters::EncodedCharacters;
 pub use error_pages::{ErrorPages, Page, PageUrl, Statuses};

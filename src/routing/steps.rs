@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::{
-    Access, CircuitBreaker, ClientLimits, Conditional, CookieChange, Cors, Elsewhere,
+    Access, CircuitBreaker, ClientLimits, Compression, Conditional, CookieChange, Cors, Elsewhere,
     EncodedCharacters, ErrorPages, ExternalAuth, LocationChange, Mirror, OriginTerms, PathEdit,
     Rewrite, TraefikCertificateFields, UrlRedirect, Variables,
 };
@@ -145,6 +145,8 @@ pub enum ResponseStep {
     RemoveField(HeaderName),
     /// Add the fields of CORS as Traefik does.
     Origin(Arc<OriginTerms>),
+    /// Compress the body.
+    Compress(Arc<Compression>),
 }
 
 impl Steps {

@@ -97,6 +97,7 @@ impl Variables {
 
         for piece in pieces {
             let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+
             let braced = piece
                 .strip_prefix('{')
                 .and_then(|rest| rest.split_once('}'));
@@ -122,6 +123,11 @@ impl Variables {
     /// Returns the text as it was written.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// Returns true if it is the path alone.
+    pub fn is_path(&self) -> bool {
+        matches!(&*self.parts, [Part::Path])
     }
 
     /// Returns the text of a request.

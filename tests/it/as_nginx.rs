@@ -3,6 +3,7 @@
 
 mod backend_tls;
 mod certificates;
+mod compression;
 mod external;
 mod fields;
 mod mirror;
@@ -44,6 +45,8 @@ fn nginx_with(locations: &str) -> Nginx {
     let folder = Folder::new();
     let users = folder.write("users", &(USERS.join("\n") + "\n"));
     let locations = locations.replace("USERS", &users.display().to_string());
+    // As the template of ingress-nginx has it.
+    let locations = format!("default_type text/html; {locations}");
     Nginx::start_in(folder, &locations)
 }
 

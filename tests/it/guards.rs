@@ -172,7 +172,7 @@ fn check_fails_for_a_guard_that_is_not_supported() {
     let guarded = super::support::backend::manifests("app", HOST, 3000).replace(
         "kind: Ingress\nmetadata: {name: app}",
         "kind: Ingress\nmetadata: {name: app, annotations: \
-            {nginx.ingress.kubernetes.io/server-snippet: 'deny all;'}}",
+            {nginx.ingress.kubernetes.io/server-snippet: 'auth_basic x;'}}",
     );
     let path = folder.write("app.yaml", &guarded);
     let check = || {
@@ -192,7 +192,7 @@ fn check_fails_for_a_guard_that_is_not_supported() {
 
     folder.write(
         "app.yaml",
-        &guarded.replace("all;'", "all;', gatelet.dev/unsupported-guards: ignore"),
+        &guarded.replace("x;'", "x;', gatelet.dev/unsupported-guards: ignore"),
     );
     let output = check();
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));

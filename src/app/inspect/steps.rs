@@ -225,9 +225,22 @@ fn conditional(one: &Conditional, asked: Asked<'_>) -> (StepReport, Option<Strin
     let outcome = match &one.then {
         Then::Refuse(status) => status.as_u16().to_string(),
         Then::Redirect(to) => format!("{} redirect", to.status.as_u16()),
+        Then::Respond(own) => own.status.as_u16().to_string(),
+    };
+    let is_for = one.is_for(asked.path);
+    let outcome = match &one.path {
+        Some(path) => format!("{outcome} for paths {path}"),
+        None => outcome,
     };
     let Some(condition) = &one.condition else {
-        return (report("response", &one.from, &outcome), Some(outcome));
+        let effect = match is_for {
+            true => outcome.clone(),
+            false => format!("{outcome}: not this one"),
+        };
+        return (
+            report("response", &one.from, &effect),
+            is_for.then_some(outcome),
+        );
     };
 
     let is = match (&condition.test, condition.is_negated) {
@@ -237,7 +250,7 @@ fn conditional(one: &Conditional, asked: Asked<'_>) -> (StepReport, Option<Strin
         (Test::Matches(_), false) => "matches".to_owned(),
         (Test::Matches(_), true) => "does not match".to_owned(),
     };
-    let holds = condition.holds(asked.text(&condition.text).as_bytes());
+    let holds = is_for && condition.holds(asked.text(&condition.text).as_bytes());
     let so = if holds { "it does so" } else { "it does not" };
     let effect = format!("{outcome} if {} {is}: {so}", condition.text.as_str());
     (

@@ -51,6 +51,8 @@ pub(in crate::controller) struct AnnotationValues {
     pub(in crate::controller) errors: ErrorValues,
     pub(in crate::controller) mirror: MirrorValues,
     pub(in crate::controller) snippet: SnippetValues,
+    pub(in crate::controller) server_snippet: ServerSnippet,
+    pub(in crate::controller) compression: CompressionValues,
     pub(in crate::controller) cors: CorsValues,
     pub(in crate::controller) passthrough: PassthroughValues,
     /// The name of the annotation, and its value.
@@ -349,12 +351,49 @@ pub(in crate::controller) struct SnippetValues {
     /// The annotation.
     pub(in crate::controller) from: Option<Box<str>>,
     /// The annotation, and the directive that closes the paths.
-    pub(in crate::controller) unknown: Option<(Box<str>, String)>,
+    pub(in crate::controller) unknown: Option<(Box<str>, Box<str>)>,
     pub(in crate::controller) conditionals: Vec<Conditional>,
     /// Fields for the backend; without a value they are removed.
     pub(in crate::controller) request: Vec<(HeaderName, Option<Variables>)>,
     /// Fields that clients do not get.
     pub(in crate::controller) hidden: Vec<HeaderName>,
+}
+
+/// The compression of responses.
+#[derive(Debug, Default)]
+pub(in crate::controller) struct CompressionValues {
+    /// The annotation that asks for it.
+    pub(in crate::controller) from: Option<Box<str>>,
+    /// The media types, in lower case; none for the default.
+    pub(in crate::controller) types: Vec<Box<str>>,
+    /// Bytes.
+    pub(in crate::controller) min_length: Option<u64>,
+    pub(in crate::controller) level: Option<u8>,
+}
+
+/// The configuration of nginx for whole hosts.
+#[derive(Debug, Default)]
+pub(in crate::controller) enum ServerSnippet {
+    #[default]
+    None,
+    Known(Box<ServerValues>),
+    /// The annotation, and the directive that closes the hosts.
+    Unknown(Box<str>, Box<str>),
+}
+
+/// Steps for all paths of some hosts.
+#[derive(Debug)]
+pub(in crate::controller) struct ServerValues {
+    /// The annotation.
+    pub(in crate::controller) from: Box<str>,
+    /// The responses of our own, in their order.
+    pub(in crate::controller) responses: Vec<Conditional>,
+    /// The networks that may not come in.
+    pub(in crate::controller) denied: Vec<IpNet>,
+    /// The only networks that may.
+    pub(in crate::controller) allowed: Option<Vec<IpNet>>,
+    /// Fields for the client; without a value they are removed.
+    pub(in crate::controller) fields: Vec<(HeaderName, Option<HeaderValue>)>,
 }
 
 /// Further hosts, and redirects between spellings of hosts and paths.

@@ -4,11 +4,12 @@ use std::mem;
 
 use super::Compiler;
 use crate::controller::{
-    annotations::{self, AnnotationValues, BackendTlsValues},
+    annotations::{self, AnnotationValues, BackendTlsValues, ServerSnippet},
     backend_terms::BackendTerms,
     backend_tls::{self, MadeBackendTls},
     canary, client_certificates,
     guards::{self, Decision, Verdict},
+    host_steps::HostSteps,
     limits,
     middlewares::{self, Asked, MadeMiddlewares},
 };
@@ -150,11 +151,42 @@ impl Compiler<'_> {
             let why = format!("{directive} is configuration of nginx that has no equivalent");
             asked.push((annotation, why));
         }
+        self.host_steps(annotated, verdict, decision);
 
         for (annotation, why) in asked {
             let (finding, refusal) = guards::not_supported(&annotation, &why, decision);
             verdict.findings.push(finding);
             verdict.refusal = verdict.refusal.or(refusal);
+        }
+    }
+    /// Makes the steps for whole hosts, or closes the hosts. The main Ingress of a canary decides
+    /// about them.
+    fn host_steps(
+        &mut self,
+        annotated: &mut AnnotationValues,
+        verdict: &mut Verdict,
+        decision: Decision,
+    ) {
+        if annotated.canary.enabled {
+            return;
+        }
+
+        match mem::take(&mut annotated.server_snippet) {
+            ServerSnippet::None => {}
+            ServerSnippet::Known(values) => {
+                let made = HostSteps::make(self.backends, *values, self.name);
+                self.out.host_steps = Some(Box::new(made));
+            }
+            ServerSnippet::Unknown(annotation, directive) => {
+                let why = format!(
+                    "{directive} is configuration of nginx that has no equivalent, for all paths \
+                     of the hosts"
+                );
+                let (finding, refusal) = guards::not_supported(&annotation, &why, decision);
+                verdict.findings.push(finding);
+                verdict.refusal = verdict.refusal.or(refusal);
+                self.out.closes_hosts = self.out.closes_hosts.or(refusal);
+            }
         }
     }
 }

@@ -55,6 +55,9 @@ pub(super) fn of_responses(values: &mut AnnotationValues) -> Vec<ResponseStep> {
     steps.extend(removed.map(ResponseStep::RemoveField));
     let hidden = mem::take(&mut values.snippet.hidden).into_iter();
     steps.extend(hidden.map(ResponseStep::RemoveField));
+    // Behind the fields that decide about it.
+    let compression = annotations::compression(values);
+    steps.extend(compression.map(|terms| ResponseStep::Compress(Arc::new(terms))));
     steps
 }
 

@@ -2,7 +2,7 @@
 //! few that are read here are in the table of `annotations`.
 
 use super::{
-    row::{Peer, Row, detail, guard, guard_when, host_guard, nothing, unsupported},
+    row::{Peer, Row, detail, guard, guard_when, nothing, unsupported},
     values::When,
 };
 
@@ -31,16 +31,10 @@ const ROWS: &[Row] = &[
         "a web application firewall",
     ),
     detail(&["lua-resty-waf-*"], "lua-resty-waf"),
-    host_guard(
-        &["server-snippet"],
-        When::Snippet,
-        "configuration of nginx, which may restrict access",
-    ),
     guard(
         &["stream-snippet"],
         "configuration of nginx, which may restrict access",
     ),
-    unsupported(&["server-snippet"], "configuration of nginx is not applied"),
     // === Redirects and paths ===
     unsupported(
         &["add-base-url", "base-url-scheme"],

@@ -116,18 +116,6 @@ pub(super) const fn guard_when(
     }
 }
 
-pub(super) const fn host_guard(
-    names: &'static [&'static str],
-    when: When,
-    what: &'static str,
-) -> Row {
-    Row {
-        names,
-        when,
-        meaning: Meaning::Guard(what, Scope::Hosts),
-    }
-}
-
 pub(super) const fn canary(names: &'static [&'static str], when: When) -> Row {
     Row {
         names,

@@ -43,6 +43,7 @@ fn every_row_reads_its_values_and_reports_invalid_ones() {
                         "auth-snippet",
                         "configuration-snippet",
                         "email-sans",
+                        "server-snippet",
                         "uri-sans",
                         "unsupported-guards"
                     ]

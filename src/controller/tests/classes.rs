@@ -66,7 +66,7 @@ fn guards_of_other_classes_are_counted() {
     for (name, annotation) in [
         ("a", "nginx.ingress.kubernetes.io/modsecurity-snippet"),
         ("b", "nginx.ingress.kubernetes.io/modsecurity-snippet"),
-        ("c", "nginx.ingress.kubernetes.io/server-snippet"),
+        ("c", "nginx.ingress.kubernetes.io/stream-snippet"),
         ("d", "nginx.ingress.kubernetes.io/enable-cors"),
     ] {
         let mut one = of_class(name, Some("nginx"), None);
@@ -77,7 +77,7 @@ fn guards_of_other_classes_are_counted() {
     let reported = index.compile().other_classes.expect("they are new");
     let guards = [
         ("nginx.ingress.kubernetes.io/modsecurity-snippet".into(), 2),
-        ("nginx.ingress.kubernetes.io/server-snippet".into(), 1),
+        ("nginx.ingress.kubernetes.io/stream-snippet".into(), 1),
     ];
     assert_eq!(
         reported,

@@ -35,6 +35,7 @@ fn steps(annotations: &[(&str, &str)]) -> (Vec<String>, Vec<&'static str>) {
         ResponseStep::Hsts { value, .. } => format!("hsts {value:?}"),
         ResponseStep::Cors(_) | ResponseStep::Origin(_) => "cors".to_owned(),
         ResponseStep::RemoveField(name) => format!("< {name} removed"),
+        ResponseStep::Compress(_) => "compressed".to_owned(),
     });
     let findings = output.findings.into_iter().flatten();
     let reasons = findings.map(|one| one.reason.as_str());

@@ -2,7 +2,10 @@
 
 use super::*;
 
-const SNIPPET: (&str, &str) = ("nginx.ingress.kubernetes.io/server-snippet", "deny all;");
+const SNIPPET: (&str, &str) = (
+    "nginx.ingress.kubernetes.io/server-snippet",
+    "auth_basic x;",
+);
 
 /// An index where `open` and the guarded `safe` share a host, in their namespaces; `safe` is
 /// younger.

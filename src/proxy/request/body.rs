@@ -21,8 +21,8 @@ use http::{
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::{
-    access_log::Record, client_certificates, error::Kind, fields::FieldName, pace::Paced,
-    terms::Terms,
+    access_log::Record, client_certificates, compression::Compressor, error::Kind,
+    fields::FieldName, message::BodyLength, pace::Paced, terms::Terms,
 };
 use crate::proxy::{
     clock,
@@ -122,6 +122,8 @@ pub(crate) struct Body {
     place: Option<Box<Place<ClientKey>>>,
     /// The pace at which it is sent.
     pace: Option<Box<Paced>>,
+    /// The compressor that it passes.
+    compressor: Option<Box<Compressor>>,
 }
 
 #[derive(Debug, Default)]
@@ -465,6 +467,21 @@ impl Body {
         }
     }
 
+    /// Compresses it with this effort. Returns its new length; `None` if it stays as it is.
+    pub(crate) fn compress(&mut self, level: u8) -> Option<BodyLength> {
+        match &mut self.source {
+            Source::Empty | Source::Switched(_) => None,
+            Source::Own(bytes) => {
+                *bytes = Compressor::new(level)?.whole(bytes);
+                Some(BodyLength::Known(bytes.len() as u64))
+            }
+            Source::Relay(_) => {
+                self.compressor = Some(Box::new(Compressor::new(level)?));
+                Some(BodyLength::Unknown)
+            }
+        }
+    }
+
     /// Reads the rest of it, so that its connection can have another request. One that is long is
     /// left to its end.
     ///
@@ -492,6 +509,7 @@ impl Body {
     pub(crate) fn end(&mut self) {
         self.source = Source::Empty;
         self.pace = None;
+        self.compressor = None;
     }
 
     /// Returns the time for which the client may take nothing; `None` for that of the settings.
@@ -566,9 +584,14 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         let source = &mut this.source;
-        let frame = match &mut this.pace {
+        let compressor = &mut this.compressor;
+        let mut poll = |cx: &mut Context<'_>| match compressor {
             None => source.poll(cx),
-            Some(pace) => pace.poll(cx, |cx| source.poll(cx)),
+            Some(compressor) => compressor.poll(cx, |cx| source.poll(cx)),
+        };
+        let frame = match &mut this.pace {
+            None => poll(cx),
+            Some(pace) => pace.poll(cx, poll),
         };
 
         if let (Some(record), Poll::Ready(frame)) = (&mut this.record, &frame) {
@@ -588,6 +611,9 @@ impl http_body::Body for Body {
         if self.pace.as_ref().is_some_and(|pace| pace.kept() > 0) {
             return false;
         }
+        if let Some(compressor) = &self.compressor {
+            return compressor.is_over();
+        }
         match &self.source {
             Source::Empty | Source::Switched(_) => true,
             Source::Own(_) => false,
@@ -596,7 +622,10 @@ impl http_body::Body for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let hint = self.source.size_hint();
+        let hint = match &self.compressor {
+            Some(_) => SizeHint::default(),
+            None => self.source.size_hint(),
+        };
         match (self.pace.as_ref().map(|pace| pace.kept()), hint.exact()) {
             (Some(kept @ 1..), Some(exact)) => SizeHint::with_exact(exact + kept),
             _ => hint,

@@ -5,6 +5,7 @@ mod around;
 pub(crate) mod body;
 mod check;
 mod client_certificates;
+mod compression;
 pub(crate) mod error;
 mod error_pages;
 pub(crate) mod fields;

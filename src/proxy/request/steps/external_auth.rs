@@ -425,7 +425,7 @@ fn through(
             RequestStep::SetField(field) => changes.set(field.clone()),
             RequestStep::AddField(field) => changes.added.push(field.clone()),
             RequestStep::SetText(field) => changes.set_text(field, &fill(request, &field.value)),
-            RequestStep::Conditional(one) if !conditional::holds(request, one) => {}
+            RequestStep::Conditional(one) if !conditional::holds(request, path, one) => {}
             RequestStep::EncodedCharacters(terms) if terms.find(path).is_none() => {}
             RequestStep::Rewrite(to) => {
                 let url = RequestUrl {

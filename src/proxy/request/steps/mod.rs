@@ -3,6 +3,7 @@
 mod access;
 mod auth_cookies;
 mod certificates;
+mod compress;
 mod conditional;
 mod cors;
 mod digest;
@@ -270,6 +271,7 @@ pub(super) fn finish(
                 response.head.fields.retain(|field| !is(field.name));
             }
             ResponseStep::Origin(terms) => origin::set(terms, head, &mut response.head.fields),
+            ResponseStep::Compress(terms) => compress::compress(terms, head, response),
             ResponseStep::Hsts { .. } => {}
         }
     }
