@@ -108,7 +108,7 @@ fn kubectl_applies_the_examples_and_they_are_served() {
     for (host, status) in [
         ("secure.example.com", 308),
         ("trusted.example.com", 308),
-        ("strict.example.com", 308),
+        ("strict.example.com", 302),
         ("plain.example.com", 503),
         ("any.apps.example.com", 503),
         ("nobody.example.com", 503),
