@@ -4,6 +4,7 @@
 mod access;
 mod breaker;
 mod certificates;
+mod compress;
 mod errors;
 mod fields;
 mod forward_auth;
@@ -279,10 +280,7 @@ impl<'a> Making<'a> {
             "inFlightReq" => self.in_flight_req(fields),
             "buffering" => self.buffering(fields),
             "retry" => self.retry(fields),
-            "compress" => {
-                self.without_effect(fields, "responses are sent as the backend sends them");
-                Ok(())
-            }
+            "compress" => self.compress(fields),
             "contentType" => {
                 self.without_effect(fields, "Content-Type is that of the backend");
                 Ok(())

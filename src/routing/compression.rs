@@ -56,7 +56,10 @@ impl MediaTypes {
         };
 
         match self {
-            Self::Only(list) => list.iter().any(|one| &**one == "*" || is(one)),
+            Self::Only(list) => {
+                let mut list = list.iter();
+                !essence.is_empty() && list.any(|one| &**one == "*" || is(one))
+            }
             Self::AllBut(list) => !list.iter().any(|one| is(one)) && !DENSE.iter().any(begins),
         }
     }
@@ -71,7 +74,8 @@ mod tests {
         let only = MediaTypes::Only(["text/css".into()].into());
         assert!(only.contains(b"Text/CSS; charset=utf-8"));
         assert!(!only.contains(b"text/css-x") && !only.contains(b""));
-        assert!(MediaTypes::Only(["*".into()].into()).contains(b"x/y"));
+        let any = MediaTypes::Only(["*".into()].into());
+        assert!(any.contains(b"x/y") && !any.contains(b""));
 
         let all_but = MediaTypes::AllBut(["text/css".into()].into());
         for (content_type, expected) in [

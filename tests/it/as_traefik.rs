@@ -195,6 +195,7 @@ const OF_RESPONSES: &[&str] = &[
     "cache-control",
     "content-type",
     "retry-after",
+    "transfer-encoding",
     "x-content-type-options",
     "x-retry-in",
 ];

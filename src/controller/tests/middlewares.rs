@@ -274,6 +274,14 @@ const SPECS: &[(&str, &str)] = &[
         "encodedCharacters.allowEncodedSpace: gatelet does not know this field",
     ),
     (r#"{"compress": {"encodings": ["gzip"]}}"#, ""),
+    (
+        r#"{"compress": {"minResponseBodyBytes": -1}}"#,
+        "compress.minResponseBodyBytes: it is not a number from 0 on",
+    ),
+    (
+        r#"{"compress": {"includedContentTypes": ["a/b"], "excludedContentTypes": ["a/c"]}}"#,
+        "compress.includedContentTypes: excludedContentTypes is there too",
+    ),
     (r#"{"contentType": {}}"#, ""),
     (
         r#"{"headers": {"customRequestHeaders": {"X-A": "b"}, "frameDeny": true}}"#,
@@ -462,8 +470,8 @@ fn each_kind_is_done_as_it_is_meant_or_closes() {
 fn a_field_that_decides_nothing_is_a_note() {
     for (spec, note) in [
         (
-            json!({"compress": {}}),
-            "spec.compress: responses are sent as the backend sends them",
+            json!({"compress": {"encodings": ["zstd"]}}),
+            "spec.compress: responses are compressed with gzip alone",
         ),
         (
             json!({"headers": {"forceSTSHeader": true, "frameDeny": true}}),

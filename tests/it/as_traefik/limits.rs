@@ -16,6 +16,30 @@ fn limits_are_those_of_traefik() {
             ],
         },
         Case {
+            middlewares: &[("m", "compress: {}")],
+            named: &["m"],
+            requests: &[
+                (
+                    "/bytes/3000",
+                    &["-H", "Accept-Encoding: gzip", "--compressed"],
+                ),
+                (
+                    "/bytes/100",
+                    &["-H", "Accept-Encoding: gzip", "--compressed"],
+                ),
+                ("/bytes/3000", &["-H", "Accept-Encoding: gzip;q=0"]),
+                ("/bytes/3000", &[]),
+            ],
+        },
+        Case {
+            middlewares: &[("m", "compress: {excludedContentTypes: [text/plain]}")],
+            named: &["m"],
+            requests: &[(
+                "/bytes/3000",
+                &["-H", "Accept-Encoding: gzip", "--compressed"],
+            )],
+        },
+        Case {
             middlewares: &[("m", "inFlightReq: {amount: 0}")],
             named: &["m"],
             requests: &[("/", &[])],

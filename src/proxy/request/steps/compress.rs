@@ -60,7 +60,7 @@ fn is_for(terms: &Compression, response: &Response) -> bool {
         && !has("content-encoding")
         && !has("content-range")
         && !values(fields, b"cache-control").any(|one| is(one, "no-transform"))
-        && content_type.is_some_and(|own| terms.types.contains(own))
+        && terms.types.contains(content_type.unwrap_or_default())
 }
 
 /// Returns true if a client takes gzip (RFC 9110 section 12.5.3).
