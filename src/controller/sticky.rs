@@ -43,9 +43,6 @@ pub(super) fn stickiness(
     if let Some(seconds) = values.max_age {
         put("Max-Age", &seconds.to_string());
     }
-    if let Some(same_site) = values.same_site {
-        put("SameSite", same_site);
-    }
     if !values.is_readable {
         attributes.push_str("; HttpOnly");
     }
@@ -56,6 +53,8 @@ pub(super) fn stickiness(
         attributes: attributes.into(),
         expires: values.expires,
         secure: values.secure,
+        same_site: values.same_site,
+        is_none_conditional: values.is_none_conditional,
         is_persistent: values.is_persistent,
         change_on_failure: values.change_on_failure,
         ignores_canary: values.ignores_canary,

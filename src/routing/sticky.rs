@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use super::Variables;
+use super::{SameSite, Variables};
 
 /// The property by which a client stays at one endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +26,10 @@ pub struct StickyCookie {
     pub expires: Option<Duration>,
     /// True for `Secure`; `None` for requests over TLS alone.
     pub secure: Option<bool>,
+    /// `SameSite`.
+    pub same_site: Option<SameSite>,
+    /// True if browsers that misread `SameSite=None` do not get it.
+    pub is_none_conditional: bool,
     /// True if no client moves while its endpoint exists; otherwise some move to new endpoints.
     pub is_persistent: bool,
     /// True if a client whose endpoint fails stays at the next one.

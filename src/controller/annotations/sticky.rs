@@ -7,7 +7,7 @@ use super::{
     value::{InvalidValue, boolean, none_of, not},
     values::AnnotationValues,
 };
-use crate::routing::{Host, LoadBalancing, Variables};
+use crate::routing::{Host, LoadBalancing, SameSite, Variables};
 
 const PREFIXES: &[&str] = &[OURS, NGINX, OLD];
 const WITH_HAPROXY: &[&str] = &[OURS, NGINX, HAPROXY, OLD];
@@ -135,6 +135,16 @@ pub(super) const ROWS: &[Annotation] = &[
     ),
     row(
         PREFIXES,
+        "session-cookie-conditional-samesite-none",
+        "true, false",
+        "true: no `SameSite=None` for the browsers that misread it, such as Safari of iOS 12.",
+        |values, _, value| {
+            values.sticky.is_none_conditional = boolean(value)?;
+            Ok(())
+        },
+    ),
+    row(
+        PREFIXES,
         "session-cookie-secure",
         "true, false",
         "`Secure` of the cookie; without it for requests over TLS.",
@@ -162,7 +172,7 @@ pub(super) const ROWS: &[Annotation] = &[
         "true: `SameSite=None` and `Secure`.",
         |values, _, value| {
             if boolean(value)? {
-                values.sticky.same_site = Some("None");
+                values.sticky.same_site = Some(SameSite::None);
                 values.sticky.secure = Some(true);
             }
             Ok(())
@@ -485,8 +495,8 @@ fn seconds(value: &str) -> Result<u64, InvalidValue> {
     seconds.ok_or_else(|| not(value, "seconds of at most 400 days"))
 }
 
-fn same_site(value: &str) -> Result<&'static str, InvalidValue> {
-    let mut known = ["None", "Lax", "Strict"].into_iter();
-    let found = known.find(|known| known.eq_ignore_ascii_case(value));
+fn same_site(value: &str) -> Result<SameSite, InvalidValue> {
+    let mut known = [SameSite::None, SameSite::Lax, SameSite::Strict].into_iter();
+    let found = known.find(|known| known.as_str().eq_ignore_ascii_case(value));
     found.ok_or_else(|| none_of(value, SAME_SITE))
 }

@@ -12,7 +12,7 @@ use crate::{
     routing::{
         AllowedList, AuthMethod, CanaryValues, Conditional, CookieChange, CorsDialect, Edit,
         FieldNames, GoPattern, HeaderMatch, Host, HostPattern, Location, Origins, Policy,
-        RewriteTarget, SubjectPattern, TlsVersions, Variables, VerifyClient,
+        RewriteTarget, SameSite, SubjectPattern, TlsVersions, Variables, VerifyClient,
     },
 };
 
@@ -251,7 +251,9 @@ pub(in crate::controller) struct StickyAnnotations {
     pub(in crate::controller) domain: Option<Box<str>>,
     pub(in crate::controller) max_age: Option<u64>,
     pub(in crate::controller) expires: Option<Duration>,
-    pub(in crate::controller) same_site: Option<&'static str>,
+    pub(in crate::controller) same_site: Option<SameSite>,
+    /// True if browsers that misread `SameSite=None` do not get it.
+    pub(in crate::controller) is_none_conditional: bool,
     pub(in crate::controller) secure: Option<bool>,
     /// True if scripts of pages may read it.
     pub(in crate::controller) is_readable: bool,

@@ -1,7 +1,7 @@
 //! Sticky sessions: the terms that annotations of Ingresses and Services make.
 
 use super::*;
-use crate::routing::{Canary, LoadBalancing, Policy, Stickiness, StickyCookie};
+use crate::routing::{Canary, LoadBalancing, Policy, SameSite, Stickiness, StickyCookie};
 
 /// An index with an Ingress for `/shop` and its Service.
 fn with(of_ingress: &[(&str, &str)], of_service: &[(&str, &str)]) -> Index {
@@ -52,8 +52,9 @@ fn the_annotations_of_ingress_nginx_make_a_cookie() {
         &[],
     );
     let all = all.expect("a cookie");
-    let expected = "; Path=/; Domain=a.example; Max-Age=60; SameSite=Lax; HttpOnly";
+    let expected = "; Path=/; Domain=a.example; Max-Age=60; HttpOnly";
     assert_eq!((&*all.name, &*all.attributes), ("route", expected));
+    assert_eq!(all.same_site, Some(SameSite::Lax));
     assert_eq!(all.expires.map(|time| time.as_secs()), Some(70));
     assert!(all.is_persistent && all.change_on_failure && all.secure == Some(true));
 
@@ -100,7 +101,8 @@ fn other_controllers_name_the_cookie_in_their_way() {
         ],
     );
     let on_service = on_service.expect("a cookie");
-    assert_eq!(&*on_service.attributes, "; Path=/shop; SameSite=None");
+    assert_eq!(&*on_service.attributes, "; Path=/shop");
+    assert_eq!(on_service.same_site, Some(SameSite::None));
     assert!(on_service.is_persistent);
     assert!(cookie(&[], &[traefik("false")]).is_none());
     assert!(

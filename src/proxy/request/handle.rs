@@ -374,7 +374,8 @@ async fn act(
         response.body.slow_down(pace);
     }
     if let Some(session) = &chosen.session {
-        sessions::issue(session, request.secure, &mut response.head.fields);
+        let asked = &request.head.fields;
+        sessions::issue(session, request.secure, asked, &mut response.head.fields);
     }
     Ok(response)
 }

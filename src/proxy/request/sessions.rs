@@ -2,12 +2,17 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use super::{error::Error, fields::Fields, handle::refused, steps::Passing};
+use super::{
+    error::Error,
+    fields::{FieldName, Fields},
+    handle::refused,
+    steps::Passing,
+};
 use crate::{
     proxy::upstream::session::{Session, Ticket},
     routing::{
-        Backend, Canary, EndpointSet, LoadBalancing, RequestParts, Route, Split, Stickiness,
-        StickyCookie, StickyHash, canary::cookie_value,
+        Backend, Canary, EndpointSet, LoadBalancing, RequestParts, Route, SameSite, Split,
+        Stickiness, StickyCookie, StickyHash, canary::cookie_value, misreads_none,
     },
 };
 
@@ -122,7 +127,7 @@ fn text(request: &Passing<'_>, hash: &StickyHash) -> Vec<u8> {
 }
 
 /// Gives the client the cookie that its session has issued.
-pub(super) fn issue(session: &Session<'_>, secure: bool, fields: &mut Fields) {
+pub(super) fn issue(session: &Session<'_>, secure: bool, asked: &Fields, fields: &mut Fields) {
     let Some((terms, ticket)) = session.issued() else {
         return;
     };
@@ -134,5 +139,17 @@ pub(super) fn issue(session: &Session<'_>, secure: bool, fields: &mut Fields) {
     if terms.secure.unwrap_or(secure) {
         cookie += "; Secure";
     }
+
+    let misreads = || {
+        let user_agent = asked.get(FieldName::UserAgent).unwrap_or_default();
+        misreads_none(&String::from_utf8_lossy(user_agent))
+    };
+    if let Some(same_site) = terms.same_site {
+        let is_left_out = same_site == SameSite::None && terms.is_none_conditional && misreads();
+        if !is_left_out {
+            cookie += &format!("; SameSite={}", same_site.as_str());
+        }
+    }
+
     fields.push(b"set-cookie", cookie.as_bytes());
 }

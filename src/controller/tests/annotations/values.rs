@@ -339,6 +339,12 @@ pub(super) const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
         &["", "99999999999"],
     ),
     (
+        "session-cookie-conditional-samesite-none",
+        &["true"],
+        &["false"],
+        &["yes"],
+    ),
+    (
         "session-cookie-samesite",
         &["None", "lax", "Strict"],
         &[],
