@@ -1,7 +1,7 @@
 //! Paths that are regular expressions because of `use-regex` or `rewrite-target`, and what the
 //! backend gets in place of them.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use super::{Compiler, Reason, Target};
 use crate::{
@@ -32,9 +32,7 @@ impl Compiler<'_> {
     /// Compiles a path that is a regular expression.
     pub(super) fn expression(&mut self, path: &IngressPath, field: String, host: &HostPattern) {
         let text = path.text();
-        if !text.starts_with('/') {
-            let message = format!("{text:?} does not begin with a slash");
-            self.warn(Reason::InvalidPath, format!("{field}.path"), message);
+        if !self.is_absolute(text, &field) {
             return;
         }
 
@@ -43,13 +41,7 @@ impl Compiler<'_> {
             Ok(expression) => expression,
             Err(error) => {
                 let closed = regex::could_match(text);
-                let message = format!(
-                    "{text:?} cannot be evaluated, because {error}: 503 for {}, unless a longer \
-                     path takes the request",
-                    regex::shown(&closed)
-                );
-                self.warn(Reason::UnsupportedPath, format!("{field}.path"), message);
-                self.refuse(closed, field, host);
+                self.not_evaluated(text, &error, closed, field, host);
                 return;
             }
         };
@@ -86,6 +78,34 @@ impl Compiler<'_> {
             message,
         };
         self.note(format!("spec.rules[{r}].host"), finding);
+    }
+
+    /// Returns true if an expression begins with a slash, as all paths do. Reports it otherwise.
+    pub(super) fn is_absolute(&mut self, text: &str, field: &str) -> bool {
+        let is_absolute = text.starts_with('/');
+        if !is_absolute {
+            let message = format!("{text:?} does not begin with a slash");
+            self.warn(Reason::InvalidPath, format!("{field}.path"), message);
+        }
+        is_absolute
+    }
+
+    /// Refuses the requests that an expression could match which cannot be evaluated.
+    pub(super) fn not_evaluated(
+        &mut self,
+        text: &str,
+        error: &dyn fmt::Display,
+        closed: Vec<PathMatch>,
+        field: String,
+        host: &HostPattern,
+    ) {
+        let message = format!(
+            "{text:?} cannot be evaluated, because {error}: 503 for {}, unless a longer path takes \
+             the request",
+            regex::shown(&closed)
+        );
+        self.warn(Reason::UnsupportedPath, format!("{field}.path"), message);
+        self.refuse(closed, field, host);
     }
 
     /// Refuses the requests that an expression could match.

@@ -68,9 +68,7 @@ impl Compiler<'_> {
     /// Compiles such a path.
     pub(super) fn regex(&mut self, path: &IngressPath, field: String, host: &HostPattern) {
         let text = path.text();
-        if !text.starts_with('/') {
-            let message = format!("{text:?} does not begin with a slash");
-            self.warn(Reason::InvalidPath, format!("{field}.path"), message);
+        if !self.is_absolute(text, &field) {
             return;
         }
 
@@ -86,13 +84,7 @@ impl Compiler<'_> {
                     true => regex::could_match(text),
                     false => vec![regex::any_path(text)],
                 };
-                let message = format!(
-                    "{text:?} cannot be evaluated, because {error}: 503 for {}, unless a longer \
-                     path takes the request",
-                    regex::shown(&closed)
-                );
-                self.warn(Reason::UnsupportedPath, format!("{field}.path"), message);
-                self.refuse(closed, field, host);
+                self.not_evaluated(text, &error, closed, field, host);
                 return;
             }
         };
