@@ -32,14 +32,6 @@ fn limits_are_those_of_traefik() {
             ],
         },
         Case {
-            middlewares: &[("m", "compress: {excludedContentTypes: [text/plain]}")],
-            named: &["m"],
-            requests: &[(
-                "/bytes/3000",
-                &["-H", "Accept-Encoding: gzip", "--compressed"],
-            )],
-        },
-        Case {
             middlewares: &[("m", "inFlightReq: {amount: 0}")],
             named: &["m"],
             requests: &[("/", &[])],
