@@ -14,7 +14,7 @@ use http_body::Frame;
 use super::body::BodyError;
 use crate::proxy::memory::{self, Pressure};
 
-/// The most bodies that a core compresses at a time. Each takes about 400 KiB.
+/// The most bodies that a core compresses at a time. Each takes about 350 kB.
 const MAX_AT_A_TIME: usize = 32;
 /// The size from which compressed bytes are sent, in bytes.
 const PIECE: usize = 8 * 1024;
