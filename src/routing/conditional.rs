@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::{HeaderValue, StatusCode};
 
-use super::{Elsewhere, Pattern, Variables, path::matched};
+use super::{Elsewhere, Pattern, Variables};
 use crate::util::percent;
 
 /// A response of our own to the requests that meet a condition.
@@ -121,9 +121,28 @@ impl Condition {
     }
 }
 
-/// Returns a path without escapes and empty elements.
+/// Returns a path as nginx compares it: without escapes, and then without the empty elements and
+/// dot segments that escapes may have hidden.
 fn decoded(path: &[u8]) -> Vec<u8> {
-    percent::decode(&matched(&String::from_utf8_lossy(path)))
+    let plain = percent::decode(&String::from_utf8_lossy(path));
+    let mut kept: Vec<&[u8]> = Vec::new();
+    let mut ends_with_slash = false;
+
+    for element in plain.split(|byte| *byte == b'/') {
+        ends_with_slash = matches!(element, b"" | b"." | b"..");
+        match element {
+            b"" | b"." => {}
+            b".." => {
+                kept.pop();
+            }
+            element => kept.push(element),
+        }
+    }
+    let mut out = [b"/", &kept.join(&b'/')[..]].concat();
+    if ends_with_slash && !kept.is_empty() {
+        out.push(b'/');
+    }
+    out
 }
 
 #[cfg(test)]
@@ -183,6 +202,14 @@ mod tests {
         for (test, yes, no) in [
             (PathTest::Exact("/a:b".into()), "/a%3Ab", "/a:b/"),
             (start("/a b"), "//a%20b/c", "/a%2520b"),
+            (start("/admin"), "/%2Fadmin", "/admin%2F..%2Fx"),
+            (start("/admin/x"), "/admin%2F/x", "/admin"),
+            (
+                PathTest::Exact("/admin/".into()),
+                "/x%2F..%2Fadmin%2F",
+                "/admin",
+            ),
+            (PathTest::Exact("/".into()), "/", "/x"),
             (matches(r"/\.git"), "/x//.git/config", "/x.git"),
             (matches("^/a,b$"), "/a%2Cb", "/a%2C%2Cb"),
         ] {

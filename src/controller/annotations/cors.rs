@@ -67,7 +67,7 @@ pub(super) const ROWS: &[Annotation] = &[
         "origins separated by commas; `https://*.example.com` is one label; `*` is all",
         "The origins, `*` by default. Others get no fields, and their OPTIONS reaches the backend.",
         |values, name, value| {
-            // An invalid list takes nobody.
+            // An invalid list allows no origin.
             values.cors.origins = Some(Origins::Listed(OriginList::default()));
             // As with HAProxy Ingress, `*` counts alone only.
             let named = list(value).filter(|word| *word != "*");
@@ -87,7 +87,7 @@ pub(super) const ROWS: &[Annotation] = &[
         "regular expressions separated by spaces",
         "Origins in which one of them is found may use the route too.",
         |values, _, value| {
-            // Invalid ones take nobody.
+            // Invalid ones allow no origin.
             values.cors.patterns = Some([].into());
             let words = value.split_whitespace();
             let patterns = words.map(GoPattern::parse);
@@ -114,7 +114,7 @@ pub(super) const ROWS: &[Annotation] = &[
                 values.cors.origins = Some(Origins::Any);
                 return Ok(());
             }
-            // An invalid one takes nobody.
+            // An invalid one allows no origin.
             values.cors.origins = Some(Origins::Listed(OriginList::default()));
             if value.is_empty() {
                 return Err(InvalidValue::Empty);

@@ -95,7 +95,7 @@ pub(super) fn location(
                 made.push(one);
             }
             (["deny", "all"], None) => is_denied = true,
-            // What it would not do is no access that should be refused.
+            // Leaving it out lets nobody in.
             _ if is_harmless(directive) || self::media_type(directive).is_some() => {}
             _ => return None,
         }
