@@ -103,6 +103,12 @@ impl Collector for DataPlane {
         families::PORT_CONNECTIONS_OPEN.write_gauge(encoder, open)?;
         let failed = ports(&|one| one.failures.value());
         families::PORT_CONNECTIONS_FAILED.write_counter(encoder, failed)?;
+        let mismatches = [
+            ("missing", sum(&|core| &core.proxy_missing)),
+            ("unexpected", sum(&|core| &core.proxy_unexpected)),
+        ];
+        let mismatches = mismatches.map(|(header, value)| (one("header", header), value));
+        families::PORT_PROXY_MISMATCHES.write_counter(encoder, mismatches)?;
         let received = ports(&|one| one.received.value());
         families::PORT_RECEIVED.write_counter(encoder, received)?;
         families::PORT_SENT.write_counter(encoder, ports(&|one| one.sent.value()))?;

@@ -22,6 +22,7 @@ mod rewrite;
 mod row;
 mod snippets;
 mod sticky;
+mod tcp;
 mod traffic;
 mod value;
 mod values;
@@ -127,6 +128,10 @@ pub const ANNOTATIONS: &[AnnotationTable] = &[
         rows: canary::ROWS,
     },
     AnnotationTable {
+        title: "TCP in place of HTTP",
+        rows: tcp::ROWS,
+    },
+    AnnotationTable {
         title: "How much",
         rows: limits::ROWS,
     },
@@ -173,6 +178,14 @@ pub(super) fn is_guard_on_services(name: &str) -> bool {
     let on_services = ON_SERVICES.iter().any(|prefix| name.starts_with(prefix))
         || name.strip_prefix(row::OURS).is_some_and(&mut is_ours);
     find(name).is_some_and(|(.., row)| row.is_guard && (row.is_of_services || on_services))
+}
+
+/// Returns true if an annotation of Ingresses restricts who may come in by more than addresses, or
+/// responds in place of the backend.
+pub(super) fn is_guard_of_requests(name: &str) -> bool {
+    let is_of_tcp = |row: &Annotation| tcp::ROWS.iter().any(|one| one.name == row.name);
+    let found = find(name).filter(|(.., row)| row.is_guard && !is_of_tcp(row));
+    found.is_some() && !is_list_of_addresses(name)
 }
 
 /// Returns true if the annotation is a list of addresses that may come in, or may not.

@@ -11,7 +11,9 @@ use super::{
 use crate::{
     objects::ObjectRef,
     pki::CertificateTerms,
-    routing::{CanaryTerms, ClientCertificates, HostPattern, Passthrough, Refusal, Route, Rule},
+    routing::{
+        CanaryTerms, ClientCertificates, HostPattern, Passthrough, PortRoute, Refusal, Route, Rule,
+    },
 };
 
 /// The results of all Ingresses, by name.
@@ -37,6 +39,8 @@ pub(super) struct Compiled {
     pub(super) catch_all: Option<Arc<Route>>,
     /// The hosts whose TLS it passes through. Few Ingresses have any.
     pub(super) passthroughs: BTreeMap<HostPattern, Arc<Passthrough>>,
+    /// The TCP port that it asks for in place of HTTP. Few Ingresses have one.
+    pub(super) tcp: Option<Box<TcpService>>,
     /// The terms for certificates of clients on its hosts.
     pub(super) client_certificates: Option<Arc<ClientCertificates>>,
     pub(super) tls: Vec<TlsEntry>,
@@ -67,6 +71,18 @@ pub(super) struct Compiled {
     /// The hosts that have rules, and hosts whose only rule was refused (they keep their fallback).
     /// Sorted, each once, after [`Self::finish`].
     pub(super) hosts: Vec<HostPattern>,
+}
+
+/// The TCP port of an Ingress.
+#[derive(Debug)]
+pub(super) struct TcpService {
+    /// The annotation that asks for it.
+    pub(super) annotation: Box<str>,
+    pub(super) port: u16,
+    /// True if clients send the PROXY protocol; `None` if no annotation says anything.
+    pub(super) accepts_proxy: Option<bool>,
+    /// The destinations by the server name, or the reasons why they are closed.
+    pub(super) routes: Vec<(HostPattern, Result<Arc<PortRoute>, Refusal>)>,
 }
 
 /// A host that is served over TLS.

@@ -129,6 +129,8 @@ reasons! {
     PortTaken,
     /// A port cannot be opened on this device.
     PortUnavailable,
+    /// Clients of a port use the PROXY protocol otherwise than the port expects.
+    ProxyMismatch,
     /// The label of a Secret that gatelet writes was removed.
     SecretLabelRemoved,
     /// A Secret does not exist, and gatelet does not issue its certificate.

@@ -272,8 +272,9 @@ impl Index {
             output.table = Some(Arc::new(self.table.clone()));
         }
 
-        if touched.ports {
-            self.ports = ports::compile(&self.objects, &mut self.backends);
+        if touched.ports || effects.ports {
+            let backends = &mut self.backends;
+            self.ports = ports::compile(&self.objects, &self.compiled, backends);
             output.ports = Some(self.ports.table.clone());
             findings = true;
         }
@@ -351,10 +352,12 @@ impl Index {
             let mut users = dependencies.users_of_secret(secret).peekable();
             touched.certificates |= users.peek().is_some();
             touched.ingresses.extend(users.cloned());
+            touched.ports |= self.ports.secrets.contains(secret);
         }
         if changes.secrets_refused {
             let users = dependencies.users_of_secrets();
             touched.ingresses.extend(users.cloned());
+            touched.ports |= !self.ports.secrets.is_empty();
         }
         for id in &changes.traefik {
             let users = dependencies.users_of_traefik(id);
@@ -374,6 +377,7 @@ impl Index {
             default_route: touched.default_route,
             certificates: touched.certificates,
             other_classes: touched.first,
+            ports: false,
         };
         for name in &touched.ingresses {
             let before = self.compiled.remove(name);
@@ -389,6 +393,7 @@ impl Index {
                 effects.hosts.extend(one.hosts().cloned());
                 effects.default_route |= one.catch_all.is_some();
                 effects.other_classes |= !one.ours;
+                effects.ports |= one.tcp.is_some();
             }
             effects.certificates |= before.as_ref().map(Compiled::certificates)
                 != after.as_ref().map(Compiled::certificates);
@@ -508,4 +513,5 @@ struct Effects {
     default_route: bool,
     certificates: bool,
     other_classes: bool,
+    ports: bool,
 }

@@ -12,6 +12,7 @@ mod mirror;
 mod passthrough;
 mod route_terms;
 mod steps;
+mod tcp;
 mod tls;
 
 use std::sync::Arc;
@@ -243,7 +244,8 @@ impl Compiler<'_> {
         self.out.ours = true;
         self.annotations();
         self.out.with_tls = self.tls();
-        if self.verdict.is_canary || !self.can_match() {
+        self.tcp_service();
+        if self.is_tcp() || self.verdict.is_canary || !self.can_match() {
             return;
         }
 

@@ -8,17 +8,21 @@ use std::{
 use super::{
     Finding, Reason, access, annotations,
     backend_terms::BackendTerms,
+    backend_tls,
     backends::Backends,
+    compiled::{CompiledIngresses, TcpService},
     facts::ServiceFact,
     guards,
     objects::{Name, Objects},
+    port_annotations::{AskedTls, PortTerms},
     port_entries::{EntryError, MapEntry, Target, port},
+    secrets::{self, Problem},
 };
 use crate::{
     objects::{EventType, Key, Kind, ObjectRef},
     routing::{
-        Access, ClientLimits, Limits, Origin, Policy, Port, PortRoute, PortTable, Prefixes,
-        ProxyVersion, Transport,
+        Access, Backend, ClientLimits, EndedTls, HostPattern, Identity, Limits, OpenPort, Origin,
+        Policy, Port, PortRoute, PortTable, Prefixes, Protocol, Timeouts, Transport,
     },
 };
 
@@ -29,11 +33,13 @@ const MAX_PORTS: usize = 1000;
 #[derive(Debug, Default)]
 pub(super) struct CompiledPorts {
     pub(super) table: Arc<PortTable>,
-    /// The object behind each port.
-    pub(super) owners: BTreeMap<Port, ObjectRef>,
+    /// The object behind each port, and its field that asks for it.
+    owners: BTreeMap<Port, (ObjectRef, Box<str>)>,
     pub(super) findings: Vec<Finding>,
     /// The Services that ports are for, whether these are open or not.
     pub(super) services: BTreeSet<Name>,
+    /// The Secrets that they need, whether they exist or not.
+    pub(super) secrets: BTreeSet<Name>,
 }
 
 /// One object's statement that it needs a port.
@@ -43,15 +49,25 @@ struct Claim<'a> {
     port: Port,
     service: Name,
     target: Target,
-    accepts_proxy: bool,
-    ends_tls: bool,
-    sends_proxy: Option<ProxyVersion>,
-    /// The most connections of a client.
-    per_client: Option<u32>,
+    terms: PortTerms,
+}
+
+/// A port that is being compiled.
+struct Opening {
+    open: OpenPort,
+    /// The object that has it, which is the oldest one.
+    holder: ObjectRef,
+    field: Box<str>,
+    /// The names that decide about connections, with the Ingresses that ask for them.
+    hosts: BTreeMap<HostPattern, Name>,
 }
 
 /// Compiles all ports. Of two objects that ask for the same one, the older has it.
-pub(super) fn compile(objects: &Objects, backends: &mut Backends) -> CompiledPorts {
+pub(super) fn compile(
+    objects: &Objects,
+    ingresses: &CompiledIngresses,
+    backends: &mut Backends,
+) -> CompiledPorts {
     let services = objects.with_ports.iter().filter_map(|name| {
         let fact = objects.services.get(name)?;
         let created = &fact.asks.as_ref()?.created;
@@ -60,7 +76,10 @@ pub(super) fn compile(objects: &Objects, backends: &mut Backends) -> CompiledPor
     let maps = objects.settings.port_maps();
     let maps = maps.filter_map(|name| objects.config_maps.get(name));
     let maps = maps.map(|fact| (&*fact.created, fact.about.clone()));
-    let mut asking: Vec<(&str, ObjectRef)> = services.chain(maps).collect();
+    let tcp = ingresses.iter().filter(|(_, one)| one.tcp.is_some());
+    let tcp = tcp.filter_map(|(name, _)| objects.ingresses.get(name));
+    let tcp = tcp.map(|fact| (&*fact.created, fact.about.clone()));
+    let mut asking: Vec<(&str, ObjectRef)> = services.chain(maps).chain(tcp).collect();
     asking.sort_unstable();
 
     let mut compiler = Compiler {
@@ -68,19 +87,34 @@ pub(super) fn compile(objects: &Objects, backends: &mut Backends) -> CompiledPor
             services: objects.with_ports.clone(),
             ..CompiledPorts::default()
         },
-        routes: BTreeMap::new(),
+        ports: BTreeMap::new(),
         objects,
         backends,
     };
     for (_, about) in &asking {
         match about.key.kind {
             Kind::ConfigMap => compiler.config_map(about),
+            Kind::Ingress => {
+                let name = (about.key.namespace.clone(), about.key.name.clone());
+                let tcp = ingresses.get(&name).and_then(|one| one.tcp.as_deref());
+                if let Some(tcp) = tcp {
+                    compiler.ingress(about, &name, tcp);
+                }
+            }
             _ => compiler.service(about),
         }
     }
 
-    let mut compiled = compiler.compiled;
-    compiled.table = Arc::new(compiler.routes.into_iter().collect());
+    let (mut compiled, mut open) = (compiler.compiled, Vec::new());
+    for (port, opening) in compiler.ports {
+        // Without a destination, nothing listens.
+        if opening.open.routes().next().is_some() {
+            let owner = (opening.holder, opening.field);
+            compiled.owners.insert(port, owner);
+            open.push((port, Arc::new(opening.open)));
+        }
+    }
+    compiled.table = Arc::new(open.into_iter().collect());
     compiled
 }
 
@@ -89,7 +123,8 @@ impl CompiledPorts {
     pub(super) fn in_use(&self, service: &Name) -> impl Iterator<Item = u16> {
         let ports = self.table.iter();
         let tcp = ports.filter(|(port, _)| port.transport == Transport::Tcp);
-        let backends = tcp.map(|(_, route)| route.backend.id());
+        let routes = tcp.flat_map(|(_, open)| open.routes());
+        let backends = routes.map(|(_, route)| route.backend.id());
         let of_service =
             backends.filter(move |id| (&id.namespace, &id.service) == (&service.0, &service.1));
         of_service.map(|id| id.port)
@@ -97,14 +132,14 @@ impl CompiledPorts {
 
     /// Returns the reference to the object behind a port, and the field that asks for it.
     pub(super) fn owner(&self, port: Port) -> Option<(&ObjectRef, &str)> {
-        let route = self.table.find(port)?;
-        Some((self.owners.get(&port)?, &route.origin.field))
+        let (about, field) = self.owners.get(&port)?;
+        Some((about, field))
     }
 }
 
 struct Compiler<'a> {
     compiled: CompiledPorts,
-    routes: BTreeMap<Port, Arc<PortRoute>>,
+    ports: BTreeMap<Port, Opening>,
     objects: &'a Objects,
     backends: &'a mut Backends,
 }
@@ -130,10 +165,7 @@ impl Compiler<'_> {
                     },
                     service: name.clone(),
                     target: entry.target,
-                    accepts_proxy: asked.accepts_proxy,
-                    ends_tls: asked.ends_tls,
-                    sends_proxy: asked.sends_proxy,
-                    per_client: asked.per_client,
+                    terms: asked.terms.clone(),
                 }),
                 Err(error) => {
                     self.warn(about, Reason::InvalidAnnotation, &field, error.to_string());
@@ -169,10 +201,11 @@ impl Compiler<'_> {
                         port: Port { transport, number },
                         service,
                         target: entry.target,
-                        accepts_proxy: entry.accepts_proxy,
-                        ends_tls: false,
-                        sends_proxy: entry.sends_proxy,
-                        per_client: None,
+                        terms: PortTerms {
+                            accepts_proxy: entry.accepts_proxy,
+                            sends_proxy: entry.sends_proxy,
+                            ..PortTerms::default()
+                        },
                     });
                 }
                 Err(error) => self.warn(about, Reason::InvalidPort, &field, error.to_string()),
@@ -180,26 +213,94 @@ impl Compiler<'_> {
         }
     }
 
+    /// Opens the port of an Ingress, or adds its hosts to those of the Ingresses that have it.
+    fn ingress(&mut self, about: &ObjectRef, name: &Name, tcp: &TcpService) {
+        let port = Port::tcp(tcp.port);
+        let field = format!("metadata.annotations[{}]", tcp.annotation);
+        if !self.ports.contains_key(&port) {
+            if let Err((reason, message)) = self.available(port) {
+                return self.warn(about, reason, &field, message);
+            }
+            let opening = Opening {
+                open: OpenPort::new(tcp.accepts_proxy.unwrap_or(false)),
+                holder: about.clone(),
+                field: field.as_str().into(),
+                hosts: BTreeMap::new(),
+            };
+            self.ports.insert(port, opening);
+        }
+
+        let Some(opening) = self.ports.get_mut(&port) else {
+            return;
+        };
+
+        if opening.holder.key.kind != Kind::Ingress {
+            let message = taken(port, &opening.holder);
+            return self.warn(about, Reason::PortTaken, &field, message);
+        }
+        if tcp
+            .accepts_proxy
+            .is_some_and(|accepts| accepts != opening.open.accepts_proxy)
+        {
+            let holder = format!(
+                "{}/{}",
+                opening.holder.key.namespace, opening.holder.key.name
+            );
+            let message = format!(
+                "port {} belongs to the older Ingress {holder}, which decides otherwise whether \
+                 clients send the PROXY protocol: these rules are not served",
+                port.number
+            );
+            return self.warn(about, Reason::PortTaken, &field, message);
+        }
+
+        for (host, target) in &tcp.routes {
+            match opening.hosts.entry(host.clone()) {
+                Entry::Vacant(free) => {
+                    free.insert(name.clone());
+                    opening.open.set(host.clone(), target.clone());
+                }
+                Entry::Occupied(holder) => {
+                    let what = match host {
+                        HostPattern::Any => "every other name".to_owned(),
+                        host => format!("host {host}"),
+                    };
+
+                    let elder = self.objects.elder(holder.get(), name);
+                    let message = format!(
+                        "{what} of port {} belongs to {elder}: this rule is not served",
+                        port.number
+                    );
+                    let finding = self
+                        .objects
+                        .finding(name, Reason::PortTaken, &field, message);
+                    self.compiled.findings.extend(finding);
+                }
+            }
+        }
+    }
+
     /// Adds the route of a port, unless the port cannot be had.
     fn open(&mut self, claim: Claim<'_>) {
-        let port = claim.port;
         match self.route(&claim) {
             Ok(route) => {
-                self.routes.insert(port, Arc::new(route));
-                self.compiled.owners.insert(port, claim.about.clone());
+                let route = Arc::new(route);
+                let opening = Opening {
+                    open: OpenPort::to(route, claim.terms.accepts_proxy),
+                    holder: claim.about.clone(),
+                    field: claim.field.into(),
+                    hosts: BTreeMap::new(),
+                };
+                self.ports.insert(claim.port, opening);
             }
             Err((reason, message)) => self.warn(claim.about, reason, &claim.field, message),
         }
     }
 
-    /// Returns the route of a port, or why there is none.
-    fn route(&mut self, claim: &Claim<'_>) -> Result<PortRoute, (Reason, String)> {
-        let Port { transport, number } = claim.port;
-        let target = self.resolve(claim)?;
-        let access = self.access(claim)?;
-        if !self
-            .objects
-            .settings
+    /// Returns why a port cannot be had, unless it can.
+    fn available(&self, port: Port) -> Result<(), Problem> {
+        let (settings, number) = (&self.objects.settings, port.number);
+        if !settings
             .open_ports
             .iter()
             .any(|range| range.contains(number))
@@ -207,27 +308,42 @@ impl Compiler<'_> {
             let message = format!("open_ports in the settings does not allow port {number}");
             return Err((Reason::PortUnavailable, message));
         }
-        if transport == Transport::Tcp
-            && let Some(holder) = self.objects.settings.own_ports.get(&number)
+        if port.transport == Transport::Tcp
+            && let Some(holder) = settings.own_ports.get(&number)
         {
             let message = format!("port {number} belongs to {holder} of gatelet");
             return Err((Reason::PortTaken, message));
         }
 
-        let is_full = self.routes.len() >= MAX_PORTS;
-        if let Entry::Occupied(taken) = self.routes.entry(claim.port) {
-            let (kind, origin) = (taken.get().kind, &taken.get().origin);
-            let holder = format!("{kind} {}/{}", origin.namespace, origin.name);
-            let message = format!("port {number} belongs to the older {holder}");
-            return Err((Reason::PortTaken, message));
+        if let Some(taken_by) = self.ports.get(&port) {
+            return Err((Reason::PortTaken, taken(port, &taken_by.holder)));
         }
-        if is_full {
+        if self.ports.len() >= MAX_PORTS {
             let message = format!("gatelet opens at most {MAX_PORTS} ports");
             return Err((Reason::PortUnavailable, message));
         }
+        Ok(())
+    }
 
-        let key = &claim.about.key;
+    /// Returns the route of a port, or why there is none.
+    fn route(&mut self, claim: &Claim<'_>) -> Result<PortRoute, Problem> {
+        let target = self.resolve(claim)?;
+        let access = self.access(claim)?;
+        self.available(claim.port)?;
+
+        let is_tcp = claim.port.transport == Transport::Tcp;
+        let (key, terms) = (&claim.about.key, &claim.terms);
+        let ends_tls = match &terms.ends_tls {
+            Some(asked) if is_tcp => Some(EndedTls {
+                certificate: self.certificate(claim, asked)?,
+                protocols: terms.protocols.clone(),
+            }),
+            _ => None,
+        };
+
         let fact = self.objects.services.get(&claim.service);
+        let object = format!("Service {}/{}", claim.service.0, claim.service.1);
+
         Ok(PortRoute {
             kind: key.kind.name(),
             origin: Origin {
@@ -237,26 +353,85 @@ impl Compiler<'_> {
                 requests: None,
                 priority: None,
             },
-            accepts_proxy: claim.accepts_proxy,
-            ends_tls: claim.ends_tls,
-            sends_proxy: claim.sends_proxy,
-            access,
-            limits: claim.per_client.map(|most| limits(claim, most)),
+            ends_tls,
+            sends_proxy: terms.sends_proxy,
+            accesses: access.into_iter().collect(),
+            limits: terms.per_client.map(|most| limit(&object, most)),
+            total: terms
+                .total
+                .map(|most| limit(&format!("all of {object}"), most)),
             sticky: fact.is_some_and(|fact| fact.sticky),
-            backend: self.backends.get(
-                &claim.service,
-                target,
-                BackendTerms {
-                    protocol: Some(transport.protocol()),
-                    ..BackendTerms::default()
+            backend: self.backend(claim, target)?,
+            policy: Policy {
+                timeouts: Timeouts {
+                    connect: terms.connect_timeout,
+                    idle: match is_tcp {
+                        true => terms.tcp_idle_timeout,
+                        false => terms.udp_idle_timeout,
+                    },
+                    ..Timeouts::default()
                 },
-            ),
-            policy: Policy::default(),
+                ..Policy::default()
+            },
         })
     }
 
+    /// Returns the certificate of a Secret with which the TLS of clients ends; `None` for those of
+    /// the hosts.
+    fn certificate(
+        &mut self,
+        claim: &Claim<'_>,
+        asked: &AskedTls,
+    ) -> Result<Option<Arc<Identity>>, Problem> {
+        const LACKS: &str = "has no tls.crt with tls.key";
+
+        let AskedTls::Secret(secret) = asked else {
+            return Ok(None);
+        };
+        let read = |compiled: &mut CompiledPorts| {
+            let name = secrets::name(&claim.service.0, secret)?;
+            compiled.secrets.insert(name.clone());
+            let fact = secrets::find(self.objects, &name, LACKS)?;
+            let identity = secrets::identity(self.objects, &name, fact)?;
+            let lacks = || (Reason::InvalidSecret, format!("Secret {} {LACKS}", name.1));
+            identity.ok_or_else(lacks)
+        };
+        let read = read(&mut self.compiled);
+        let read = read.map_err(|problem| not_opened(problem, claim.port))?;
+        Ok(Some(Arc::new(read)))
+    }
+
+    /// Returns the backend of a port, with the terms of TLS to its endpoints if they have TLS.
+    fn backend(&mut self, claim: &Claim<'_>, target: u16) -> Result<Arc<Backend>, Problem> {
+        let mut terms = BackendTerms::default();
+        if claim.terms.sends_tls && claim.port.transport == Transport::Tcp {
+            let fact = self.objects.services.get(&claim.service);
+            let asks = fact.and_then(|fact| fact.asks.as_ref());
+            let values = annotations::read(asks.map_or(&[], |asks| &asks.tls_terms));
+            terms = values.terms;
+
+            let (objects, namespace) = (self.objects, &claim.service.0);
+            let tls = &values.backend_tls;
+            let mut made = backend_tls::make(objects, self.backends, namespace, tls, &mut terms);
+            self.compiled.secrets.extend(made.secrets);
+            made.findings.extend(values.findings);
+
+            // What cannot be read must not weaken the terms.
+            let is_warning =
+                |one: &&annotations::AnnotationFinding| one.severity == EventType::Warning;
+            if let Some(finding) = made.findings.iter().find(is_warning) {
+                let message = format!("{}: {}", finding.annotation, finding.message);
+                return Err(not_opened((finding.reason, message), claim.port));
+            }
+            terms.protocol = Some(Protocol::Tls);
+        } else {
+            terms.protocol = Some(claim.port.transport.protocol());
+        }
+        Ok(self.backends.get(&claim.service, target, terms))
+    }
+
     /// Returns the number of the Service's port.
-    fn resolve(&self, claim: &Claim<'_>) -> Result<u16, (Reason, String)> {
+    fn resolve(&self, claim: &Claim<'_>) -> Result<u16, Problem> {
         let (namespace, name) = &claim.service;
         let Some(fact) = self.objects.services.get(&claim.service) else {
             let message = format!("Service {namespace}/{name} does not exist");
@@ -279,7 +454,7 @@ impl Compiler<'_> {
     }
 
     /// Returns the decision of the Service about who may come in, or why it closes the port.
-    fn access(&mut self, claim: &Claim<'_>) -> Result<Option<Arc<Access>>, (Reason, String)> {
+    fn access(&mut self, claim: &Claim<'_>) -> Result<Option<Arc<Access>>, Problem> {
         let objects = self.objects;
         let (number, (namespace, name)) = (claim.port.number, &claim.service);
         let Some(fact) = objects.services.get(&claim.service) else {
@@ -332,12 +507,27 @@ impl Compiler<'_> {
     }
 }
 
-/// Returns the limits of a client of the ports of a Service, which count together.
-fn limits(claim: &Claim<'_>, most: u32) -> Arc<ClientLimits> {
-    let (namespace, name) = &claim.service;
+/// Says who has a port.
+fn taken(port: Port, holder: &ObjectRef) -> String {
+    let key = &holder.key;
+    let (kind, namespace, name) = (key.kind.name(), &key.namespace, &key.name);
+    format!(
+        "port {} belongs to the older {kind} {namespace}/{name}",
+        port.number
+    )
+}
+
+/// Says that a problem closes a port.
+fn not_opened((reason, message): Problem, port: Port) -> Problem {
+    let message = format!("{message}: port {} is not opened", port.number);
+    (reason, message)
+}
+
+/// Returns the limit of connections that count together under the name of an object.
+fn limit(object: &str, most: u32) -> Arc<ClientLimits> {
     Arc::new(ClientLimits {
         from: "limit-connections".into(),
-        object: format!("Service {namespace}/{name}").into(),
+        object: object.into(),
         limits: Limits {
             in_flight: Some(most),
             ..Limits::default()

@@ -29,6 +29,7 @@ mod servers_transport;
 mod service_middlewares;
 mod snippets;
 mod sticky;
+mod tcp;
 mod traffic;
 
 use std::{collections::BTreeMap, sync::Arc};

@@ -64,6 +64,10 @@ pub struct Counters {
     pub connections_forbidden: Count,
     /// Client connections closed for a failed TLS handshake or PROXY protocol header.
     pub bad_connections: Count,
+    /// Connections to ports without the header of the PROXY protocol that is expected.
+    pub proxy_missing: Count,
+    /// Connections to ports with a header of the PROXY protocol where none is expected.
+    pub proxy_unexpected: Count,
     /// HTTP/2 connections closed because of a flood of frames.
     pub floods: Count,
     /// Connections to TCP ports.

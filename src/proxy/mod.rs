@@ -28,12 +28,14 @@ mod pulse;
 mod request;
 mod run;
 pub mod settings;
+mod transport;
 mod upstream;
 mod worker;
 
 pub use self::{
     counters::EndpointHealth,
     downstream::{listen::StartError, listeners::Listeners},
+    l4::mismatch::ProxyMismatch,
     pulse::Stalled,
     run::{Running, cores, start},
     settings::Settings,

@@ -1,10 +1,10 @@
 //! Writes the PROXY protocol, versions 1 and 2 (HAProxy's `doc/proxy-protocol.txt`): it tells an
-//! endpoint the address of the client.
+//! endpoint the address of the client, and extensions of version 2 tell about its TLS.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::conn::ConnInfo;
-use crate::routing::ProxyVersion;
+use crate::routing::{Host, ProxyVersion};
 
 /// The start of every header of version 2.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -14,11 +14,77 @@ const TCP_OVER_IPV4: u8 = 0x11;
 const TCP_OVER_IPV6: u8 = 0x21;
 /// Version 2, and the command of a connection that the proxy makes for itself.
 const LOCAL: u8 = 0x20;
+/// The extension with the protocol that was chosen (`PP2_TYPE_ALPN`).
+const PROTOCOL: u8 = 0x01;
+/// The extension with the server name that the client asked for (`PP2_TYPE_AUTHORITY`).
+const AUTHORITY: u8 = 0x02;
+/// The longest value of both.
+const MAX_VALUE: usize = 255;
 /// The extension about TLS (`PP2_TYPE_SSL`), with its part about the version.
 const TLS: u8 = 0x20;
 const TLS_VERSION: u8 = 0x21;
 /// The client speaks TLS (`PP2_CLIENT_SSL`).
 const CLIENT_TLS: u8 = 0x01;
+
+/// The extensions about the TLS of a client, as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extensions {
+    /// The server name that the client asked for.
+    pub(crate) authority: Option<Box<str>>,
+    /// The protocol that was chosen.
+    pub(crate) protocol: Option<Box<[u8]>>,
+    /// The version of TLS that we speak with the client.
+    pub(crate) version: Option<&'static str>,
+}
+
+impl Extensions {
+    /// Reads the extensions in a header. Others, and values that cannot be right, are left out;
+    /// `None` if they do not fit into the header.
+    pub(super) fn parse(mut bytes: &[u8]) -> Option<Self> {
+        let mut found = Self::default();
+        while let [kind, high, low, rest @ ..] = bytes {
+            let length = u16::from_be_bytes([*high, *low]);
+            let (value, rest) = rest.split_at_checked(length.into())?;
+            bytes = rest;
+            if value.is_empty() || value.len() > MAX_VALUE {
+                continue;
+            }
+            match *kind {
+                PROTOCOL => found.protocol = Some(value.into()),
+                AUTHORITY => {
+                    let host = std::str::from_utf8(value).ok();
+                    let host = host.and_then(|host| Host::parse(host).ok());
+                    found.authority = host.map(|host| host.as_str().into());
+                }
+                _ => {}
+            }
+        }
+        bytes.is_empty().then_some(found)
+    }
+
+    /// Writes those that a version has.
+    fn write(&self, version: ProxyVersion) -> Vec<u8> {
+        let mut out = Vec::new();
+        if version == ProxyVersion::V1 {
+            return out;
+        }
+        if let Some(protocol) = &self.protocol {
+            push_extension(&mut out, PROTOCOL, protocol);
+        }
+        if let Some(authority) = &self.authority {
+            push_extension(&mut out, AUTHORITY, authority.as_bytes());
+        }
+        if version == ProxyVersion::V2Tls {
+            out.extend(about_tls(self.version));
+        }
+        out
+    }
+}
+
+/// Returns true if bytes begin as a header does.
+pub(super) fn begins(bytes: &[u8]) -> bool {
+    bytes.starts_with(SIGNATURE) || bytes.starts_with(b"PROXY ")
+}
 
 /// Returns the header for connections that have the requests of a client connection; without one,
 /// for a connection of our own.
@@ -34,6 +100,20 @@ pub(super) fn of_client(version: ProxyVersion, conn: Option<&ConnInfo>) -> Vec<u
     if version == ProxyVersion::V2Tls {
         let tls = conn.tls.as_ref().map(|tls| tls.version);
         append(&mut header, &about_tls(tls));
+    }
+    header
+}
+
+/// Returns the header for a connection of a port from `client` to `server`.
+pub(super) fn of_port(
+    version: ProxyVersion,
+    (client, server): (SocketAddr, SocketAddr),
+    extensions: &Extensions,
+) -> Vec<u8> {
+    let mut header = header(version, client, server);
+    let extensions = extensions.write(version);
+    if !extensions.is_empty() {
+        append(&mut header, &extensions);
     }
     header
 }
@@ -66,8 +146,8 @@ fn append(header: &mut Vec<u8>, extensions: &[u8]) {
     header[SIGNATURE.len() + 2..][..2].copy_from_slice(&length.to_be_bytes());
 }
 
-/// Returns the header for a connection from `client` to `server`.
-pub(super) fn header(version: ProxyVersion, client: SocketAddr, server: SocketAddr) -> Vec<u8> {
+/// Returns the header without extensions.
+fn header(version: ProxyVersion, client: SocketAddr, server: SocketAddr) -> Vec<u8> {
     let (client_port, server_port) = (client.port(), server.port());
     let ends = (client.ip().to_canonical(), server.ip().to_canonical());
     // One header has one family.
@@ -152,6 +232,44 @@ mod tests {
         let mut reading = &bytes[..];
         let read = local(proxy_protocol::read(&mut reading)).expect("a header");
         assert_eq!((read, reading), (Some(ends), &b"GET"[..]));
+    }
+
+    #[test]
+    fn the_name_and_protocol_of_a_client_are_handed_on() {
+        let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let ends = (address("[2001:db8::1]:7"), address("[2001:db8::2]:8"));
+        let known = Extensions {
+            authority: Some("a.example".into()),
+            protocol: Some(b"mqtt"[..].into()),
+            version: None,
+        };
+        for (version, expected) in [
+            (ProxyVersion::V1, Extensions::default()),
+            (ProxyVersion::V2, known.clone()),
+            (ProxyVersion::V2Tls, known.clone()),
+        ] {
+            let bytes = of_port(version, ends, &known);
+            let mut reading = &bytes[..];
+            let read = local(proxy_protocol::read_all(&mut reading)).expect("a header");
+            assert_eq!((read, reading), ((Some(ends), expected), &b""[..]));
+        }
+        let expected = b"\x01\0\x04mqtt\x02\0\x09a.example";
+        assert!(of_port(ProxyVersion::V2, ends, &known).ends_with(expected));
+
+        let parse = Extensions::parse;
+        assert_eq!(parse(b"\x01\0"), None);
+        assert_eq!(parse(b"\x01\0\x02h"), None);
+        let nothing = Some(Extensions::default());
+        let long = [&b"\x02\x01\0"[..], &[b'a'; 256]].concat();
+        for bytes in [
+            &b""[..],
+            b"\x01\0\0",
+            b"\x02\0\x01\xff",
+            b"\x05\0\x01x",
+            &long,
+        ] {
+            assert_eq!(parse(bytes), nothing, "{bytes:?}");
+        }
     }
 
     #[test]

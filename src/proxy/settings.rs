@@ -59,6 +59,9 @@ pub struct Settings {
     /// Time after which a connection to a TCP port is closed if nothing moves.
     #[serde(with = "span")]
     pub tcp_idle_timeout: Duration,
+    /// Time after which connections of TCP ports to an endpoint end that is not listed any more.
+    #[serde(with = "span")]
+    pub tcp_drain_timeout: Duration,
     /// Time after which a session of a UDP port ends if nothing moves.
     #[serde(with = "span")]
     pub udp_idle_timeout: Duration,
@@ -148,6 +151,7 @@ impl Default for Settings {
             stream_idle_timeout: Duration::from_secs(300),
             tcp_idle_timeout: Duration::from_secs(3600),
             // RFC 4787, requirement 5: never shorter.
+            tcp_drain_timeout: Duration::from_secs(3600),
             udp_idle_timeout: Duration::from_secs(120),
             upstream_idle_timeout: Duration::from_secs(60),
             request_timeout: None,

@@ -15,7 +15,7 @@ use std::{
 use arc_swap::ArcSwap;
 use ring::rand::SecureRandom;
 use tokio::sync::watch;
-use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
 
 use super::{
     Settings,
@@ -24,6 +24,7 @@ use super::{
     copies::Copies,
     counters::{self, Counters, EndpointHealth},
     deadline::Deadlines,
+    l4::{attached::AttachedEndpoints, mismatch::ProxyMismatches},
     logins::{Comparer, Logins},
     memory::{self, Memory, Pressure},
     nonces::Nonces,
@@ -65,6 +66,8 @@ pub struct Shared {
     pub table: ArcSwap<RoutingTable>,
     /// The ports that are passed through, with their routes.
     pub ports: ArcSwap<PortTable>,
+    /// The ports whose clients use the PROXY protocol otherwise than expected.
+    pub mismatches: ProxyMismatches,
     /// The responses to CAs that validate names; they precede every redirect and route.
     pub challenges: Arc<Challenges>,
     /// Our name in `CDN-Loop`.
@@ -107,6 +110,8 @@ pub(crate) struct Worker {
     /// By the settings of the backend, then by address and name.
     upstreams: RefCell<BTreeMap<Arc<BackendSettings>, Upstreams>>,
     pub(super) endpoints: KnownEndpoints,
+    /// The endpoints that connections of ports go to.
+    pub(super) attached: AttachedEndpoints,
     random: Cell<u64>,
     /// The value of `Date`, and the time until which it is right.
     date: Cell<(Instant, [u8; DATE])>,
@@ -200,6 +205,7 @@ impl Worker {
             copies: Rc::default(),
             upstreams: RefCell::default(),
             endpoints: KnownEndpoints::default(),
+            attached: AttachedEndpoints::default(),
             random: Cell::new(seed()),
             date: Cell::new((clock::now(), [0; DATE])),
         });
@@ -289,21 +295,23 @@ impl Worker {
         }
     }
 
-    /// Returns the connector for terms of TLS to endpoints.
+    /// Returns the settings for terms of TLS to endpoints.
     ///
     /// # Errors
     /// If the terms cannot be met.
-    pub(super) fn tls(&self, tls: &BackendTls, h2: bool) -> Result<TlsConnector, UpstreamTlsError> {
+    pub(super) fn tls(
+        &self,
+        tls: &BackendTls,
+        h2: bool,
+    ) -> Result<Arc<ClientConfig>, UpstreamTlsError> {
         let verifies = match tls.verify {
             Verify::Default => self.settings.verify_backends,
             Verify::Never => false,
             Verify::Always => true,
         };
-        let config = self
-            .shared
+        self.shared
             .upstream_tls
-            .get(tls.terms.as_ref(), verifies, h2);
-        config.map(TlsConnector::from)
+            .get(tls.terms.as_ref(), verifies, h2)
     }
 
     /// Returns the ports of HTTPS as they are now.
@@ -383,6 +391,9 @@ impl Worker {
     fn sweep(&self) {
         self.endpoints.sweep();
         let now = Instant::now();
+        if self.attached.sweep(now, self.settings.tcp_drain_timeout) {
+            self.deadlines.wake_all();
+        }
         self.upstreams.borrow_mut().retain(|_, of_backend| {
             of_backend.retain(|_, upstream| {
                 let is_kept = upstream.sweep(now, &self.settings);

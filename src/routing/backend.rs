@@ -46,6 +46,8 @@ pub enum Protocol {
     ByScheme,
     /// The bytes of the client, for the backend of a port.
     Tcp,
+    /// TLS, then the bytes of the client, for the backend of a port.
+    Tls,
     /// The datagrams of the client, for the backend of a port.
     Udp,
 }
@@ -70,6 +72,7 @@ impl fmt::Display for Protocol {
             Self::H2 => "HTTP/2 over TLS",
             Self::ByScheme => "HTTP/1.1, over TLS as the client",
             Self::Tcp => "TCP",
+            Self::Tls => "TCP over TLS",
             Self::Udp => "UDP",
         })
     }

@@ -89,7 +89,7 @@ pub use path::{Closed, PathError, PathMatch};
 pub use path_edit::{Edit, Edited, PathEdit};
 pub use pattern::{Pattern, PatternError};
 pub use policy::{LoadBalancing, Policy, Timeouts};
-pub use port::{Port, PortRoute, PortTable, ProxyVersion, Transport};
+pub use port::{EndedTls, OpenPort, Port, PortRoute, PortTable, ProxyVersion, Transport};
 pub use prefixes::Prefixes;
 pub use request_counts::RequestCounts;
 pub use response::{CookieChange, LocationChange};

@@ -115,6 +115,14 @@ families! {
         "port_connections_failed",
         "Connections (UDP: sessions) to ports of layer 4 for which no endpoint could be reached",
     ).labelled(TRANSPORT);
+    PORT_PROXY_MISMATCHES = counter(
+        "port_proxy_mismatches",
+        "Connections to ports of layer 4 whose clients use the PROXY protocol otherwise than \
+         expected",
+    ).labelled(&[(
+        "header",
+        "`missing` (reset), `unexpected` (passed to the endpoint)",
+    )]);
     PORT_RECEIVED = counter("port_received", "Bytes from clients to ports of layer 4")
         .in_bytes()
         .labelled(TRANSPORT);

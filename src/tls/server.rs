@@ -5,8 +5,10 @@ use std::{net::IpAddr, sync::Arc};
 
 use rustls::{ServerConfig, sign::SingleCertAndKey};
 
-use super::{MinVersion, Resolver, TrustedAuthorities, server_config};
-use crate::routing::Authorities;
+use super::{
+    CertificateError, MinVersion, OwnCertificates, Resolver, TrustedAuthorities, server_config,
+};
+use crate::routing::{Authorities, Identity};
 
 /// The server side of TLS, one for all HTTPS listeners.
 #[derive(Clone, Debug)]
@@ -17,6 +19,8 @@ pub struct Server {
     resolver: Arc<Resolver>,
     min: MinVersion,
     trusted: Arc<TrustedAuthorities>,
+    /// The certificates that ports of layer 4 have for themselves.
+    own: Arc<OwnCertificates>,
 }
 
 impl Server {
@@ -31,6 +35,7 @@ impl Server {
             resolver,
             min,
             trusted: Arc::default(),
+            own: Arc::default(),
         }
     }
 
@@ -39,10 +44,27 @@ impl Server {
         &self.config
     }
 
-    /// Returns the configuration for ports of layer 4: whatever protocol a client asks for (ALPN),
-    /// none is chosen.
-    pub fn any_protocol(&self) -> &Arc<ServerConfig> {
-        &self.any_protocol
+    /// Returns the configuration for a client of a port of layer 4: with the certificate `own`, or
+    /// else that of the name that it sent or of the local address. `protocol` is the one that is
+    /// chosen (ALPN).
+    ///
+    /// # Errors
+    /// If the certificate cannot be used.
+    pub fn for_port(
+        &self,
+        own: Option<&Arc<Identity>>,
+        (name, local): (Option<&str>, IpAddr),
+        protocol: Option<&[u8]>,
+    ) -> Result<Arc<ServerConfig>, CertificateError> {
+        let mut config = self.config_for(name, local, Some(self.any_protocol.clone()));
+        if let Some(own) = own {
+            let certified = self.own.get(own)?;
+            Arc::make_mut(&mut config).cert_resolver = Arc::new(SingleCertAndKey::from(certified));
+        }
+        if let Some(protocol) = protocol {
+            Arc::make_mut(&mut config).alpn_protocols = vec![protocol.to_vec()];
+        }
+        Ok(config)
     }
 
     /// Returns the resolver, which selects the certificates.

@@ -101,9 +101,8 @@ pub(super) fn findings<'a>(
 
     let mut findings = BTreeMap::new();
     let mut check = |route: &Route| {
-        let backends = route.action.backends();
-        let failed = |backend| Some((backend, first_failing(failing, backend)?.1));
-        let Some((backend, failure)) = backends.map(|one| &**one).find_map(failed) else {
+        let mut backends = route.action.backends();
+        let Some(message) = backends.find_map(|backend| failed(failing, backend)) else {
             return;
         };
         let Some(about) = reference(&route.origin) else {
@@ -117,7 +116,7 @@ pub(super) fn findings<'a>(
                 severity: EventType::Warning,
                 reason: Reason::TlsHandshakeFailed,
                 field: route.origin.field.clone(),
-                message: format!("no connection to {}: {failure}", backend.id()).into(),
+                message: message.into(),
             });
     };
 
@@ -132,6 +131,15 @@ pub(super) fn findings<'a>(
         .for_each(|route| check(route));
 
     findings.into_values().collect()
+}
+
+/// Says that no connection can be made to an endpoint of a backend, if one fails.
+pub(super) fn failed(
+    failing: &HashMap<EndpointKey, ConnectFailure>,
+    backend: &Backend,
+) -> Option<String> {
+    let (_, failure) = first_failing(failing, backend)?;
+    Some(format!("no connection to {}: {failure}", backend.id()))
 }
 
 /// Returns the first endpoint of a backend that fails. It is always the same one, so that a message

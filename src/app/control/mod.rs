@@ -71,6 +71,8 @@ pub(super) struct ControlLoop {
     class_note: ClassNote,
     publisher: Publisher,
     ports: Ports,
+    /// Changes when clients of a port use the PROXY protocol otherwise than expected.
+    mismatches: watch::Receiver<u64>,
     certificates: Certificates,
     /// Selects the ConfigMaps that are followed.
     config_maps: watch::Sender<NamedConfigMaps>,
@@ -111,7 +113,7 @@ pub(super) struct Parts {
 struct Timers {
     /// The local copy is written.
     cache: Option<Instant>,
-    /// The findings about TLS with endpoints are updated.
+    /// The findings about TLS with endpoints and about the PROXY protocol are updated.
     findings: Option<Instant>,
     /// The last such update.
     last_findings: Option<Instant>,
@@ -156,12 +158,14 @@ impl ControlLoop {
             failing: HashMap::new(),
         };
         let leads = *role.leads.borrow_and_update();
+        let mismatches = ports.mismatches();
 
         let mut control = Self {
             index,
             class_note,
             publisher,
             ports,
+            mismatches,
             certificates,
             config_maps,
             queue,
@@ -258,13 +262,18 @@ impl ControlLoop {
                 Ok(()) = self.tls_failures.version.changed(),
                     if self.timers.findings.is_none() && self.missing.is_empty() =>
                 {
-                    let next = self.timers.last_findings.map(|last| last + FINDINGS_INTERVAL);
-                    self.timers.findings = Some(next.unwrap_or_else(Instant::now));
+                    self.update_findings_soon();
+                }
+                Ok(()) = self.mismatches.changed(),
+                    if self.timers.findings.is_none() && self.missing.is_empty() =>
+                {
+                    self.update_findings_soon();
                 }
                 () = until(self.timers.findings) => {
                     self.timers.findings = None;
                     self.timers.last_findings = Some(Instant::now());
                     self.tls_failures.version.mark_unchanged();
+                    self.mismatches.mark_unchanged();
                     self.update_findings();
                 }
             }
@@ -369,6 +378,15 @@ impl ControlLoop {
             .certificates(&self.certificates.active(), now);
     }
 
+    /// Lets the findings be updated when the last time is long enough ago.
+    fn update_findings_soon(&mut self) {
+        let next = self
+            .timers
+            .last_findings
+            .map(|last| last + FINDINGS_INTERVAL);
+        self.timers.findings = Some(next.unwrap_or_else(Instant::now));
+    }
+
     /// Publishes the findings as of the last compile with the current state of the endpoints.
     fn update_findings(&mut self) {
         let mut output = Output {
@@ -405,7 +423,7 @@ impl ControlLoop {
 
         let findings = output.findings.get_or_insert_with(|| self.index.findings());
         findings.extend(self.certificates.issuers.findings());
-        findings.extend(self.ports.findings(&self.index));
+        findings.extend(self.ports.findings(&self.index, failing));
         let hosts = output.certificates.as_deref();
         let now = self.certificates.engine.now();
         findings.extend(self.publisher.ending(hosts, now));

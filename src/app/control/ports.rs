@@ -1,15 +1,18 @@
 //! Opens and closes the ports of layer 4 as the objects say.
 
 use std::{
+    collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex},
 };
 
-use super::publish::Live;
+use tokio::sync::watch;
+
+use super::{endpoint_health, publish::Live};
 use crate::{
     controller::{Finding, Index, Reason},
     objects::EventType,
-    proxy::{Listeners, Shared},
+    proxy::{ConnectFailure, EndpointKey, Listeners, ProxyMismatch, Shared},
     routing::{Port, PortTable},
     util::sync::lock,
 };
@@ -71,8 +74,63 @@ impl Ports {
         has_changed
     }
 
+    /// Subscribes to ports whose clients use the PROXY protocol otherwise than expected.
+    pub(super) fn mismatches(&self) -> watch::Receiver<u64> {
+        self.shared.mismatches.subscribe()
+    }
+
+    /// Returns a finding for each port that cannot be opened, that has an endpoint whose TLS
+    /// handshakes fail, or whose clients use the PROXY protocol otherwise than expected.
+    pub(super) fn findings(
+        &self,
+        index: &Index,
+        failing: &HashMap<EndpointKey, ConnectFailure>,
+    ) -> Vec<Finding> {
+        let mut findings = self.failures(index);
+        let table = self.shared.ports.load();
+        for (port, open) in table.iter().filter(|_| !failing.is_empty()) {
+            let Some((about, field)) = index.port_owner(port) else {
+                continue;
+            };
+            let mut routes = open.routes().map(|(_, route)| &*route.backend);
+            let message = routes.find_map(|backend| endpoint_health::failed(failing, backend));
+            findings.extend(message.map(|message| Finding {
+                about: about.clone(),
+                severity: EventType::Warning,
+                reason: Reason::TlsHandshakeFailed,
+                field: field.into(),
+                message: message.into(),
+            }));
+        }
+
+        let seen = self.shared.mismatches.recent(&table);
+        findings.extend(seen.into_iter().filter_map(|(port, mismatch)| {
+            let (about, field) = index.port_owner(port)?;
+            let (severity, message) = match mismatch {
+                ProxyMismatch::Missing => (
+                    EventType::Warning,
+                    "connections came without a header of the PROXY protocol, which this port \
+                     expects, and were reset",
+                ),
+                ProxyMismatch::Unexpected => (
+                    EventType::Normal,
+                    "connections came with a header of the PROXY protocol, which this port does \
+                     not expect: the endpoints get it as it is",
+                ),
+            };
+            Some(Finding {
+                about: about.clone(),
+                severity,
+                reason: Reason::ProxyMismatch,
+                field: field.into(),
+                message: format!("port {}: {message}", port.number).into(),
+            })
+        }));
+        findings
+    }
+
     /// Returns a finding for each port that cannot be opened.
-    pub(super) fn findings(&self, index: &Index) -> Vec<Finding> {
+    fn failures(&self, index: &Index) -> Vec<Finding> {
         let failed = self.failed.iter();
         let findings = failed.filter_map(|(port, why)| {
             let (about, field) = index.port_owner(*port)?;

@@ -55,6 +55,7 @@ pub(in crate::controller) struct AnnotationValues {
     pub(in crate::controller) compression: CompressionValues,
     pub(in crate::controller) cors: CorsValues,
     pub(in crate::controller) passthrough: PassthroughValues,
+    pub(in crate::controller) tcp: TcpValues,
     /// The name of the annotation, and its value.
     pub(in crate::controller) host: Option<(Box<str>, HeaderValue)>,
     pub(in crate::controller) policy: Policy,
@@ -81,6 +82,13 @@ pub(in crate::controller) struct HttpsValues {
     pub(in crate::controller) forced: bool,
     pub(in crate::controller) status: Option<StatusCode>,
     pub(in crate::controller) port: Option<u16>,
+}
+
+/// TCP in place of HTTP: the names of the annotations, and their values.
+#[derive(Debug, Default)]
+pub(in crate::controller) struct TcpValues {
+    pub(in crate::controller) port: Option<(Box<str>, u16)>,
+    pub(in crate::controller) accepts_proxy: Option<(Box<str>, bool)>,
 }
 
 /// The terms of TLS to backends. `None` if there is no annotation.

@@ -58,6 +58,10 @@ impl Compiler<'_> {
                     is_reported |= problem.is_some_and(|problem| !problem.is_mismatch());
                     problem.is_none_or(SecretProblem::is_mismatch)
                 });
+                // The port alone has the certificate of all names.
+                if self.is_tcp() && pattern == HostPattern::Any {
+                    continue;
+                }
                 patterns.insert(pattern.clone());
                 self.push_tls(TlsEntry {
                     pattern,

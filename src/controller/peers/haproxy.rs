@@ -75,13 +75,9 @@ const INGRESS_ROWS: &[Row] = &[
         ],
         "http-frontend",
     ),
-    guard(
-        &["tcp-service-port"],
-        "a TCP port of its own instead of HTTP",
-    ),
-    detail(
-        &["tcp-service-log-format", "tcp-service-proxy-protocol"],
-        "tcp-service-port",
+    unsupported(
+        &["tcp-service-log-format"],
+        "the setting log.access decides what is logged",
     ),
     // === Redirects and paths ===
     unsupported(

@@ -1,8 +1,7 @@
 //! Ports of layer 4 that Services ask for.
 
 use super::*;
-use crate::routing::PortRoute;
-use crate::routing::{Port, PortTable};
+use crate::routing::{Port, PortRoute, PortTable};
 
 fn asking(name: &str, value: &str) -> Value {
     let mut service = service(name);
@@ -13,10 +12,19 @@ fn asking(name: &str, value: &str) -> Value {
 
 /// Returns the ports with their backends.
 fn ports(table: &PortTable) -> Vec<String> {
-    let routes = table.iter();
+    let ports = table.iter();
+    let routes = ports.flat_map(|(port, open)| open.routes().map(move |one| (port, one)));
     routes
-        .map(|(port, route)| format!("{port} -> {}", route.backend.id()))
+        .map(|(port, (host, route))| match host {
+            Some(host) => format!("{port} {host} -> {}", route.backend.id()),
+            None => format!("{port} -> {}", route.backend.id()),
+        })
         .collect()
+}
+
+/// Returns the route of the connections to a port that no name decides about.
+fn route_of(table: &PortTable, port: Port) -> Option<Arc<PortRoute>> {
+    table.find(port)?.route().cloned()
 }
 
 fn opened(output: &Output) -> Vec<String> {
@@ -124,7 +132,7 @@ fn endpoints_follow_without_a_new_table() {
     let output = index.compile();
     live(&output);
     let table = output.ports.expect("a table");
-    let route = table.find(Port::tcp(1883)).expect("the port");
+    let route = route_of(&table, Port::tcp(1883)).expect("the port");
     assert_eq!(**route.backend.endpoints(), EndpointSet::Empty);
 
     index.apply(apply(slice(
@@ -207,11 +215,11 @@ fn a_config_map_opens_ports_as_ingress_nginx_has_them() {
         let output = index.compile();
         let table = output.ports.clone().expect("a table");
         let described = match table.iter().next() {
-            Some((_, route)) => format!(
+            Some((port, open)) => format!(
                 "{} {} {:?}",
                 ports(&table)[0],
-                route.accepts_proxy,
-                route.sends_proxy
+                open.accepts_proxy,
+                route_of(&table, port).expect("a route").sends_proxy
             ),
             None => found(&output)[0].0.to_owned(),
         };
@@ -276,7 +284,17 @@ fn a_wrong_term_opens_no_port() {
         ("tcp-send-proxy", "v2", "false Some(V2)"),
         ("tcp-accept-proxy", "yes", "InvalidAnnotation"),
         ("tcp-send-proxy", "true", "InvalidAnnotation"),
-        ("tcp-tls", "yes", "InvalidAnnotation"),
+        ("tcp-tls", "", "InvalidAnnotation"),
+        ("tcp-tls", "auto", "false None"),
+        ("tcp-tls", "yes", "SecretNotFound"),
+        ("tcp-tls", "other/yes", "InvalidAnnotation"),
+        ("tcp-send-tls", "yes", "InvalidAnnotation"),
+        ("tcp-alpn", "mqtt, x-amzn-mqtt-ca", "false None"),
+        ("tcp-alpn", "mqtt,,h2", "InvalidAnnotation"),
+        ("tcp-connect-timeout", "0s", "InvalidAnnotation"),
+        ("tcp-idle-timeout", "9999999h", "InvalidAnnotation"),
+        ("udp-idle-timeout", "x", "false None"),
+        ("limit-total-connections", "x", "InvalidAnnotation"),
         ("limit-connections", "x", "InvalidAnnotation"),
         ("limit-connections", "-1", "InvalidAnnotation"),
         ("limit-connections", "0", "false None"),
@@ -288,7 +306,10 @@ fn a_wrong_term_opens_no_port() {
         let output = index.compile();
         let table = output.ports.clone().expect("a table");
         let described = match table.find(Port::tcp(80)) {
-            Some(route) => format!("{} {:?}", route.accepts_proxy, route.sends_proxy),
+            Some(open) => {
+                let route = open.route().expect("a route");
+                format!("{} {:?}", open.accepts_proxy, route.sends_proxy)
+            }
             None => found(&output)[0].0.to_owned(),
         };
         assert_eq!(described, expected, "{annotation}: {value}");
@@ -303,10 +324,10 @@ fn the_terms_of_a_service_are_those_of_its_ports() {
     index.apply(apply(service.clone()));
     let of_port = |index: &mut Index| {
         let table = index.compile().ports.expect("a table");
-        let route = table.find(Port::tcp(80)).expect("a route").clone();
+        let route = route_of(&table, Port::tcp(80)).expect("a route");
         let limits = route.limits.as_ref();
         let most = limits.and_then(|limits| limits.limits.in_flight);
-        (route.sticky, route.ends_tls, most)
+        (route.sticky, route.ends_tls.is_some(), most)
     };
     assert_eq!(of_port(&mut index), (false, false, Some(3)));
 
@@ -351,7 +372,7 @@ fn udp_ports_are_apart_from_tcp_ports_of_the_same_number() {
         (Port::tcp(53), "10.0.0.1:1053"),
         (Port::udp(53), "10.0.0.1:2053"),
     ] {
-        let route = table.find(port).expect("the port");
+        let route = route_of(&table, port).expect("the port");
         let EndpointSet::Addresses(list) = &**route.backend.endpoints() else {
             panic!("{port}");
         };
@@ -398,8 +419,8 @@ fn lists_of_addresses_apply_to_ports() {
         assert_eq!(found(&output), [], "{annotation}");
         let table = output.ports.expect("a table");
         for port in [8022, 9000] {
-            let route = table.find(Port::tcp(port)).expect("the port");
-            assert_eq!(allowed(route), expected, "{annotation}");
+            let route = route_of(&table, Port::tcp(port)).expect("the port");
+            assert_eq!(allowed(&route), expected, "{annotation}");
         }
 
         // Not even who ignores guards opens what cannot be read.
@@ -443,7 +464,7 @@ fn a_service_with_another_guard_gets_no_port() {
         let output = index.compile();
         assert_eq!(opened(&output), ["tcp/8022 -> default/web:80"]);
         let table = output.ports.expect("a table");
-        let route = table.find(Port::tcp(8022)).expect("the port");
+        let route = route_of(&table, Port::tcp(8022)).expect("the port");
         assert!(!route.lets_in("::1".parse().expect("an address")), "{name}");
     }
 }
@@ -476,5 +497,115 @@ fn the_operator_bounds_the_ports_of_objects() {
             *reason == "PortUnavailable" && text.starts_with(message)
         };
         assert!(found.iter().all(is_said), "{found:?}");
+    }
+}
+
+#[test]
+fn a_port_has_the_certificate_of_a_secret() {
+    let mut index = index();
+    let mut web = asking("web", "8883:80");
+    web["metadata"]["annotations"]["gatelet.dev/tcp-tls"] = "own".into();
+    web["metadata"]["annotations"]["gatelet.dev/tcp-alpn"] = "mqtt,h2".into();
+    index.apply(apply(web.clone()));
+    let output = index.compile();
+    assert_eq!(opened(&output), [""; 0]);
+    let message = found(&output).remove(0).1;
+    assert!(message.ends_with(": port 8883 is not opened"), "{message}");
+
+    // The Secret comes, cannot be used any more, and comes again.
+    let mut ended = |object: Option<Value>| {
+        index.apply(match object {
+            Some(object) => apply(object),
+            None => delete(Kind::Secret, "own"),
+        });
+        let table = index.compile().ports.expect("a table");
+        let route = route_of(&table, Port::tcp(8883));
+        route.map(|route| route.ends_tls.clone().expect("TLS"))
+    };
+    let first = ended(Some(secret("own", "a.example"))).expect("a port");
+    let certificate = first.certificate.expect("a certificate");
+    assert_eq!(certificate.chain(), b"a.example");
+    assert_eq!(
+        first.protocols,
+        [&b"mqtt"[..], b"h2"].map(Into::into).into()
+    );
+    assert!(ended(Some(secret("own", "broken"))).is_none());
+    assert!(ended(Some(secret("own", "b.example"))).is_some());
+    assert!(ended(None).is_none());
+
+    web["metadata"]["annotations"]["gatelet.dev/tcp-tls"] = "auto".into();
+    let auto = ended(Some(web)).expect("a port");
+    assert_eq!(auto.certificate, None);
+}
+
+#[test]
+fn endpoints_get_tls_on_the_terms_of_the_service() {
+    let mut index = index();
+    index.apply(apply(secret("own", "a.example")));
+    let mut port = |annotations: &[(&str, &str)]| {
+        let mut web = asking("web", "5432:80");
+        for (name, value) in annotations {
+            web["metadata"]["annotations"][format!("gatelet.dev/{name}")] = (*value).into();
+        }
+        index.apply(apply(web));
+        let output = index.compile();
+        let table = output.ports.clone().expect("a table");
+        match route_of(&table, Port::tcp(5432)) {
+            Some(route) => Ok(route.backend.settings.clone()),
+            None => Err(found(&output)[0].0),
+        }
+    };
+    assert_eq!(port(&[]).map(|one| one.protocol), Ok(Protocol::Tcp));
+    let plain = port(&[("tcp-send-tls", "true")]).expect("a port");
+    assert_eq!(
+        (plain.protocol, plain.tls.terms.is_none()),
+        (Protocol::Tls, true)
+    );
+
+    let named = [
+        ("tcp-send-tls", "true"),
+        ("proxy-ssl-secret", "own"),
+        ("proxy-ssl-verify", "on"),
+        ("proxy-ssl-name", "db.example"),
+    ];
+    let tls = port(&named).expect("a port").tls.clone();
+    assert_eq!(tls.verify, crate::routing::Verify::Always);
+    assert_eq!(tls.server_name.expect("a name").as_str(), "db.example");
+    assert!(tls.terms.expect("terms").identity.is_some());
+    let without = port(&named[1..]).map(|one| one.protocol);
+    assert_eq!(without, Ok(Protocol::Tcp));
+
+    for (name, value, expected) in [
+        ("proxy-ssl-secret", "other", "SecretNotFound"),
+        ("proxy-ssl-verify", "yes", "InvalidAnnotation"),
+        ("proxy-ssl-protocols", "TLSv9", "InvalidAnnotation"),
+    ] {
+        let refused = port(&[("tcp-send-tls", "true"), (name, value)]);
+        assert_eq!(refused.map(|_| ()), Err(expected), "{name}");
+    }
+}
+
+#[test]
+fn a_service_bounds_the_times_and_all_connections_of_its_ports() {
+    let mut index = index();
+    let mut dns = asking("dns", "53");
+    for (name, value) in [
+        ("udp-listen", "53"),
+        ("tcp-idle-timeout", "10m"),
+        ("tcp-connect-timeout", "3s"),
+        ("udp-idle-timeout", "30s"),
+        ("limit-total-connections", "7"),
+    ] {
+        dns["metadata"]["annotations"][format!("gatelet.dev/{name}")] = value.into();
+    }
+    dns["spec"]["ports"] = json!([{"port": 53}, {"name": "dns", "port": 53, "protocol": "UDP"}]);
+    index.apply(apply(dns));
+    let table = index.compile().ports.expect("a table");
+    for (port, idle) in [(Port::tcp(53), 600), (Port::udp(53), 30)] {
+        let route = route_of(&table, port).expect("a route");
+        let idle = Some(std::time::Duration::from_secs(idle));
+        assert_eq!(route.policy.timeouts.idle, idle);
+        let total = route.total.as_ref().expect("a limit");
+        assert_eq!(total.limits.in_flight, Some(7));
     }
 }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The longest time for a ClientHello where the name in it decides who ends TLS.
-const HELLO: Duration = Duration::from_secs(5);
+pub(crate) const HELLO: Duration = Duration::from_secs(5);
 
 /// The outcome of the beginning.
 pub(crate) enum Begun {
@@ -103,7 +103,10 @@ fn passthrough(shared: &Shared, hello: &Hello) -> Option<(Host, Arc<Passthrough>
 
 /// Lets rustls take the bytes that were read, and reads the rest of the ClientHello if there is
 /// any.
-async fn resume(mut stream: TcpStream, read: &[u8]) -> io::Result<StartHandshake<TcpStream>> {
+pub(crate) async fn resume(
+    mut stream: TcpStream,
+    read: &[u8],
+) -> io::Result<StartHandshake<TcpStream>> {
     let mut acceptor = Acceptor::default();
     let mut rest = read;
 

@@ -2,9 +2,9 @@
 //! server name and the protocols that the client asks for. It may come in pieces and in several
 //! records; what was read is kept as it came, for the one who ends TLS.
 
-use std::io;
+use std::{io, time::Duration};
 
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
 
 /// The most bytes up to the end of a ClientHello. Those with keys of ML-KEM have about 2,000.
 const MAX: usize = 64 * 1024;
@@ -66,19 +66,26 @@ pub(crate) struct Reader {
 /// The connection broke, or the ClientHello is too long.
 pub(crate) async fn read(stream: &TcpStream) -> io::Result<(Start, Vec<u8>)> {
     let mut reader = Reader::default();
-    loop {
-        stream.readable().await?;
-        let start = match take(stream, &mut reader) {
-            // The client has ended in the middle.
-            Ok(0) => Some(Start::Other),
-            Ok(_) => reader.start().map_err(io::Error::other)?,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            Err(error) => return Err(error),
-        };
-        if let Some(start) = start {
-            return Ok((start, reader.bytes));
-        }
-    }
+    let start = reader.read(stream).await?;
+    Ok((start, reader.bytes))
+}
+
+/// The same for at most `limit`. A client that has sent nothing by then waits for the other side,
+/// and is not one of TLS.
+///
+/// # Errors
+/// As [`read`], or the ClientHello did not come in time.
+pub(crate) async fn read_in_time(
+    stream: &TcpStream,
+    limit: Duration,
+) -> io::Result<(Start, Vec<u8>)> {
+    let mut reader = Reader::default();
+    let start = match timeout(limit, reader.read(stream)).await {
+        Ok(start) => start?,
+        Err(_late) if reader.bytes.is_empty() => Start::Other,
+        Err(late) => return Err(late.into()),
+    };
+    Ok((start, reader.bytes))
 }
 
 /// Reads the available bytes. Not async, so that waiting connections do not hold its buffer.
@@ -91,6 +98,23 @@ fn take(stream: &TcpStream, reader: &mut Reader) -> io::Result<usize> {
 }
 
 impl Reader {
+    /// Reads from a connection until its start is known.
+    async fn read(&mut self, stream: &TcpStream) -> io::Result<Start> {
+        loop {
+            stream.readable().await?;
+            let start = match take(stream, self) {
+                // The client has ended in the middle.
+                Ok(0) => Some(Start::Other),
+                Ok(_) => self.start().map_err(io::Error::other)?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+                Err(error) => return Err(error),
+            };
+            if let Some(start) = start {
+                return Ok(start);
+            }
+        }
+    }
+
     /// Returns the number of bytes that are missing from the head of a record, or else from the
     /// record. Never 0 unless there is a start.
     pub(super) fn wanted(&self) -> usize {

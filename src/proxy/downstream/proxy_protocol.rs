@@ -8,11 +8,13 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use crate::proxy::proxy_header::Extensions;
+
 /// The start of every header of version 2.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// The longest line of version 1, with its CR LF.
 const MAX_LINE: usize = 107;
-/// The most bytes of addresses and extensions in version 2. Extensions are read and ignored.
+/// The most bytes of addresses and extensions in version 2.
 const MAX_V2: usize = 4096;
 
 /// The addresses in a header: the client, and the address it connected to. `None` if the proxy
@@ -25,6 +27,13 @@ pub(crate) type Addresses = Option<(SocketAddr, SocketAddr)>;
 ///
 /// `InvalidData` with the reason if the header is missing or malformed.
 pub(crate) async fn read<I: AsyncRead + Unpin>(io: &mut I) -> io::Result<Addresses> {
+    read_all(io).await.map(|(addresses, _)| addresses)
+}
+
+/// The same, with what the header says about the client's TLS.
+pub(crate) async fn read_all<I: AsyncRead + Unpin>(
+    io: &mut I,
+) -> io::Result<(Addresses, Extensions)> {
     let mut start = [0; SIGNATURE.len()];
     io.read_exact(&mut start).await?;
     if start == SIGNATURE {
@@ -41,7 +50,8 @@ pub(crate) async fn read<I: AsyncRead + Unpin>(io: &mut I) -> io::Result<Address
         }
         line.push(io.read_u8().await?);
     }
-    version_1(&line[..line.len() - 2])
+    let addresses = version_1(&line[..line.len() - 2])?;
+    Ok((addresses, Extensions::default()))
 }
 
 fn version_1(line: &[u8]) -> io::Result<Addresses> {
@@ -75,7 +85,7 @@ fn version_1(line: &[u8]) -> io::Result<Addresses> {
     )))
 }
 
-async fn version_2<I: AsyncRead + Unpin>(io: &mut I) -> io::Result<Addresses> {
+async fn version_2<I: AsyncRead + Unpin>(io: &mut I) -> io::Result<(Addresses, Extensions)> {
     let (command, family, length) = (
         io.read_u8().await?,
         io.read_u8().await?,
@@ -89,15 +99,16 @@ async fn version_2<I: AsyncRead + Unpin>(io: &mut I) -> io::Result<Addresses> {
     io.read_exact(&mut rest).await?;
 
     match command {
-        0x20 => return Ok(None),
+        0x20 => return Ok((None, Extensions::default())),
         0x21 => {}
         _ => return Err(bad("unknown version or command in PROXY header")),
     }
 
     let short = || bad("PROXY header too short");
-    match family {
+    let (addresses, extensions) = match family {
         0x11 => {
-            let (ips, ports) = rest.get(..12).ok_or_else(short)?.split_at(8);
+            let (addresses, extensions) = rest.split_at_checked(12).ok_or_else(short)?;
+            let (ips, ports) = addresses.split_at(8);
             let ip = |at: usize| {
                 IpAddr::V4(Ipv4Addr::new(
                     ips[at],
@@ -106,20 +117,24 @@ async fn version_2<I: AsyncRead + Unpin>(io: &mut I) -> io::Result<Addresses> {
                     ips[at + 3],
                 ))
             };
-            Ok(Some(ends(ip(0), ip(4), ports)))
+            (ends(ip(0), ip(4), ports), extensions)
         }
         0x21 => {
-            let (ips, ports) = rest.get(..36).ok_or_else(short)?.split_at(32);
+            let (addresses, extensions) = rest.split_at_checked(36).ok_or_else(short)?;
+            let (ips, ports) = addresses.split_at(32);
             let ip = |at: usize| {
                 let bytes = <[u8; 16]>::try_from(&ips[at..at + 16]).unwrap_or_default();
                 IpAddr::V6(Ipv6Addr::from(bytes))
             };
-            Ok(Some(ends(ip(0), ip(16), ports)))
+            (ends(ip(0), ip(16), ports), extensions)
         }
         // Unspecified, datagrams, Unix sockets: the client of this connection cannot be one of
         // these.
-        _ => Ok(None),
-    }
+        _ => return Ok((None, Extensions::default())),
+    };
+    let extensions = Extensions::parse(extensions);
+    let extensions = extensions.ok_or_else(|| bad("bad extension in PROXY header"))?;
+    Ok((Some(addresses), extensions))
 }
 
 fn ends(from: IpAddr, to: IpAddr, ports: &[u8]) -> (SocketAddr, SocketAddr) {

@@ -1,5 +1,7 @@
 //! Layer 4: bytes passed on as they are.
 
+pub(crate) mod attached;
+pub(crate) mod mismatch;
 pub(crate) mod record;
 pub(crate) mod relay;
 pub(crate) mod tcp;

@@ -40,6 +40,7 @@ impl Record {
         route: &Arc<PortRoute>,
     ) -> Option<Box<Self>> {
         let share = match worker.settings.access_log {
+            _ if route.policy.is_unlogged => return None,
             AccessLog::Off => return None,
             AccessLog::Text(share) | AccessLog::Json(share) => share,
         };
@@ -67,6 +68,7 @@ impl End {
             Self::Endpoint => "the endpoint broke the connection",
             Self::Idle => "idle for too long",
             Self::Drained => "draining",
+            Self::Gone => "the endpoint is gone",
         }
     }
 }

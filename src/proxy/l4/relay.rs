@@ -4,14 +4,17 @@
 use std::{
     cell::RefCell,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::{attached::Attached, tcp};
 use crate::{
-    proxy::{counters::PortCounters, deadline::Deadline, worker::Worker},
+    proxy::{counters::PortCounters, deadline::Deadline, proxy_header, worker::Worker},
+    routing::Port,
     util::drain::{Drain, Phase},
 };
 
@@ -45,6 +48,8 @@ pub(crate) enum End {
     Idle,
     /// The process or the listener drains, and the connection was quiet.
     Drained,
+    /// The endpoint has not been listed for too long.
+    Gone,
 }
 
 /// The bytes that a relay has moved.
@@ -73,6 +78,11 @@ pub(crate) struct Relay<'a, C, E> {
     drain: Drain,
     draining: bool,
     counters: &'a PortCounters,
+    worker: &'a Worker,
+    /// The endpoint, which may go.
+    attached: Option<Rc<Attached>>,
+    /// The port whose clients are not expected to send a header of the PROXY protocol.
+    watched: Option<Port>,
 }
 
 /// One direction.
@@ -90,13 +100,15 @@ struct Way {
     /// The receiver has been informed of that.
     closed: bool,
     bytes: u64,
+    /// The first bytes are those of a header of the PROXY protocol.
+    begins_with_proxy: bool,
     broken: Option<End>,
 }
 
 impl<'a, C: Stream, E: Stream> Relay<'a, C, E> {
     /// Creates a relay that ends when nothing has moved for `idle`.
     pub(crate) fn new(
-        worker: &Worker,
+        worker: &'a Worker,
         client: &'a mut C,
         endpoint: &'a mut E,
         idle: Duration,
@@ -113,7 +125,20 @@ impl<'a, C: Stream, E: Stream> Relay<'a, C, E> {
             drain,
             draining: false,
             counters,
+            worker,
+            attached: None,
+            watched: None,
         }
+    }
+
+    /// Ends when the endpoint has been gone for too long.
+    pub(crate) fn follow(&mut self, attached: Rc<Attached>) {
+        self.attached = Some(attached);
+    }
+
+    /// Notes a header of the PROXY protocol for this port.
+    pub(crate) fn watch(&mut self, port: Option<Port>) {
+        self.watched = port;
     }
 
     /// Sends bytes to the endpoint before those of the client: a header of ours, which is not
@@ -145,12 +170,21 @@ impl<'a, C: Stream, E: Stream> Relay<'a, C, E> {
         let moved = (self.up.bytes - before.0, self.down.bytes - before.1);
         self.counters.received.add(moved.0);
         self.counters.sent.add(moved.1);
+        if moved.0 > 0
+            && let Some(port) = self.watched.take()
+            && self.up.begins_with_proxy
+        {
+            tcp::unexpected(self.worker, port);
+        }
 
         if up.is_ready() && down.is_ready() {
             let broken = self.up.broken.or(self.down.broken);
             return Poll::Ready(broken.unwrap_or(End::Closed));
         }
 
+        if self.attached.as_ref().is_some_and(|one| one.is_over()) {
+            return Poll::Ready(End::Gone);
+        }
         if !self.draining && self.drain.phase() != Phase::Running {
             self.draining = true;
             self.deadline.moved();
@@ -267,6 +301,9 @@ impl Way {
             return Poll::Ready(Passed::End);
         }
 
+        if self.bytes == 0 {
+            self.begins_with_proxy = proxy_header::begins(bytes);
+        }
         self.bytes += bytes.len() as u64;
         self.unflushed = true;
         let written = match Pin::new(to).poll_write(cx, bytes) {

@@ -1,7 +1,7 @@
 //! TCP: a connection to a port is passed to an endpoint of its backend.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZeroU32,
     rc::Rc,
     sync::Arc,
@@ -10,15 +10,20 @@ use std::{
 
 use socket2::SockRef;
 use tokio::{net::TcpStream, time::timeout};
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::{rustls::ProtocolVersion, server::TlsStream};
 
-use super::{record::Record, relay::Relay};
+use super::{mismatch::ProxyMismatch, record::Record, relay::Relay};
 use crate::{
     limit::{Permit, Place},
     proxy::{
         counters::{Count, PortCounters},
-        downstream::{client::ClientStream, handshake::Passed, proxy_protocol},
-        proxy_header,
+        downstream::{
+            client::ClientStream,
+            handshake::{self, HELLO, Passed},
+            hello::{self, Start},
+            proxy_protocol,
+        },
+        proxy_header::{self, Extensions},
         request::{
             error::{Error, Kind, Retry},
             terms::Terms,
@@ -26,17 +31,21 @@ use crate::{
         upstream::{
             self,
             pick::{Picker, Tried},
-            pool::Lease,
+            pool::{Begins, EndpointStream, Lease},
         },
         worker::{ClientKey, Worker},
     },
-    routing::{Port, PortRoute},
+    routing::{EndedTls, Host, OpenPort, Port, PortRoute, Protocol},
     tls::Server,
     util::drain::Drain,
 };
 
 /// The reason why a client is refused that has many connections already.
-const TOO_MANY: &str = "this client has too many connections";
+const TOO_MANY_OF_CLIENT: &str = "this client has too many connections";
+/// The reason why a client is refused if the Service has many connections already.
+const TOO_MANY: &str = "the service has too many connections";
+/// The place of all clients among those of a limit.
+pub(super) const EVERYBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Serves a connection from accept to its end.
 pub(crate) async fn serve(
@@ -49,7 +58,7 @@ pub(crate) async fn serve(
     drain: Drain,
 ) {
     // The port may have been closed since the connection was made.
-    let Some(route) = worker.shared.ports.load().find(port).cloned() else {
+    let Some(open) = worker.shared.ports.load().find(port).cloned() else {
         return abort(&client);
     };
 
@@ -58,13 +67,13 @@ pub(crate) async fn serve(
     let Ok(local) = client.local_addr() else {
         return;
     };
-    let ends = if route.accepts_proxy {
-        match Box::pin(proxied(&mut client, &worker, (peer, local))).await {
-            Some(ends) => ends,
+    let (ends, known) = if open.accepts_proxy {
+        match Box::pin(proxied(&mut client, port, &worker, (peer, local))).await {
+            Some(proxied) => proxied,
             None => return abort(&client),
         }
     } else {
-        (peer, local)
+        ((peer, local), Extensions::default())
     };
 
     let ip = ends.0.ip().to_canonical();
@@ -72,7 +81,14 @@ pub(crate) async fn serve(
         worker.counters.connections_refused.add(1);
         return abort(&client);
     }
-    let mut record = Record::new(&worker, ip, port, None, &route);
+
+    // Boxed: a connection reserves space for this future all its life.
+    let sorted = Box::pin(sort(&client, &open, port, &worker)).await;
+    let Some((route, host, read)) = sorted else {
+        return abort(&client);
+    };
+
+    let mut record = Record::new(&worker, ip, port, host.clone(), &route);
     if !route.lets_in(ip) {
         let (counter, why) = (
             &worker.counters.connections_forbidden,
@@ -80,29 +96,50 @@ pub(crate) async fn serve(
         );
         return refuse(&client, counter, record.as_deref_mut(), why);
     }
-    let Ok(place) = worker.admit(route.limits.as_deref(), ip) else {
+    let places = [
+        worker.admit(route.limits.as_deref(), ip),
+        worker.admit(route.total.as_deref(), EVERYBODY),
+    ];
+    let [Ok(of_client), Ok(of_all)] = places else {
         let counter = &worker.counters.connections_refused;
-        return refuse(&client, counter, record.as_deref_mut(), TOO_MANY);
+        let why = match places {
+            [Ok(_), _] => TOO_MANY,
+            _ => TOO_MANY_OF_CLIENT,
+        };
+        return refuse(&client, counter, record.as_deref_mut(), why);
     };
 
-    let client = match tls.filter(|_| route.ends_tls) {
-        None if route.ends_tls => return abort(&client),
-        None => ClientStream::Plain(client),
-        Some(server) => match Box::pin(end_tls(client, &server, &worker)).await {
-            Some(stream) => ClientStream::Tls(stream),
-            None => return,
-        },
-    };
-    let session = Session {
-        client,
-        read: Vec::new(),
+    let mut session = Session {
         ends,
+        known,
         route,
         record,
         counters: &worker.counters.tcp,
-        _place: place,
+        _open: Open::new(&worker.counters.tcp),
+        _places: [of_client, of_all],
     };
-    session.run(&worker, drain).await;
+    if let Some(host) = host {
+        session.known.authority = Some(host.as_str().into());
+    }
+
+    let watched = (!open.accepts_proxy).then_some(port);
+    match (session.route.clone().ends_tls.as_ref(), tls) {
+        (None, _) => {
+            let client = ClientStream::Plain(client);
+            session
+                .run((client, read), None, watched, &worker, drain)
+                .await;
+        }
+        (Some(_), None) => abort(&client),
+        (Some(ended), Some(server)) => {
+            let ending = session.end_tls((client, read), ended, &server, &worker);
+            if let Some((client, connected)) = Box::pin(ending).await {
+                let client = ClientStream::Tls(client);
+                let begun = (client, Vec::new());
+                session.run(begun, connected, None, &worker, drain).await;
+            }
+        }
+    }
 }
 
 /// Serves a connection whose TLS is passed through, from its ClientHello to its end. `permit`
@@ -133,6 +170,10 @@ pub(crate) async fn pass_through(
         }
     };
 
+    let known = Extensions {
+        authority: Some(host.as_str().into()),
+        ..Extensions::default()
+    };
     let mut record = Record::new(&worker, ends.0.ip(), port, Some(host), &route);
     if !to.lets_in(ends.0.ip()) {
         let (counter, why) = (
@@ -143,61 +184,111 @@ pub(crate) async fn pass_through(
     }
 
     let session = Session {
-        client: ClientStream::Plain(client),
-        read,
         ends,
+        known,
         route,
         record,
         counters,
-        _place: None,
+        _open: Open::new(counters),
+        _places: [None, None],
     };
-    session.run(&worker, drain).await;
+    let client = ClientStream::Plain(client);
+    session
+        .run((client, read), None, None, &worker, drain)
+        .await;
+}
+
+/// Chooses the destination of a connection to a port, by the name in its ClientHello where names
+/// decide. Returns the name and the bytes that were read too; `None` if there is no destination.
+async fn sort(
+    client: &TcpStream,
+    open: &OpenPort,
+    port: Port,
+    worker: &Worker,
+) -> Option<(Arc<PortRoute>, Option<Host>, Vec<u8>)> {
+    let ends_tls = open.route().is_some_and(|route| route.ends_tls.is_some());
+    if !open.has_names() && !ends_tls {
+        return Some((open.route()?.clone(), None, Vec::new()));
+    }
+
+    let (start, read) = match hello::read_in_time(client, HELLO).await {
+        Ok(read) => read,
+        Err(error) => {
+            worker.counters.bad_connections.add(1);
+            tracing::debug!(%port, %error, "connection without a ClientHello closed");
+            return None;
+        }
+    };
+    let name = match &start {
+        Start::Hello(hello) => hello.server_name.as_deref(),
+        Start::Other => {
+            if !open.accepts_proxy && proxy_header::begins(&read) {
+                unexpected(worker, port);
+            }
+            None
+        }
+    };
+
+    let host = name.and_then(|name| Host::parse(name).ok());
+    let route = open.find(host.as_ref());
+    if route.is_none() {
+        worker.counters.tcp.failures.add(1);
+        tracing::debug!(%port, host = host.as_ref().map(Host::as_str), "no destination");
+    }
+    Some((route?.clone(), host, read))
 }
 
 /// A connection of a client that goes to an endpoint.
 struct Session<'a> {
-    client: ClientStream,
-    /// The bytes that were read from it.
-    read: Vec<u8>,
     /// The addresses of the client, and of its destination.
     ends: (SocketAddr, SocketAddr),
+    /// The facts about its TLS that are known.
+    known: Extensions,
     route: Arc<PortRoute>,
     record: Option<Box<Record>>,
     counters: &'a PortCounters,
-    /// The place of the connection among those of its client.
-    _place: Option<Box<Place<ClientKey>>>,
+    _open: Open<'a>,
+    /// The places of the connection among those of its client, and among all of the Service.
+    _places: [Option<Box<Place<ClientKey>>>; 2],
 }
 
+/// A connection to an endpoint.
+type Connected = (EndpointStream, Lease);
+
 impl Session<'_> {
-    /// Connects to an endpoint, and copies bytes until both sides have ended.
-    async fn run(mut self, worker: &Rc<Worker>, drain: Drain) {
-        let _open = Open::new(self.counters);
-        // Boxed: connecting is short, and a connection reserves space for this future all its life.
-        let connecting = Box::pin(connect(worker, &self.route, self.ends.0.ip()));
-        let (mut endpoint, lease) = match connecting.await {
-            Ok(connected) => connected,
-            Err(error) => {
-                self.counters.failures.add(1);
-                if let Some(record) = &mut self.record {
-                    (record.failed, record.reason) = (true, error.kind.reason());
-                }
-                tracing::debug!(client = %self.ends.0, %error, "connection to a port failed");
-                return abort(self.client.socket());
-            }
+    /// Connects to an endpoint, unless that is `connected` already, and copies bytes until both
+    /// sides have ended. `read` are bytes that the client has sent; a header of the PROXY protocol
+    /// in them or after them is noted for the port that is `watched`.
+    async fn run(
+        mut self,
+        (mut client, read): (ClientStream, Vec<u8>),
+        connected: Option<Connected>,
+        watched: Option<Port>,
+        worker: &Rc<Worker>,
+        drain: Drain,
+    ) {
+        let connected = match connected {
+            Some(connected) => Some(connected),
+            // Boxed: connecting is short, and a connection reserves space for it all its life.
+            None => Box::pin(self.connect(worker, &[])).await,
         };
-        if let Some(record) = &mut self.record {
-            record.endpoint = Some(lease.upstream().key.addr);
-        }
+        let Some((mut endpoint, lease)) = connected else {
+            return abort(client.socket());
+        };
 
         let idle = self.route.policy.timeouts.idle;
         let idle = idle.unwrap_or(worker.settings.tcp_idle_timeout);
+        let addr = lease.upstream().key.addr;
+        let attached = worker.attached.attach(&self.route.backend, addr);
 
-        let (client, counters) = (&mut self.client, self.counters);
+        let (client, counters) = (&mut client, self.counters);
         let mut relay = Relay::new(worker, client, &mut endpoint, idle, drain, counters);
+        relay.follow(attached);
+        relay.watch(watched);
 
-        let version = self.route.sends_proxy;
-        let header = version.map(|one| proxy_header::header(one, self.ends.0, self.ends.1));
-        let read = std::mem::take(&mut self.read);
+        // With TLS to the endpoint, the header precedes that.
+        let is_plain = self.route.backend.protocol() != Protocol::Tls;
+        let header = self.header().filter(|_| is_plain);
         if header.is_some() || !read.is_empty() {
             relay.begin_with(header.unwrap_or_default(), &read);
         }
@@ -208,51 +299,142 @@ impl Session<'_> {
             (record.reason, record.moved) = (end.reason(), moved);
         }
     }
-}
 
-/// Ends the TLS of a client; `None` if it does not come about in time.
-async fn end_tls(
-    client: TcpStream,
-    server: &Server,
-    worker: &Worker,
-) -> Option<Box<TlsStream<TcpStream>>> {
-    let config = server.any_protocol().clone();
-    let limit = worker.settings.handshake_timeout;
-    match timeout(limit, TlsAcceptor::from(config).accept(client)).await {
-        Ok(Ok(stream)) => Some(Box::new(stream)),
-        Ok(Err(_)) | Err(_) => {
-            worker.counters.bad_connections.add(1);
-            None
+    /// Returns the header of the PROXY protocol for the endpoint, if it gets one.
+    fn header(&self) -> Option<Vec<u8>> {
+        let version = self.route.sends_proxy?;
+        Some(proxy_header::of_port(version, self.ends, &self.known))
+    }
+
+    /// Ends the TLS of a client. Where the endpoint has TLS too, it chooses the protocol (ALPN)
+    /// among those of the client, so it is connected to first.
+    async fn end_tls(
+        &mut self,
+        (client, read): (TcpStream, Vec<u8>),
+        ended: &EndedTls,
+        server: &Server,
+        worker: &Rc<Worker>,
+    ) -> Option<(Box<TlsStream<TcpStream>>, Option<Connected>)> {
+        let limit = worker.settings.handshake_timeout;
+        let bad = || worker.counters.bad_connections.add(1);
+        let Ok(Ok(start)) = timeout(limit, handshake::resume(client, &read)).await else {
+            bad();
+            return None;
+        };
+        drop(read);
+
+        let hello = start.client_hello();
+        let offered: Vec<Vec<u8>> = hello.alpn().into_iter().flatten().map(Vec::from).collect();
+        let name = hello.server_name().map(str::to_owned);
+
+        let mut connected = None;
+        let protocol = if self.route.backend.protocol() == Protocol::Tls && !offered.is_empty() {
+            let Some(made) = self.connect(worker, &offered).await else {
+                abort(&start.io);
+                return None;
+            };
+
+            let chosen = match &made.0 {
+                EndpointStream::Tls(stream) => stream.get_ref().1.alpn_protocol().map(Vec::from),
+                EndpointStream::Plain(_) => None,
+            };
+            connected = Some(made);
+            chosen
+        } else {
+            let mut ours = ended.protocols.iter();
+            let ours = ours.find(|one| offered.iter().any(|other| **other == ***one));
+            ours.map(|one| one.to_vec())
+        };
+
+        let local = (name.as_deref(), self.ends.1.ip());
+        let config = server.for_port(ended.certificate.as_ref(), local, protocol.as_deref());
+        let Ok(config) = config else {
+            abort(&start.io);
+            return None;
+        };
+
+        let Ok(Ok(stream)) = timeout(limit, start.into_stream(config)).await else {
+            bad();
+            return None;
+        };
+
+        self.known.protocol = protocol.map(Into::into);
+        self.known.version = Some(match stream.get_ref().1.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "TLSv1.3",
+        });
+        Some((Box::new(stream), connected))
+    }
+
+    /// Connects to an endpoint. Tries another one if that fails, as long as there are attempts. An
+    /// endpoint with TLS may choose one of the `protocols`.
+    async fn connect(&mut self, worker: &Rc<Worker>, protocols: &[Vec<u8>]) -> Option<Connected> {
+        let header = self.header();
+        let begins = Begins {
+            header: header.as_deref(),
+            protocols,
+        };
+        let error = match connect(worker, &self.route, self.ends.0.ip(), &begins).await {
+            Ok(connected) => {
+                if let Some(record) = &mut self.record {
+                    record.endpoint = Some(connected.1.upstream().key.addr);
+                }
+                return Some(connected);
+            }
+            Err(error) => error,
+        };
+
+        self.counters.failures.add(1);
+        if let Some(record) = &mut self.record {
+            (record.failed, record.reason) = (true, error.kind.reason());
         }
+        tracing::debug!(client = %self.ends.0, %error, "connection to a port failed");
+        None
     }
 }
 
-/// Reads the header of the PROXY protocol. Returns the addresses of the client and of its
-/// destination, which are `ends` if the header has none; `None` if there is no valid header.
+/// Notes a header of the PROXY protocol where none is expected.
+pub(super) fn unexpected(worker: &Worker, port: Port) {
+    worker.counters.proxy_unexpected.add(1);
+    let mismatches = &worker.shared.mismatches;
+    mismatches.note(port, ProxyMismatch::Unexpected);
+}
+
+/// The addresses that a header of the PROXY protocol names, and its extensions.
+type Proxied = ((SocketAddr, SocketAddr), Extensions);
+
+/// Reads the header of the PROXY protocol. The addresses of the client and of its destination are
+/// `ends` if the header has none; `None` if there is no valid header.
 async fn proxied(
     client: &mut TcpStream,
+    port: Port,
     worker: &Worker,
     ends: (SocketAddr, SocketAddr),
-) -> Option<(SocketAddr, SocketAddr)> {
+) -> Option<Proxied> {
     let limit = worker.settings.client_header_timeout;
-    let why = match timeout(limit, proxy_protocol::read(client)).await {
-        Ok(Ok(addresses)) => return Some(addresses.unwrap_or(ends)),
+    let why = match timeout(limit, proxy_protocol::read_all(client)).await {
+        Ok(Ok((addresses, extensions))) => return Some((addresses.unwrap_or(ends), extensions)),
         Ok(Err(error)) => error.to_string(),
         Err(_late) => "it did not come in time".to_owned(),
     };
 
     worker.counters.bad_connections.add(1);
+    worker.counters.proxy_missing.add(1);
+    let mismatches = &worker.shared.mismatches;
+    mismatches.note(port, ProxyMismatch::Missing);
     let peer = ends.0;
     tracing::debug!(%peer, why, "connection without a header of the PROXY protocol closed");
     None
 }
 
-/// Connects to an endpoint. Tries another one if that fails, as long as there are attempts.
+/// Connects to an endpoint of a route. Tries another one if that fails, as long as there are
+/// attempts.
 async fn connect(
     worker: &Rc<Worker>,
     route: &PortRoute,
     client: IpAddr,
-) -> Result<(TcpStream, Lease), Error> {
+    begins: &Begins<'_>,
+) -> Result<Connected, Error> {
     let terms = Terms::new(&worker.settings, Some(&route.policy));
     let session = session(worker, route, client);
     let picker = Picker {
@@ -261,13 +443,16 @@ async fn connect(
         balance: terms.balance,
         session: session.as_deref(),
     };
+
     let mut tried = Tried::default();
     let mut attempt = 1;
     loop {
-        let chosen = picker.pick(&mut tried, false).await?;
+        let picked = picker.pick_in_time(&mut tried, false, terms.queue_timeout);
+        let chosen = picked.await?;
         let upstream = chosen.upstream;
         let lease = Lease::new(upstream.clone());
-        let error = match upstream.connect(terms.connect_timeout).await {
+        let connecting = upstream.connect(worker, terms.connect_timeout, begins);
+        let error = match connecting.await {
             Ok(stream) => {
                 worker.counters.connects.add(1);
                 upstream.succeeded();

@@ -13,8 +13,8 @@ use socket2::{Domain, Socket, Type};
 use crate::{
     proxy::{Running, Settings, Shared, StartError, start},
     routing::{
-        Access, Backend, BackendId, BackendSettings, Endpoint, EndpointSet, Origin, Policy, Port,
-        PortRoute, PortTable, ProxyVersion,
+        Access, Backend, BackendId, BackendSettings, Endpoint, EndpointSet, OpenPort, Origin,
+        Policy, Port, PortRoute, PortTable, ProxyVersion,
     },
     util::drain,
 };
@@ -28,7 +28,7 @@ struct Front {
     running: Running,
     shared: Arc<Shared>,
     signal: drain::Signal,
-    routes: Vec<(Port, Arc<PortRoute>)>,
+    routes: Vec<(Port, Arc<OpenPort>)>,
 }
 
 impl Front {
@@ -116,8 +116,12 @@ impl Unheard {
     }
 }
 
-fn route(port: Port, endpoints: &[SocketAddr]) -> Arc<PortRoute> {
-    Arc::new(plain_route(port, endpoints))
+fn route(port: Port, endpoints: &[SocketAddr]) -> Arc<OpenPort> {
+    open(plain_route(port, endpoints))
+}
+
+fn open(route: PortRoute) -> Arc<OpenPort> {
+    Arc::new(OpenPort::to(Arc::new(route), false))
 }
 
 fn plain_route(port: Port, endpoints: &[SocketAddr]) -> PortRoute {
@@ -131,12 +135,12 @@ fn plain_route(port: Port, endpoints: &[SocketAddr]) -> PortRoute {
     backend.set_endpoints(EndpointSet::Addresses(endpoints));
     PortRoute {
         kind: "Service",
-        accepts_proxy: false,
-        ends_tls: false,
+        ends_tls: None,
         limits: None,
+        total: None,
         sticky: false,
         sends_proxy: None,
-        access: None,
+        accesses: Box::default(),
         origin: Origin {
             namespace: "n".into(),
             name: "s".into(),
@@ -394,14 +398,11 @@ fn the_client_is_known_by_headers_of_the_proxy_protocol() {
     let (port, _) = front.routes.pop().expect("the port");
     for version in [ProxyVersion::V1, ProxyVersion::V2] {
         let route = PortRoute {
-            accepts_proxy: true,
-            ends_tls: false,
-            limits: None,
-            sticky: false,
             sends_proxy: Some(version),
             ..plain_route(port, &[echo()])
         };
-        front.routes = vec![(port, Arc::new(route))];
+        let open = OpenPort::to(Arc::new(route), true);
+        front.routes = vec![(port, Arc::new(open))];
         assert!(front.publish().is_empty());
 
         // The endpoint sends back the header that it got.
@@ -586,15 +587,16 @@ fn clients_that_may_not_come_in_are_reset() {
     let port = front.routes.last().expect("a port").0;
     let access = |denied: &str| {
         let denied = [denied.parse().expect("a network")];
-        Some(Arc::new(Access {
+        let access = Access {
             denied: denied.into_iter().collect(),
             ..Access::default()
-        }))
+        };
+        [Arc::new(access)].into()
     };
     for (denied, expected) in [("127.0.0.0/8", 0), ("10.0.0.0/8", 5)] {
         let mut route = plain_route(port, &[echo()]);
-        route.access = access(denied);
-        front.routes = vec![(port, Arc::new(route))];
+        route.accesses = access(denied);
+        front.routes = vec![(port, open(route))];
         front.publish();
         let mut stream = connect(address);
         let _ = stream.write_all(b"hello");
@@ -615,9 +617,9 @@ fn clients_that_may_not_come_in_are_reset() {
     let udp = front.open_udp(&[echo()]);
     let port = Port::udp(udp.port());
     let mut route = plain_route(port, &[echo()]);
-    route.access = access("127.0.0.0/8");
+    route.accesses = access("127.0.0.0/8");
     front.routes.retain(|(one, _)| *one != port);
-    front.routes.push((port, Arc::new(route)));
+    front.routes.push((port, open(route)));
     front.publish();
     let client = UdpSocket::bind((LOCALHOST, 0)).expect("a socket");
     let waited = Instant::now();

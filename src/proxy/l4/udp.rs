@@ -21,7 +21,11 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{record::Record, tcp};
+use super::{
+    attached::Attached,
+    record::Record,
+    tcp::{self, EVERYBODY},
+};
 use crate::{
     limit::Place,
     proxy::{
@@ -77,6 +81,7 @@ pub(crate) async fn serve(
         return;
     };
     let settings = &worker.settings;
+    let idle = settings.udp_idle_timeout;
     let most = settings.max_udp_sessions.div_ceil(cores(settings.workers));
     let mut server = Server {
         socket: Rc::new(socket),
@@ -86,6 +91,7 @@ pub(crate) async fn serve(
         sessions: HashMap::new(),
         by_age: BTreeMap::new(),
         last_id: 0,
+        idle,
         draining: None,
     };
     let mut sweep = Instant::now() + SWEEP;
@@ -127,6 +133,9 @@ struct Server {
     /// The sessions by the time of their last datagram, as of when they were put here.
     by_age: BTreeMap<(Instant, Id), Key>,
     last_id: Id,
+    /// The silence after which a session ends, and the time for which one keeps an endpoint that is
+    /// gone.
+    idle: Duration,
     /// The time when the drain began.
     draining: Option<Instant>,
 }
@@ -180,24 +189,31 @@ impl Server {
             return;
         }
         if let Some(entry) = self.sessions.get(&key) {
-            if !entry.session.over.get() {
+            let (is_over, has_left) = (entry.session.over.get(), entry.session.has_left(self.idle));
+            if !is_over && !has_left {
                 return entry.session.pass(data);
             }
-            self.sessions.remove(&key);
+            self.end(key, "the endpoint is gone");
         }
 
         // The port may have been closed since.
-        let route = self.worker.shared.ports.load().find(self.port).cloned();
+        let ports = self.worker.shared.ports.load();
+        let route = ports.find(self.port).and_then(|open| open.route()).cloned();
+        drop(ports);
         let Some(route) = route else { return };
         let ip = key.0.ip().to_canonical();
         if !route.lets_in(ip) {
             return self.worker.counters.connections_forbidden.add(1);
         }
-        let Ok(place) = self.worker.admit(route.limits.as_deref(), ip) else {
+
+        let of_client = self.worker.admit(route.limits.as_deref(), ip);
+        let of_all = self.worker.admit(route.total.as_deref(), EVERYBODY);
+        let (Ok(of_client), Ok(of_all)) = (of_client, of_all) else {
             return self.worker.counters.connections_refused.add(1);
         };
+        self.idle = idle(&self.worker, &route);
         if self.make_room() {
-            self.begin(route, key, place).pass(data);
+            self.begin(route, key, [of_client, of_all]).pass(data);
         }
     }
 
@@ -206,7 +222,7 @@ impl Server {
         &mut self,
         route: Arc<PortRoute>,
         key: Key,
-        place: Option<Box<Place<ClientKey>>>,
+        places: [Option<Box<Place<ClientKey>>>; 2],
     ) -> Rc<Session> {
         let worker = &self.worker;
         OPEN.set(OPEN.get() + 1);
@@ -223,6 +239,7 @@ impl Server {
             client: key.0,
             local: key.1,
             last: Cell::new(now),
+            attached: RefCell::default(),
             endpoint: RefCell::default(),
             answered: Cell::new(false),
             waiting: RefCell::default(),
@@ -232,7 +249,7 @@ impl Server {
             received: Cell::new(0),
             sent: Cell::new(0),
             record: RefCell::new(record),
-            _place: place,
+            _places: places,
         });
         let running = session.clone();
         let task = tokio::task::spawn_local(async move { running.run(&route).await });
@@ -279,7 +296,7 @@ impl Server {
         let (limit, reason) = match self.draining {
             Some(since) if now.duration_since(since) >= DRAIN_LIMIT => (Duration::ZERO, "draining"),
             Some(_) => (DRAIN_QUIET, "draining"),
-            None => (self.worker.settings.udp_idle_timeout, "idle for too long"),
+            None => (self.idle, "idle for too long"),
         };
 
         while let Some((&(queued, id), &key)) = self.by_age.first_key_value() {
@@ -317,6 +334,8 @@ struct Session {
     local: IpAddr,
     /// The time of the last datagram.
     last: Cell<Instant>,
+    /// The endpoint, once one is chosen.
+    attached: RefCell<Option<Rc<Attached>>>,
     /// A socket that is connected to the endpoint; `None` until one is chosen.
     endpoint: RefCell<Option<Rc<UdpSocket>>>,
     /// True once the endpoint has sent something.
@@ -332,11 +351,20 @@ struct Session {
     received: Cell<u64>,
     sent: Cell<u64>,
     record: RefCell<Option<Box<Record>>>,
-    /// The place of the session among those of its client.
-    _place: Option<Box<Place<ClientKey>>>,
+    /// The places of the session among those of its client, and among all of the Service.
+    _places: [Option<Box<Place<ClientKey>>>; 2],
 }
 
 impl Session {
+    /// Returns true if its endpoint has been gone for this time.
+    fn has_left(&self, limit: Duration) -> bool {
+        let attached = self.attached.borrow();
+        let now = std::time::Instant::now();
+        attached
+            .as_ref()
+            .is_some_and(|one| one.is_gone_for(now, limit))
+    }
+
     /// Passes a datagram to the endpoint, or keeps it until there is one.
     fn pass(&self, data: &[u8]) {
         let length = data.len() as u64;
@@ -386,9 +414,12 @@ impl Session {
             };
             let upstream = chosen.upstream;
             let lease = Lease::new(upstream.clone());
+
             let Ok(socket) = connect(upstream.key.addr).await else {
                 return self.fail("no descriptor, port or memory is left");
             };
+            let attached = worker.attached.attach(&route.backend, upstream.key.addr);
+            *self.attached.borrow_mut() = Some(attached);
             if let Some(record) = &mut *self.record.borrow_mut() {
                 record.endpoint = Some(upstream.key.addr);
             }
@@ -485,6 +516,12 @@ impl Session {
             }
         })
     }
+}
+
+/// Returns the silence after which a session of a route ends.
+fn idle(worker: &Worker, route: &PortRoute) -> Duration {
+    let own = route.policy.timeouts.idle;
+    own.unwrap_or(worker.settings.udp_idle_timeout)
 }
 
 /// Opens a socket that sends to one endpoint and receives from it alone.

@@ -101,7 +101,7 @@ impl UpstreamHead {
             Protocol::H2c | Protocol::H2 => {
                 Ok(Self::H2(Box::new(matched.head_h2(settings, conn, head)?)))
             }
-            Protocol::Tcp | Protocol::Udp | Protocol::ByScheme => {
+            Protocol::Tcp | Protocol::Tls | Protocol::Udp | Protocol::ByScheme => {
                 let why = "the backend is for a port, not for requests";
                 Err(Error::us(Kind::Misconfigured(why)))
             }

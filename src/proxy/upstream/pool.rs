@@ -16,7 +16,7 @@ use tokio::{
     sync::Notify,
     time::timeout,
 };
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
 
 use super::{
     condition::{Condition, ConnectFailure, EndpointKey},
@@ -31,6 +31,7 @@ use crate::{
         Settings, clock,
         counters::{Counters, EndpointStats},
         request::error::{Error, Kind, Retry},
+        transport::Transport,
         worker::{self, Worker},
     },
     routing::{BackendSettings, Host, Protocol},
@@ -88,6 +89,18 @@ struct Idle {
 /// requests the connection has, so those of another client are never sent over it. `None` for
 /// connections that all clients share.
 pub(crate) type Begun = Option<Rc<[u8]>>;
+
+/// A connection to an endpoint for bytes alone.
+pub(crate) type EndpointStream = Transport<TlsStream<TcpStream>>;
+
+/// The beginning of a connection for bytes alone that has TLS.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Begins<'a> {
+    /// The header of the PROXY protocol, before TLS.
+    pub(crate) header: Option<&'a [u8]>,
+    /// The protocols that the endpoint may choose from (ALPN).
+    pub(crate) protocols: &'a [Vec<u8>],
+}
 
 /// A connection in use by one request.
 #[derive(Debug)]
@@ -336,7 +349,7 @@ impl Upstream {
         let _pending = Pending::begin(self);
         let tcp = self.tcp(limit, begun).await?;
         Ok(match self.key.backend.protocol {
-            Protocol::Https => Connection::new(self.tls(tcp, worker, limit).await?),
+            Protocol::Https => Connection::new(self.tls(tcp, worker, limit, None).await?),
             _ => Connection::new(tcp),
         })
     }
@@ -351,7 +364,7 @@ impl Upstream {
         let tcp = self.tcp(limit, begun).await?;
         match self.key.backend.protocol {
             Protocol::H2 => {
-                let tls = self.tls(tcp, worker, limit).await?;
+                let tls = self.tls(tcp, worker, limit, None).await?;
                 self.handshake_h2(tls, worker, limit).await
             }
             _ => self.handshake_h2(tcp, worker, limit).await,
@@ -361,19 +374,39 @@ impl Upstream {
     async fn tcp(&self, limit: Duration, begun: &Begun) -> Result<DeferredWriteError, Error> {
         let mut tcp = self.open(limit).await?;
         if let Some(header) = begun {
-            match timeout(limit, tcp.write_all(header)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Err(self.failed(ConnectFailure::Refused)),
-                Err(_elapsed) => return Err(self.failed(ConnectFailure::TimedOut)),
-            }
+            self.send(&mut tcp, header, limit).await?;
         }
         Ok(DeferredWriteError::new(tcp))
     }
 
-    /// Opens a connection for bytes alone, which may take `limit`.
-    pub(crate) async fn connect(&self, limit: Duration) -> Result<TcpStream, Error> {
+    /// Opens a connection for bytes alone. Its connect, and its TLS handshake, may each take
+    /// `limit`.
+    pub(crate) async fn connect(
+        &self,
+        worker: &Worker,
+        limit: Duration,
+        begins: &Begins<'_>,
+    ) -> Result<EndpointStream, Error> {
         let _pending = Pending::begin(self);
-        self.open(limit).await
+        let mut tcp = self.open(limit).await?;
+        if self.key.backend.protocol != Protocol::Tls {
+            return Ok(Transport::Plain(tcp));
+        }
+
+        if let Some(header) = begins.header {
+            self.send(&mut tcp, header, limit).await?;
+        }
+        let tls = self.tls(tcp, worker, limit, Some(begins.protocols)).await?;
+        Ok(Transport::Tls(Box::new(tls)))
+    }
+
+    /// Sends the header of the PROXY protocol.
+    async fn send(&self, tcp: &mut TcpStream, header: &[u8], limit: Duration) -> Result<(), Error> {
+        match timeout(limit, tcp.write_all(header)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(self.failed(ConnectFailure::Refused)),
+            Err(_elapsed) => Err(self.failed(ConnectFailure::TimedOut)),
+        }
     }
 
     async fn open(&self, limit: Duration) -> Result<TcpStream, Error> {
@@ -397,18 +430,24 @@ impl Upstream {
         }
     }
 
-    async fn tls(
+    /// Begins TLS. `protocols` are offered in place of that of HTTP (ALPN).
+    async fn tls<T: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        tcp: DeferredWriteError,
+        tcp: T,
         worker: &Worker,
         limit: Duration,
-    ) -> Result<tokio_rustls::client::TlsStream<DeferredWriteError>, Error> {
+        protocols: Option<&[Vec<u8>]>,
+    ) -> Result<TlsStream<T>, Error> {
         let terms = &self.key.backend.tls;
         let h2 = self.key.backend.protocol == Protocol::H2;
         let unmet = |why: UpstreamTlsError| ConnectFailure::Tls(why.to_string().into());
-        let connector = worker
+        let mut config = worker
             .tls(terms, h2)
             .map_err(|why| self.failed(unmet(why)))?;
+        if let Some(protocols) = protocols {
+            Arc::make_mut(&mut config).alpn_protocols = protocols.to_vec();
+        }
+        let connector = TlsConnector::from(config);
         let chosen = terms.server_name.as_ref().map(Host::as_str);
         let name = match chosen.or(self.key.name.as_deref()) {
             Some(name) => ServerName::try_from(name.to_owned()).map_err(|_bad| {

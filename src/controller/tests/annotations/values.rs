@@ -116,6 +116,18 @@ pub(super) const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
     ),
     ("redirect-to-code", CODES, &[], NO_CODES),
     (
+        "tcp-service-port",
+        &["1", "65535"],
+        &[""],
+        &["0", "65536", "x", "80:80"],
+    ),
+    (
+        "tcp-service-proxy-protocol",
+        &["true", "false"],
+        &[],
+        &["", "v2"],
+    ),
+    (
         "request-redirect",
         &["b.example", "b.example:8080", "https://b.example"],
         &[""],
