@@ -37,6 +37,7 @@ pub(crate) fn apply(kind: Kind, object: &mut Value) {
         Kind::Namespace
         | Kind::ConfigMap
         | Kind::Middleware
+        | Kind::Pod
         | Kind::ServersTransport
         | Kind::Node
         | Kind::Lease

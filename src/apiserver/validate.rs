@@ -47,6 +47,7 @@ pub(crate) fn update(kind: Kind, new: &Value, old: &Value) -> Vec<FieldError> {
         | Kind::Event
         | Kind::Lease
         | Kind::Middleware
+        | Kind::Pod
         | Kind::ServersTransport
         | Kind::ServiceAccount
         | Kind::ClusterRole
@@ -108,6 +109,7 @@ fn content(kind: Kind, object: &Value, problems: &mut Problems) {
         | Kind::Node
         | Kind::Event
         | Kind::Middleware
+        | Kind::Pod
         | Kind::ServersTransport
         | Kind::ServiceAccount => {}
     }

@@ -268,6 +268,7 @@ impl Inspect for Inspector {
                 let (backends, step) = canary::choices(split, &head);
                 report.steps.extend(step);
                 report.steps.extend(sessions::step(route));
+                report.steps.extend(sessions::groups(route));
                 let outcomes = backends.into_iter().map(|backend| {
                     let endpoints = health.of(backend);
                     let outcome = match endpoints.len() {

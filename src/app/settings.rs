@@ -10,7 +10,7 @@ use super::certificates::issuers::Issuers;
 use crate::{
     config::{Config, Listen},
     controller,
-    objects::{Event, Kind, NamedConfigMaps},
+    objects::{Event, Kind, PodLabels, Selection},
     proxy::{Settings, settings::AccessLog},
     telemetry,
     util::memory,
@@ -86,8 +86,8 @@ pub(super) fn controller(
     }
 }
 
-/// Returns the ConfigMaps that the settings name, and those of a local copy.
-pub(super) fn config_maps(config: &Config, copy: &[Event]) -> NamedConfigMaps {
+/// Returns the selection of the ConfigMaps that the settings name, and those of a local copy.
+pub(super) fn selection(config: &Config, copy: &[Event]) -> Selection {
     let maps = [
         &config.tcp_services,
         &config.udp_services,
@@ -101,7 +101,10 @@ pub(super) fn config_maps(config: &Config, copy: &[Event]) -> NamedConfigMaps {
         _ => &[],
     });
     let copied = copied.map(|object| (object.key.namespace.clone(), object.key.name.clone()));
-    named.chain(copied).collect()
+    Selection {
+        config_maps: named.chain(copied).collect(),
+        pods: PodLabels::default(),
+    }
 }
 
 /// Splits `namespace/name`.

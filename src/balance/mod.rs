@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::util::random::below;
+use crate::util::random::{STEP, below};
 
 /// The limits at which an endpoint that refuses connections is ejected.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +96,27 @@ pub fn weighted(random: u64, weights: impl Iterator<Item = u16> + Clone) -> Opti
     }
 
     None
+}
+
+/// Returns a number for each turn, so that [`weighted`] picks the indices nearly as often as their
+/// weights say in any row of turns: the multiples of the golden ratio.
+pub fn spread(turn: usize) -> u64 {
+    (turn as u64).wrapping_mul(STEP)
+}
+
+/// Returns the one with the smaller load for its weight of two indices that [`weighted`] picks.
+pub fn least_weighted(
+    randoms: [u64; 2],
+    weights: impl Iterator<Item = u16> + Clone,
+    load: impl Fn(usize) -> u32,
+) -> Option<usize> {
+    let weight = |index: usize| u64::from(weights.clone().nth(index).unwrap_or(0));
+    let first = weighted(randoms[0], weights.clone())?;
+    let second = weighted(randoms[1], weights.clone())?;
+
+    let product = |load: u32, weight: u64| u64::from(load) * weight;
+    let is_less = product(load(second), weight(first)) < product(load(first), weight(second));
+    Some(if is_less { second } else { first })
 }
 
 #[cfg(test)]

@@ -59,6 +59,29 @@ fn round_robin_visits_every_usable_endpoint_equally_often() {
 }
 
 #[test]
+fn turns_follow_weights_closely() {
+    for first in [0, 7, usize::MAX - 50] {
+        let mut seen = [0_i32; 3];
+        for turn in (0..100).map(|step| first.wrapping_add(step)) {
+            let pick = weighted(spread(turn), [1, 0, 4].into_iter());
+            seen[pick.expect("weights")] += 1;
+        }
+        assert!((seen[0] - 20).abs() <= 2 && seen[1] == 0, "{seen:?}");
+    }
+}
+
+#[test]
+fn of_two_the_one_with_less_load_for_its_weight_is_taken() {
+    let weights = || [1, 0, 4].into_iter();
+    // The first fifth of the numbers picks the first one.
+    let pick = |loads: [u32; 3]| least_weighted([0, u64::MAX], weights(), |index| loads[index]);
+    assert_eq!(pick([2, 0, 7]), Some(2));
+    assert_eq!(pick([2, 0, 8]), Some(0));
+    assert_eq!(pick([0, 0, 0]), Some(0));
+    assert_eq!(least_weighted([0, 1], [0, 0].into_iter(), |_| 0), None);
+}
+
+#[test]
 fn weights_decide_the_share_of_each_index() {
     let mut state = 7_u64;
     let mut seen = [0_u32; 4];

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::objects::{Change, Event, Kind, NamedConfigMaps, View};
+use crate::objects::{Change, Event, Kind, NamedConfigMaps, Selection, View};
 
 /// Follows one kind, of ConfigMaps only those that are selected: sends a reset with all objects,
 /// then each change, and another reset whenever it fell behind or others are selected. Ends when
@@ -12,11 +12,11 @@ use crate::objects::{Change, Event, Kind, NamedConfigMaps, View};
 pub async fn follow(
     view: Arc<dyn View>,
     kind: Kind,
-    mut selection: watch::Receiver<NamedConfigMaps>,
+    mut selection: watch::Receiver<Selection>,
     events: mpsc::Sender<Event>,
 ) {
     loop {
-        let named = selection.borrow_and_update().clone();
+        let named = selection.borrow_and_update().config_maps.clone();
         let mut snapshot = view.list(kind, None);
         snapshot.items.retain(|object| named.selects(object));
         let reset = Event::Reset(kind, snapshot.items);

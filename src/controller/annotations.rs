@@ -13,6 +13,7 @@ mod cors;
 mod errors;
 mod external;
 mod fields;
+mod groups;
 mod hosts;
 mod https;
 mod limits;
@@ -34,9 +35,9 @@ use row::ON_SERVICES;
 use value::{InvalidValue, guards};
 pub(super) use values::{
     AccessValues, AnnotationFinding, AnnotationValues, BackendTlsValues, CanaryAnnotations, Choice,
-    ClientValues, CorsValues, ElsewhereValues, ExternalValues, HttpsValues, LimitAnnotations,
-    LoginValues, NamedAuthorities, OauthValues, PathKind, ServerSnippet, ServerValues,
-    StickyAnnotations,
+    ClientValues, CorsValues, ElsewhereValues, ExternalValues, GroupAnnotations, HttpsValues,
+    LimitAnnotations, LoginValues, NamedAuthorities, OauthValues, PathKind, ServerSnippet,
+    ServerValues, StickyAnnotations,
 };
 
 use super::{Reason, UnsupportedGuards};
@@ -122,6 +123,10 @@ pub const ANNOTATIONS: &[AnnotationTable] = &[
     AnnotationTable {
         title: "The choice of an endpoint",
         rows: sticky::ROWS,
+    },
+    AnnotationTable {
+        title: "Groups of endpoints (blue-green)",
+        rows: groups::ROWS,
     },
     AnnotationTable {
         title: "A part of the requests (canary)",

@@ -1,6 +1,8 @@
 //! Holds the terms of backends that annotations ask for.
 
-use crate::routing::{BackendTls, Protocol, ProxyVersion, Reach};
+use std::sync::Arc;
+
+use crate::routing::{BackendTls, EndpointGroups, Protocol, ProxyVersion, Reach};
 
 /// The terms of a backend that annotations ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub(super) struct BackendTerms {
     pub(super) only_http1: bool,
     /// Requests in flight of each endpoint, 0 for no limit; `None` if no annotation says anything.
     pub(super) max_requests: Option<u32>,
+    /// The groups of its endpoints.
+    pub(super) groups: Option<Arc<EndpointGroups>>,
 }
 
 /// The header of the PROXY protocol at the start of connections.

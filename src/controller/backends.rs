@@ -10,12 +10,13 @@ use std::{
 use super::{
     EndpointUpdate,
     backend_terms::{BackendTerms, SendsProxy},
-    endpoints,
+    endpoints, groups,
     objects::{Name, Objects},
 };
 use crate::routing::{
-    Access, Backend, BackendId, BackendLimits, BackendSettings, BackendTls, Cors, EndpointSet,
-    Expression, PatternError, Policy, Protocol, Reach, Rewrite, Steps, TlsTerms, Transport, Users,
+    Access, Backend, BackendId, BackendLimits, BackendSettings, BackendTls, Cors, EndpointGroups,
+    EndpointSet, Expression, PatternError, Policy, Protocol, Reach, Rewrite, Steps, TlsTerms,
+    Transport, Users,
 };
 
 /// The parts that routes share.
@@ -55,6 +56,7 @@ impl Backends {
             sends_proxy,
             only_http1: _,
             max_requests,
+            groups,
         } = terms;
         let settings = BackendSettings {
             tls,
@@ -64,6 +66,7 @@ impl Backends {
                 requests: max_requests.filter(|limit| *limit > 0),
                 idle: None,
             },
+            groups,
             ..BackendSettings::new(id, protocol.unwrap_or_default())
         };
 
@@ -179,18 +182,17 @@ impl Backends {
         let mut updates = Vec::new();
         for service in services {
             let backends = self.of_service.get(service).into_iter().flatten();
-            let mut by_port: BTreeMap<(u16, Transport, Reach), Vec<&Arc<Backend>>> =
-                BTreeMap::new();
+            let mut by_port: BTreeMap<EndpointsKey<'_>, Vec<&Arc<Backend>>> = BTreeMap::new();
             for backend in backends {
-                let (port, transport) = (backend.id().port, backend.protocol().transport());
-                let key = (port, transport, backend.settings.reach);
-                by_port.entry(key).or_default().push(backend);
+                by_port
+                    .entry(EndpointsKey::of(backend))
+                    .or_default()
+                    .push(backend);
             }
 
-            for ((port, transport, reach), backends) in by_port {
-                let endpoints = match reach {
-                    Reach::Endpoints => endpoints::resolve(objects, service, port, transport),
-                    Reach::Service => endpoints::of_service(objects, service, port, transport),
+            for (key, backends) in by_port {
+                let Some(endpoints) = self.endpoints(objects, service, &key) else {
+                    continue;
                 };
                 let outdated = backends
                     .into_iter()
@@ -203,6 +205,63 @@ impl Backends {
         }
 
         updates
+    }
+
+    /// Returns the endpoints of backends of a Service; `None` if they stay as they are.
+    fn endpoints(
+        &self,
+        objects: &Objects,
+        service: &Name,
+        key: &EndpointsKey<'_>,
+    ) -> Option<EndpointSet> {
+        let (port, transport) = (key.port, key.transport);
+        match (key.reach, key.groups) {
+            (Reach::Endpoints, None) => Some(endpoints::resolve(objects, service, port, transport)),
+            (Reach::Endpoints, Some(groups)) => {
+                let found = groups::resolve(objects, service, port, transport, groups);
+                found.or_else(|| self.lately(service, key))
+            }
+            // The address of a Service is in no group.
+            (Reach::Service, Some(groups)) if !groups.weights.is_empty() => {
+                Some(EndpointSet::Empty)
+            }
+            (Reach::Service, _) => Some(endpoints::of_service(objects, service, port, transport)),
+        }
+    }
+
+    /// Returns the endpoints that a Service had without these groups, for a backend that has none
+    /// yet: requests go on until the labels of its Pods are known.
+    fn lately(&self, service: &Name, key: &EndpointsKey<'_>) -> Option<EndpointSet> {
+        let is_empty = |backend: &Backend| matches!(**backend.endpoints(), EndpointSet::Empty);
+        let backends = self.of_service.get(service)?;
+        let mut own = backends.iter().filter(|one| EndpointsKey::of(one) == *key);
+        if !own.any(|one| is_empty(one)) {
+            return None;
+        }
+
+        let plain = |one: &EndpointsKey<'_>| (one.port, one.transport, one.reach);
+        let mut others = backends.iter().filter(|one| {
+            let other = EndpointsKey::of(one);
+            other != *key && plain(&other) == plain(key) && !is_empty(one)
+        });
+        Some(EndpointSet::clone(&others.next()?.endpoints()))
+    }
+
+    /// Returns the Services with groups of endpoints.
+    pub(super) fn grouped(&self) -> impl Iterator<Item = &Name> {
+        let all = self.of_service.iter();
+        let grouped = all.filter(|(_, backends)| backends.iter().any(|one| is_grouped(one)));
+        grouped.map(|(service, _)| service)
+    }
+
+    /// Returns the groups of endpoints, each with its Service.
+    pub(super) fn groups(&self) -> impl Iterator<Item = (&Name, &EndpointGroups)> {
+        self.of_service.iter().flat_map(|(service, backends)| {
+            let groups = backends
+                .iter()
+                .filter_map(|one| one.settings.groups.as_deref());
+            groups.map(move |groups| (service, groups))
+        })
     }
 
     /// Drops what no route uses.
@@ -222,6 +281,30 @@ impl Backends {
         });
         self.tls.retain(is_used);
     }
+}
+
+/// The properties of a backend of a Service that decide about its endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct EndpointsKey<'a> {
+    port: u16,
+    transport: Transport,
+    reach: Reach,
+    groups: Option<&'a EndpointGroups>,
+}
+
+impl<'a> EndpointsKey<'a> {
+    fn of(backend: &'a Backend) -> Self {
+        Self {
+            port: backend.id().port,
+            transport: backend.protocol().transport(),
+            reach: backend.settings.reach,
+            groups: backend.settings.groups.as_deref(),
+        }
+    }
+}
+
+fn is_grouped(backend: &Backend) -> bool {
+    backend.settings.groups.is_some()
 }
 
 /// Reports whether anybody else has a shared copy.

@@ -234,6 +234,7 @@ fn inherit(
         terms.protocol = Some(own.protocol());
         terms.tls = own.settings.tls.clone();
     }
+    terms.groups.clone_from(&own.settings.groups);
     terms.max_requests = own.settings.limits.requests.or(terms.max_requests);
     if let Some(version) = own.settings.sends_proxy {
         terms.sends_proxy = Some(SendsProxy::Version(version));

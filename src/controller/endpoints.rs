@@ -13,12 +13,28 @@ use super::{
     objects::{Name, Objects},
 };
 use crate::{
-    objects::{EventType, Key, Kind, ObjectRef, slim::ServicePort},
+    objects::{EventType, Key, Kind, ObjectRef, Texts, slim::ServicePort},
     routing::{Backend, Endpoint, EndpointSet, Route, Transport},
 };
 
 /// The most slices that one message names.
 const MAX_NAMED: usize = 3;
+
+/// An endpoint with the labels of what serves there.
+#[derive(Debug)]
+pub(super) struct Labelled<'a> {
+    pub(super) endpoint: Endpoint,
+    pub(super) labels: Labels<'a>,
+}
+
+/// The labels of what serves at an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Labels<'a> {
+    /// Those of its Pod; `None` if that is not known.
+    Pod(Option<&'a Texts>),
+    /// Those of its slice, which names no Pod.
+    Slice(&'a Texts),
+}
 
 /// Returns the endpoints of a Service port.
 pub(super) fn resolve(
@@ -27,18 +43,36 @@ pub(super) fn resolve(
     port: u16,
     transport: Transport,
 ) -> EndpointSet {
+    match labelled(objects, service, port, transport) {
+        Ok(list) if list.is_empty() => EndpointSet::Empty,
+        Ok(list) => {
+            let list = list.into_iter().map(|one| one.endpoint);
+            EndpointSet::Addresses(list.collect())
+        }
+        Err(name) => name,
+    }
+}
+
+/// Returns the endpoints of a Service port with their labels; a name in place of them for a Service
+/// that has one.
+pub(super) fn labelled<'a>(
+    objects: &'a Objects,
+    service: &Name,
+    port: u16,
+    transport: Transport,
+) -> Result<Vec<Labelled<'a>>, EndpointSet> {
     let Some(fact) = objects.services.get(service) else {
-        return EndpointSet::Empty;
+        return Ok(Vec::new());
     };
     if let Some(host) = &fact.external {
-        return EndpointSet::Name {
+        return Err(EndpointSet::Name {
             host: host.trim_end_matches('.').into(),
             port,
-        };
+        });
     }
     let mut named = fact.ports_of(transport).iter();
     let Some(named) = named.find(|candidate| candidate.port == port) else {
-        return EndpointSet::Empty;
+        return Ok(Vec::new());
     };
 
     let mut ready = BTreeMap::new();
@@ -58,22 +92,25 @@ pub(super) fn resolve(
                 } => &mut last_resort,
                 _ => continue,
             };
+
             let plain = Endpoint::at(addr);
-            chosen.entry(addr).or_insert_with(|| Endpoint {
-                id: endpoint.id.unwrap_or(plain.id),
-                zone: endpoint.zone.clone(),
-                draining: endpoint.terminating,
-                ..plain
+            chosen.entry(addr).or_insert_with(|| Labelled {
+                endpoint: Endpoint {
+                    id: endpoint.id.unwrap_or(plain.id),
+                    zone: endpoint.zone.clone(),
+                    draining: endpoint.terminating,
+                    ..plain
+                },
+                labels: match endpoint.id.filter(|_| !objects.settings.standalone) {
+                    Some(id) => Labels::Pod(objects.pods.labels(id)),
+                    None => Labels::Slice(&slice.labels),
+                },
             });
         }
     }
 
     let chosen = if ready.is_empty() { last_resort } else { ready };
-    if chosen.is_empty() {
-        return EndpointSet::Empty;
-    }
-
-    EndpointSet::Addresses(chosen.into_values().collect())
+    Ok(chosen.into_values().collect())
 }
 
 /// Returns the address of a Service itself, or its endpoints if it has none.
@@ -221,7 +258,8 @@ fn name_mismatch(
     ))
 }
 
-fn finding(
+/// Returns a Warning about a Service.
+pub(super) fn finding(
     service: &Name,
     fact: &ServiceFact,
     reason: Reason,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     objects::{
-        Key, Kind, ObjectError, ObjectRef, RawObject,
+        Key, Kind, ObjectError, ObjectRef, RawObject, Texts,
         secret::{self, ISSUER_NAME, MANAGED, Owner, WRITTEN},
         slim::{
             ConfigMap, EndpointSlice, Ingress, IngressClass, IngressSpec, Secret, Service,
@@ -91,6 +91,9 @@ pub(super) struct SliceFact {
     /// The UDP ports.
     pub(super) udp_ports: Box<[(Box<str>, u16)]>,
     pub(super) endpoints: Box<[SliceAddress]>,
+    /// Its labels, if one of its endpoints does not name what serves there. Those of Kubernetes
+    /// itself are left out.
+    pub(super) labels: Texts,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -302,6 +305,21 @@ impl SliceFact {
             }
         }
 
+        let labels = object.meta.labels.iter();
+        let is_own = |name: &str| {
+            let prefix = name.split_once('/').map_or("", |(prefix, _)| prefix);
+            !["kubernetes.io", "endpointslice.kubernetes.io"].contains(&prefix)
+        };
+        // In the mini cluster there are no Pods.
+        let has_pods = endpoints.iter().all(|endpoint| endpoint.id.is_some());
+        let labels = match has_pods && node.is_empty() {
+            true => Texts::default(),
+            false => labels
+                .filter(|(name, _)| is_own(name))
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+        };
+
         let (ports, others): (Vec<_>, Vec<_>) = slice
             .ports
             .into_iter()
@@ -313,6 +331,7 @@ impl SliceFact {
             ports: ports.into_iter().filter_map(named).collect(),
             udp_ports: udp_ports.filter_map(named).collect(),
             endpoints: endpoints.into(),
+            labels,
         }))
     }
 }

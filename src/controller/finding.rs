@@ -99,6 +99,8 @@ reasons! {
     ConfigMapNotFound,
     /// No endpoints have a port with the name of the Service's port.
     EndpointPortMismatch,
+    /// No endpoint of a Service is in a group that has requests.
+    EndpointsWithoutGroup,
     /// An older Ingress of another namespace has the host too.
     HostTaken,
     /// The value of an annotation is not valid.
@@ -125,6 +127,8 @@ reasons! {
     PathIsExpression,
     /// A different rule has the same host and path.
     PathTaken,
+    /// The cluster does not allow gatelet to read Pods.
+    PodsForbidden,
     /// A port belongs to gatelet itself or to an older object.
     PortTaken,
     /// A port cannot be opened on this device.

@@ -20,13 +20,13 @@ use super::{
     dependencies::Dependencies,
     endpoints,
     facts::IsStored,
-    global_settings, hosts, ingress,
+    global_settings, groups, hosts, ingress,
     objects::{Changes, Inspect, Name, Objects},
     passthrough,
     ports::{self, CompiledPorts},
 };
 use crate::{
-    objects::{Event, NamedConfigMaps, ObjectRef, StatusPatch},
+    objects::{Event, NamedConfigMaps, ObjectRef, PodLabels, StatusPatch},
     routing::{Authorities, HostPattern, Port, Route, RoutingTable},
 };
 
@@ -49,6 +49,8 @@ pub struct Index {
     service_findings: BTreeMap<Name, Vec<Finding>>,
     /// The ConfigMaps to follow, as the last [`Output`] had them.
     config_maps: NamedConfigMaps,
+    /// The labels of Pods to follow, as the last [`Output`] had them.
+    pods: Option<PodLabels>,
     /// The classes that are not served, as the last [`Output`] reported them.
     reported_classes: Option<Vec<OtherClass>>,
     counted: Arc<CountedIngresses>,
@@ -93,6 +95,7 @@ impl Index {
             default_findings: Vec::new(),
             service_findings: BTreeMap::new(),
             config_maps: NamedConfigMaps::default(),
+            pods: None,
             reported_classes: None,
             counted: Arc::default(),
         }
@@ -226,6 +229,12 @@ impl Index {
         })
     }
 
+    /// Reports whether endpoints wait for the labels of Pods, which the source has not shown yet.
+    pub fn waits_for_pods(&self) -> bool {
+        let mut groups = self.backends.groups();
+        groups.any(|(service, groups)| groups::waits(&self.objects, service, groups))
+    }
+
     /// Returns all findings as of the last compile.
     pub fn findings(&self) -> Vec<Finding> {
         let ingresses = self.compiled.values().flat_map(|one| &one.findings);
@@ -303,6 +312,7 @@ impl Index {
             output.other_classes = self.changed_classes();
         }
         self.backends.drop_unused();
+        output.pods = self.changed_pods();
         output
     }
 
@@ -347,6 +357,9 @@ impl Index {
         }
         touched.endpoints.extend(changes.services);
         touched.endpoints.extend(changes.endpoints);
+        if changes.pods {
+            touched.endpoints.extend(self.backends.grouped().cloned());
+        }
 
         for secret in &changes.secrets {
             let mut users = dependencies.users_of_secret(secret).peekable();
@@ -454,7 +467,13 @@ impl Index {
                 in_use.extend(self.ports.in_use(service));
                 in_use
             };
-            let findings = endpoints::diagnose(&self.objects, service, ports_in_use);
+            let mut findings = endpoints::diagnose(&self.objects, service, ports_in_use);
+            if self.backends.grouped().any(|grouped| grouped == service) {
+                let users = self.dependencies.users_of_service(service);
+                let users = users.filter_map(|user| self.compiled.get(user));
+                let routes = users.flat_map(Compiled::routes);
+                findings.extend(groups::diagnose(&self.objects, service, routes));
+            }
             if !findings.is_empty() {
                 self.service_findings.insert(service.clone(), findings);
             }
@@ -493,6 +512,21 @@ impl Index {
         (self.config_maps != named).then(|| {
             self.config_maps = named.clone();
             named
+        })
+    }
+
+    /// Returns the labels of Pods to follow if they are others than were last returned.
+    fn changed_pods(&mut self) -> Option<PodLabels> {
+        let groups = self.backends.groups();
+        let groups = groups.filter(|_| !self.objects.settings.standalone);
+        let labels = groups.flat_map(|(service, groups)| {
+            groups::labels(groups).map(|label| (service.0.clone(), label.into()))
+        });
+
+        let labels: PodLabels = labels.collect();
+        (self.pods.as_ref() != Some(&labels)).then(|| {
+            self.pods = Some(labels.clone());
+            labels
         })
     }
 

@@ -14,9 +14,9 @@
 //! `client_certificates` decide who may come in, `backend_tls` makes the terms of TLS to backends,
 //! `guards` closes what is guarded otherwise, `hosts` assembles the rules of a host, `canary`
 //! gives canaries their part of them, `backends` keeps what routes share, `endpoints` resolves and
-//! diagnoses Services, `ports` compiles layer 4 from `port_annotations`, and `certificates` merges
-//! what Ingresses claim. `index` composes them, and `dependencies` tells it which parts a change
-//! touches.
+//! diagnoses Services, `groups` weighs endpoints by the labels of `pods`, `ports` compiles layer 4
+//! from `port_annotations`, and `certificates` merges what Ingresses claim. `index` composes
+//! them, and `dependencies` tells it which parts a change touches.
 
 mod access;
 mod annotations;
@@ -42,6 +42,7 @@ mod finding;
 pub mod fuzz;
 mod global_settings;
 mod globals;
+mod groups;
 mod guards;
 mod host_steps;
 mod hosts;
@@ -55,6 +56,7 @@ mod output;
 mod pages;
 mod passthrough;
 pub mod peers;
+mod pods;
 mod port_annotations;
 mod port_entries;
 mod ports;

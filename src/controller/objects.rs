@@ -16,6 +16,7 @@ use super::{
         TraefikFact, TraefikId,
     },
     globals::GlobalSettings,
+    pods::Pods,
 };
 use crate::{
     objects::{Event, EventType, Key, Kind, ObjectError, RawObject},
@@ -66,6 +67,8 @@ pub(super) struct Objects {
     pub(super) secrets_refused: bool,
     /// Findings about objects that cannot be decoded.
     pub(super) undecodable: BTreeMap<Key, Finding>,
+    /// The labels of Pods that groups of endpoints ask for.
+    pub(super) pods: Pods,
     slices: HashMap<Name, SliceFact>,
     /// The names of the slices of each Service.
     slices_of: HashMap<Name, BTreeSet<Arc<str>>>,
@@ -87,6 +90,8 @@ pub(super) struct Changes {
     pub(super) traefik: BTreeSet<TraefikId>,
     /// The kinds of these that the source began or ceased to refuse.
     pub(super) traefik_refused: BTreeSet<Kind>,
+    /// True if labels of Pods changed, or whether they are known.
+    pub(super) pods: bool,
     /// True if the set of undecodable objects changed.
     pub(super) undecodable: bool,
 }
@@ -110,6 +115,7 @@ impl Objects {
             traefik_refused: BTreeSet::new(),
             secrets_refused: false,
             undecodable: BTreeMap::new(),
+            pods: Pods::default(),
             slices: HashMap::new(),
             slices_of: HashMap::new(),
         }
@@ -122,6 +128,8 @@ impl Objects {
             Event::Delete(key) => self.remove(&key, changes),
             Event::Refused(Kind::Secret) => self.refuse_secrets(true, changes),
             Event::Refused(Kind::IngressClass) => self.classes_refused = true,
+            Event::Refused(Kind::Pod) => changes.pods |= self.pods.refuse(true),
+            Event::PodsKnown(labels) => changes.pods |= self.pods.know(labels),
             Event::Refused(kind @ (Kind::Middleware | Kind::ServersTransport)) => {
                 self.refuse_traefik(kind, true, changes);
             }
@@ -130,6 +138,7 @@ impl Objects {
                 match kind {
                     Kind::Secret => self.refuse_secrets(false, changes),
                     Kind::IngressClass => self.classes_refused = false,
+                    Kind::Pod => changes.pods |= self.pods.refuse(false),
                     Kind::Middleware | Kind::ServersTransport => {
                         self.refuse_traefik(kind, false, changes);
                     }
@@ -232,6 +241,7 @@ impl Objects {
                 let fact = SliceFact::read(object, &self.settings.node)?;
                 self.put_slice(&name, fact, changes);
             }
+            Kind::Pod => changes.pods |= self.pods.put(object),
             Kind::ConfigMap if object.is_issuer() => {}
             Kind::ConfigMap => {
                 let fact = ConfigMapFact::read(object)?;
@@ -285,6 +295,7 @@ impl Objects {
                 }
             }
             Kind::EndpointSlice => self.put_slice(&name, None, changes),
+            Kind::Pod => changes.pods |= self.pods.remove(key),
             Kind::ConfigMap => {
                 if self.config_maps.remove(&name).is_some() {
                     changes.config_maps.insert(name);
@@ -363,6 +374,7 @@ impl Objects {
             Kind::Ingress => self.ingresses.keys().map(key).collect(),
             Kind::Service => self.services.keys().map(key).collect(),
             Kind::EndpointSlice => self.slices.keys().map(key).collect(),
+            Kind::Pod => self.pods.keys().cloned().collect(),
             Kind::Secret => self.secrets.keys().map(key).collect(),
             Kind::ConfigMap => self.config_maps.keys().map(key).collect(),
             Kind::Namespace

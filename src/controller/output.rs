@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Finding;
 use crate::{
-    objects::{Key, NamedConfigMaps, ObjectRef, StatusPatch},
+    objects::{Key, NamedConfigMaps, ObjectRef, PodLabels, StatusPatch},
     pki::CertificateTerms,
     routing::{Backend, EndpointSet, HostPattern, PortTable, RoutingTable},
     util::{port_range::PortRange, secretive::Secretive},
@@ -193,6 +193,8 @@ pub struct Output {
     pub endpoints: Vec<EndpointUpdate>,
     /// The ConfigMaps that the settings and Ingresses name, if others than before.
     pub config_maps: Option<NamedConfigMaps>,
+    /// The labels of Pods that groups of endpoints ask for, if others than before.
+    pub pods: Option<PodLabels>,
     /// All hosts with TLS, if any of them or their Secrets changed.
     pub certificates: Option<Vec<TlsHost>>,
     /// All desired certificates, sorted by id, if any of them changed.

@@ -14,6 +14,7 @@ mod fields;
 mod findings;
 mod further_hosts;
 mod global_settings;
+mod groups;
 mod guards;
 mod haproxy;
 mod hosts_closed;

@@ -1,7 +1,12 @@
 //! A real cluster as a source of objects: lists one kind in pages, then watches it, and recovers
 //! from everything that can go wrong between.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -21,7 +26,7 @@ use super::{
     unread::Unread,
 };
 use crate::{
-    objects::{Event, Key, Kind, NamedConfigMaps, RawObject, slim::Secret},
+    objects::{Event, Key, Kind, NamedConfigMaps, PodLabels, RawObject, Selection, slim::Secret},
     util::{backoff::Backoff, percent, stamp},
 };
 
@@ -95,7 +100,7 @@ struct Line<'a> {
 pub async fn follow(
     client: Client,
     kind: Kind,
-    selection: watch::Receiver<NamedConfigMaps>,
+    selection: watch::Receiver<Selection>,
     events: mpsc::Sender<Event>,
     unread: Unread,
 ) {
@@ -103,7 +108,8 @@ pub async fn follow(
         kind,
         selection,
         named: NamedConfigMaps::default(),
-        known: HashSet::new(),
+        pods: PodLabels::default(),
+        known: HashMap::new(),
     };
     let mut follower = Follower {
         client,
@@ -118,6 +124,9 @@ pub async fn follow(
     };
 
     loop {
+        if follower.rest().await.is_err() {
+            return;
+        }
         let ended = match follower.round().await {
             WatchError::Closed => return,
             WatchError::Expired => Ok(()),
@@ -161,6 +170,23 @@ fn is_absent(kind: Kind, error: &WatchError) -> bool {
 }
 
 impl Follower {
+    /// Waits while no object of the kind is asked for.
+    async fn rest(&mut self) -> Result<(), WatchError> {
+        while self.selected.is_empty() {
+            if !self.selected.pods.is_empty() {
+                self.selected.forget();
+                self.unread.clear(self.kind);
+                self.events
+                    .send(Event::Reset(self.kind, Vec::new()))
+                    .await
+                    .map_err(|_closed| WatchError::Closed)?;
+            }
+            let changed = self.selected.selection.changed().await;
+            changed.map_err(|_closed| WatchError::Closed)?;
+        }
+        Ok(())
+    }
+
     /// Lists, then watches until the kind has to be listed again.
     async fn round(&mut self) -> WatchError {
         let mut version = match list(&self.client, &mut self.selected, &self.events).await {
@@ -172,7 +198,9 @@ impl Follower {
 
         loop {
             let url = watch_url(&self.selected, &version);
-            let opened = timeout(REQUEST_TIMEOUT, open(&self.client, &url)).await;
+            let is_pod = self.kind == Kind::Pod;
+            let opening = open(&self.client, &url, if is_pod { METADATA } else { JSON });
+            let opened = timeout(REQUEST_TIMEOUT, opening).await;
             let body = match opened.unwrap_or(Err(WatchError::Timeout)) {
                 Ok(body) => body,
                 Err(WatchError::Expired) => return WatchError::Expired,
@@ -255,8 +283,9 @@ impl Follower {
 
         if let LastLogged::Refused(StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) = failure {
             self.refusals = self.refusals.saturating_add(1);
-            // Nothing waits for a kind that a cluster may lack.
-            let believed = if self.kind.is_optional() { 1 } else { REFUSALS };
+            // Nothing waits for a kind that a cluster may lack, and some paths wait for Pods.
+            let is_believed = self.kind.is_optional() || self.kind == Kind::Pod;
+            let believed = if is_believed { 1 } else { REFUSALS };
             if self.refusals < believed {
                 return Ok(());
             }
@@ -304,20 +333,28 @@ async fn list(
     events: &mpsc::Sender<Event>,
 ) -> Result<String, WatchError> {
     let kind = selected.kind;
-    selected.named = selected.selection.borrow_and_update().clone();
+    selected.select();
+    if selected.is_empty() {
+        return Err(WatchError::Reselected);
+    }
     let mut objects = Vec::new();
     let mut next = String::new();
 
     loop {
         let mut url = format!(
             "{}?limit={PAGE}{}",
-            paths::collection(kind),
+            selected.collection(),
             selected.selector()
         );
         if !next.is_empty() {
             url.push_str(&format!("&continue={}", percent::encode(&next)));
         }
-        let body = timeout(REQUEST_TIMEOUT, fetch(client, &url))
+        let accepted = if kind == Kind::Pod {
+            METADATA_LIST
+        } else {
+            JSON
+        };
+        let body = timeout(REQUEST_TIMEOUT, fetch(client, &url, accepted))
             .await
             .map_err(|_elapsed| WatchError::Timeout)??;
         let page: Page<'_> = serde_json::from_slice(&body)
@@ -328,7 +365,8 @@ async fn list(
                 .unwrap_or_default()
                 .into_iter()
                 .filter_map(|item| read(kind, item))
-                .filter(|object| is_needed(object) && selected.named.selects(object)),
+                .filter(|object| is_needed(object) && selected.named.selects(object))
+                .filter_map(|object| selected.part_of(object)),
         );
 
         if page.metadata.next.is_empty() {
@@ -337,6 +375,12 @@ async fn list(
                 .send(Event::Reset(kind, objects))
                 .await
                 .map_err(|_closed| WatchError::Closed)?;
+            if kind == Kind::Pod {
+                events
+                    .send(Event::PodsKnown(selected.pods.clone()))
+                    .await
+                    .map_err(|_closed| WatchError::Closed)?;
+            }
             return Ok(page.metadata.resource_version);
         }
 
@@ -355,7 +399,7 @@ pub(super) async fn changed(
     // may be too old for the server to resume from.
     let url = format!("{url}&watch=true&timeoutSeconds={}", WATCH.as_secs());
     let watching = async {
-        let body = timeout(REQUEST_TIMEOUT, open(client, &url))
+        let body = timeout(REQUEST_TIMEOUT, open(client, &url, JSON))
             .await
             .map_err(|_elapsed| WatchError::Timeout)??;
 
@@ -457,7 +501,7 @@ async fn data(body: &mut Body) -> Result<Option<Bytes>, WatchError> {
 fn watch_url(selected: &Selected, version: &str) -> String {
     format!(
         "{}?watch=true&allowWatchBookmarks=true&resourceVersion={version}&timeoutSeconds={}{}",
-        paths::collection(selected.kind),
+        selected.collection(),
         WATCH.as_secs(),
         selected.selector()
     )
@@ -472,11 +516,15 @@ async fn watch(
 ) -> Result<(), WatchError> {
     let mut lines = Lines::of(body);
     loop {
-        let has_selection = selected.kind == Kind::ConfigMap;
+        let has_selection = matches!(selected.kind, Kind::ConfigMap | Kind::Pod);
         let next = tokio::select! {
             next = lines.next() => next,
             changed = selected.selection.changed(), if has_selection => {
-                return Err(changed.map_or(WatchError::Closed, |()| WatchError::Reselected));
+                changed.map_err(|_closed| WatchError::Closed)?;
+                if selected.is_reselected() {
+                    return Err(WatchError::Reselected);
+                }
+                continue;
             }
         };
         let Some(line) = next? else {
@@ -583,66 +631,144 @@ fn read(kind: Kind, object: &RawValue) -> Option<Arc<RawObject>> {
 /// The objects of a kind that gatelet follows.
 struct Selected {
     kind: Kind,
-    selection: watch::Receiver<NamedConfigMaps>,
+    selection: watch::Receiver<Selection>,
     /// The selection as of the last list.
     named: NamedConfigMaps,
-    /// The ConfigMaps that are followed. A selector cannot name some of them and find others by
-    /// their label, so if any are named, the server sends all.
-    known: HashSet<Key>,
+    pods: PodLabels,
+    /// The ConfigMaps that are followed, or the Pods with a hash of the part that is asked for. A
+    /// selector cannot name some ConfigMaps and find others by their label, so if any are named,
+    /// the server sends all.
+    known: HashMap<Key, u64>,
 }
 
 impl Selected {
-    /// Restricts a kind to the objects that gatelet may need: Secrets without those of types that
-    /// have neither certificates nor users, and ConfigMaps with issuers
-    /// ([`ISSUER_LABEL`](crate::objects::ISSUER_LABEL)), unless others are named.
-    fn selector(&self) -> &'static str {
+    /// Selects the objects that are asked for now.
+    fn select(&mut self) {
+        let selection = self.selection.borrow_and_update();
+        self.named = selection.config_maps.clone();
+        self.pods = selection.pods.clone();
+    }
+
+    /// Reports whether other objects are asked for than at the last list.
+    fn is_reselected(&self) -> bool {
+        let selection = self.selection.borrow();
         match self.kind {
-            Kind::Secret => {
-                "&fieldSelector=type%21%3Dhelm.sh%2Frelease.v1\
+            Kind::Pod => selection.pods != self.pods,
+            _ => selection.config_maps != self.named,
+        }
+    }
+
+    /// Reports whether no objects of the kind are asked for.
+    fn is_empty(&self) -> bool {
+        self.kind == Kind::Pod && self.selection.borrow().pods.is_empty()
+    }
+
+    /// Forgets the objects that were asked for.
+    fn forget(&mut self) {
+        self.known.clear();
+        self.pods = PodLabels::default();
+    }
+
+    /// Returns the path of the objects: those of one namespace, if the Pods of no other are asked
+    /// for.
+    fn collection(&self) -> String {
+        match self.pods.namespace().filter(|_| self.kind == Kind::Pod) {
+            Some(namespace) => paths::namespaced(&Key {
+                kind: self.kind,
+                namespace: namespace.clone(),
+                name: Arc::default(),
+            }),
+            None => paths::collection(self.kind),
+        }
+    }
+
+    /// Restricts a kind to the objects that gatelet may need: Secrets without those of types that
+    /// have neither certificates nor users, ConfigMaps with issuers
+    /// ([`ISSUER_LABEL`](crate::objects::ISSUER_LABEL)), unless others are named, and Pods with a
+    /// label, unless others are asked for.
+    fn selector(&self) -> String {
+        match self.kind {
+            Kind::Secret => "&fieldSelector=type%21%3Dhelm.sh%2Frelease.v1\
                  %2Ctype%21%3Dkubernetes.io%2Fservice-account-token\
                  %2Ctype%21%3Dkubernetes.io%2Fdockerconfigjson\
                  %2Ctype%21%3Dkubernetes.io%2Fdockercfg\
                  %2Ctype%21%3Dbootstrap.kubernetes.io%2Ftoken"
-            }
+                .to_owned(),
             Kind::ConfigMap if self.named.is_empty() => {
-                "&labelSelector=gatelet.dev%2Fissuer%3Dtrue"
+                "&labelSelector=gatelet.dev%2Fissuer%3Dtrue".to_owned()
             }
-            _ => "",
+            Kind::Pod => {
+                let only = self.pods.label().map(percent::encode);
+                only.map_or_else(String::new, |label| format!("&labelSelector={label}"))
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// Returns the part of an object that is kept; `None` if that is nothing.
+    fn part_of(&self, object: Arc<RawObject>) -> Option<Arc<RawObject>> {
+        match self.kind {
+            Kind::Pod => self.pods.part_of(&object).map(Arc::new),
+            _ => Some(object),
         }
     }
 
     /// Notes the objects of a list.
     fn reset(&mut self, objects: &[Arc<RawObject>]) {
-        if self.kind == Kind::ConfigMap {
-            self.known = objects.iter().map(|object| object.key.clone()).collect();
+        if matches!(self.kind, Kind::ConfigMap | Kind::Pod) {
+            let hashed = objects.iter().map(|one| (one.key.clone(), hash(one)));
+            self.known = hashed.collect();
         }
     }
 
     /// Returns the event that a change is for the objects that are followed.
     fn take(&mut self, event: Event) -> Option<Event> {
-        if self.kind != Kind::ConfigMap {
-            return Some(event);
-        }
+        let selects = |object: &RawObject| match self.kind {
+            Kind::ConfigMap => self.named.selects(object),
+            _ => true,
+        };
         match event {
-            Event::Apply(object) if self.named.selects(&object) => {
-                self.known.insert(object.key.clone());
-                Some(Event::Apply(object))
+            _ if !matches!(self.kind, Kind::ConfigMap | Kind::Pod) => Some(event),
+            Event::Apply(object) if selects(&object) => {
+                let key = object.key.clone();
+                let Some(part) = self.part_of(object) else {
+                    return self.take(Event::Delete(key));
+                };
+                // Pods change often, and their labels do not.
+                let hash = hash(&part);
+                let before = self.known.insert(key, hash);
+                let is_same = self.kind == Kind::Pod && before == Some(hash);
+                (!is_same).then_some(Event::Apply(part))
             }
             // It may have lost the label.
-            Event::Apply(object) => {
-                let known = self.known.remove(&object.key);
-                known.then(|| Event::Delete(object.key.clone()))
+            Event::Apply(object) => self.take(Event::Delete(object.key.clone())),
+            Event::Delete(key) => {
+                let known = self.known.remove(&key);
+                known.map(|_| Event::Delete(key))
             }
-            Event::Delete(key) => self.known.remove(&key).then_some(Event::Delete(key)),
             other => Some(other),
         }
     }
 }
 
-/// Sends a GET request and returns the body of a 200 response.
-async fn open(client: &Client, url: &str) -> Result<Body, WatchError> {
+fn hash(object: &RawObject) -> u64 {
+    let mut hash = DefaultHasher::new();
+    object.body.hash(&mut hash);
+    hash.finish()
+}
+
+/// The form of whole objects.
+const JSON: &str = "application/json";
+/// The forms of a list and of a watch of Pods: of each its metadata alone, if the server can.
+const METADATA_LIST: &str =
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+const METADATA: &str =
+    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+
+/// Sends a GET request and returns the body of a 200 response, in an accepted form.
+async fn open(client: &Client, url: &str, accepted: &str) -> Result<Body, WatchError> {
     let request = Request::get(url)
-        .header(http::header::ACCEPT, "application/json")
+        .header(http::header::ACCEPT, accepted)
         .body(Vec::new());
     let request = request.map_err(|error| WatchError::Malformed(error.to_string()))?;
     let response = client
@@ -667,8 +793,8 @@ async fn open(client: &Client, url: &str) -> Result<Body, WatchError> {
     }
 }
 
-async fn fetch(client: &Client, url: &str) -> Result<Vec<u8>, WatchError> {
-    collect(open(client, url).await?, MAX_PAGE).await
+async fn fetch(client: &Client, url: &str, accepted: &str) -> Result<Vec<u8>, WatchError> {
+    collect(open(client, url, accepted).await?, MAX_PAGE).await
 }
 
 /// Reads a body of at most `limit` bytes.
@@ -701,12 +827,13 @@ mod tests {
     }
 
     fn config_maps() -> Selected {
-        let (_, selection) = watch::channel(NamedConfigMaps::default());
+        let (_, selection) = watch::channel(Selection::default());
         Selected {
             kind: Kind::ConfigMap,
             selection,
             named: NamedConfigMaps::default(),
-            known: HashSet::new(),
+            pods: PodLabels::default(),
+            known: HashMap::new(),
         }
     }
 

@@ -42,10 +42,12 @@ pub enum Kind {
     Role,
     /// `rbac.authorization.k8s.io/v1` RoleBinding.
     RoleBinding,
+    /// `v1` Pod, which real clusters alone have. Of some their labels are read.
+    Pod,
 }
 
 impl Kind {
-    /// Every kind, in order.
+    /// Every kind that the mini cluster has, in order.
     pub const ALL: [Self; 18] = [
         Self::Namespace,
         Self::IngressClass,
@@ -68,7 +70,8 @@ impl Kind {
     ];
 
     /// The kinds that are followed. Of ConfigMaps only those with [`ISSUER_LABEL`], and
-    /// those that the settings name.
+    /// those that the settings name. Pods of a real cluster are followed while their labels are
+    /// asked for.
     pub const WATCHED: [Self; 8] = [
         Self::IngressClass,
         Self::ConfigMap,
@@ -101,6 +104,7 @@ impl Kind {
             Self::ClusterRoleBinding => "ClusterRoleBinding",
             Self::Role => "Role",
             Self::RoleBinding => "RoleBinding",
+            Self::Pod => "Pod",
         }
     }
 
@@ -114,7 +118,8 @@ impl Kind {
             | Self::Endpoints
             | Self::Node
             | Self::Event
-            | Self::ServiceAccount => "v1",
+            | Self::ServiceAccount
+            | Self::Pod => "v1",
             Self::IngressClass | Self::Ingress => "networking.k8s.io/v1",
             Self::EndpointSlice => "discovery.k8s.io/v1",
             Self::Middleware | Self::ServersTransport => "traefik.io/v1alpha1",
@@ -153,6 +158,7 @@ impl Kind {
             Self::ClusterRoleBinding => "clusterrolebindings",
             Self::Role => "roles",
             Self::RoleBinding => "rolebindings",
+            Self::Pod => "pods",
         }
     }
 

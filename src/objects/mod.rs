@@ -17,7 +17,7 @@ pub use change::{Event, EventNote, EventType, ObjectRef, StatusPatch, Write};
 pub use kind::{ISSUER_LABEL, Kind};
 pub use raw::{Key, Meta, ObjectError, RawObject};
 pub use secret::SecretPatch;
-pub use selection::NamedConfigMaps;
+pub use selection::{NamedConfigMaps, PodLabels, Selection};
 pub use texts::Texts;
 pub use traits::{
     Change, Committed, Expired, Op, Proposal, Propose, ProposeError, Revision, Snapshot, View,

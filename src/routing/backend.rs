@@ -9,7 +9,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::{BackendTls, ProxyVersion, Transport};
+use super::{BackendTls, EndpointGroups, ProxyVersion, Transport};
 use crate::util::hash::fnv1a;
 
 /// The stable identity of a backend. Pools, ejection state and counters are keyed by it, so that
@@ -94,6 +94,8 @@ pub struct BackendSettings {
     pub sends_proxy: Option<ProxyVersion>,
     /// Limits for each of its endpoints.
     pub limits: BackendLimits,
+    /// The groups that decide about the weights of its endpoints; `None` for none.
+    pub groups: Option<Arc<EndpointGroups>>,
 }
 
 /// The addresses that requests for a Service go to.
@@ -123,7 +125,8 @@ pub struct BackendLimits {
 pub struct Endpoint {
     /// The address to connect to.
     pub addr: SocketAddr,
-    /// Its part of the requests, beside those of the others; 0 for none.
+    /// Its part of the requests, beside those of the others; 0 for none but those of clients that
+    /// stick to it, and those that name its group.
     pub weight: u16,
     /// The identity of what serves there. It stays when the list of endpoints changes, and changes
     /// when another Pod takes the address.
@@ -133,6 +136,8 @@ pub struct Endpoint {
     /// True if it ends soon: it has requests as long as it is listed, but no client begins to stick
     /// to it.
     pub draining: bool,
+    /// The group that requests may name, if its backend has groups.
+    pub group: Option<Arc<str>>,
 }
 
 /// The identity of an endpoint, as a hash of its name at its source: stable over restarts.
@@ -148,6 +153,7 @@ impl Endpoint {
             id: EndpointId::of(&addr.to_string()),
             zone: None,
             draining: false,
+            group: None,
         }
     }
 }
@@ -220,6 +226,7 @@ impl BackendSettings {
             reach: Reach::default(),
             sends_proxy: None,
             limits: BackendLimits::default(),
+            groups: None,
         }
     }
 }

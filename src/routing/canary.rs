@@ -145,16 +145,19 @@ fn always_or_never(value: &[u8]) -> Option<bool> {
 
 /// Returns the value of the first cookie of a name.
 pub fn cookie_value<'h>(head: &'h impl Head, name: &str) -> Option<&'h [u8]> {
+    cookie_values(head, name).next()
+}
+
+/// Returns the values of all cookies of a name.
+pub(super) fn cookie_values<'h>(head: &'h impl Head, name: &str) -> impl Iterator<Item = &'h [u8]> {
     let pairs = head
         .values(&COOKIE)
         .flat_map(|field| field.split(|byte| *byte == b';'));
-    pairs
-        .filter_map(|pair| {
-            let equals = memchr::memchr(b'=', pair)?;
-            let (own, value) = (pair[..equals].trim_ascii(), &pair[equals + 1..]);
-            (own == name.as_bytes()).then(|| value.trim_ascii())
-        })
-        .next()
+    pairs.filter_map(move |pair| {
+        let equals = memchr::memchr(b'=', pair)?;
+        let (own, value) = (pair[..equals].trim_ascii(), &pair[equals + 1..]);
+        (own == name.as_bytes()).then(|| value.trim_ascii())
+    })
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub mod error_pages;
 pub mod expression;
 pub mod external_auth;
 pub mod go_pattern;
+pub mod groups;
 pub mod host;
 mod host_hash;
 pub mod limits;
@@ -77,6 +78,7 @@ pub use external_auth::{
     ExternalAuth, FieldNames, FieldNamesError, is_same_name,
 };
 pub use go_pattern::GoPattern;
+pub use groups::{EndpointGroups, GroupSelector, GroupWeight, NamedGroups};
 pub use host::{Authority, Host, HostError, HostPattern};
 pub use limits::{ClientLimits, Limits, Pace, RATES, Rate};
 pub use listener::{Listener, ListenerProtocol};

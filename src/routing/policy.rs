@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Pace, Stickiness};
+use super::{GroupSelector, Pace, Stickiness};
 
 /// The terms on which requests are forwarded. The settings of the data plane apply where one is
 /// `None`; the greatest value of a type stands for no limit.
@@ -27,6 +27,8 @@ pub struct Policy {
     pub balancing: Option<LoadBalancing>,
     /// The property by which a client stays at one endpoint.
     pub stickiness: Option<Stickiness>,
+    /// The property by which a request names a group of endpoints.
+    pub selector: Option<Box<GroupSelector>>,
     /// True if the access log has no requests of it.
     pub is_unlogged: bool,
     /// True if `Host` for the backend is the address of the endpoint, and not that of the client.

@@ -1,6 +1,8 @@
 //! The same requests to gatelet with annotations of the controllers on HAProxy, and to a real
 //! HAProxy with the configuration that they would write for them.
 
+mod groups;
+
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
@@ -28,6 +30,13 @@ struct Haproxy {
 impl Haproxy {
     /// Starts it with rules and the options of its server; `None` if it is not there.
     fn start(rules: &str, server: &str, backend: u16) -> Option<Self> {
+        Self::with(&format!(
+            "{rules}\n  server one 127.0.0.1:{backend} {server}\n"
+        ))
+    }
+
+    /// Starts it with the lines of its backend; `None` if it is not there.
+    fn with(rules: &str) -> Option<Self> {
         let mut command = peers::haproxy()?;
         let (folder, port, https) = (Folder::new(), free_port(), free_port());
         let own = Certificate::make(&folder, "own", &["DNS:app.example.com"], ECDSA);
@@ -47,9 +56,7 @@ frontend front
   bind 127.0.0.1:{https} ssl crt {} alpn h2,http/1.1
   default_backend back
 backend back
-{rules}
-  server one 127.0.0.1:{backend} {server}
-",
+{rules}",
             pem.display()
         );
         let file = folder.write("haproxy.cfg", &text);
@@ -141,8 +148,13 @@ fn shown(port: u16, (path, arguments): (&str, &[&str])) -> Vec<String> {
 
 /// A gatelet with an Ingress that has these annotations, once they apply.
 fn annotated(backend: u16, annotations: &[String]) -> Gatelet {
+    annotated_as(&backend::manifests("app", HOST, backend), annotations)
+}
+
+/// The same with the Ingress `app` of these manifests.
+fn annotated_as(manifests: &str, annotations: &[String]) -> Gatelet {
     let gatelet = Gatelet::start();
-    gatelet.serve(&backend::manifests("app", HOST, backend), HOST);
+    gatelet.serve(manifests, HOST);
     // A mark of its own shows when the others apply.
     let mark = "haproxy.org/response-set-header=X-Mark 1";
     let mut arguments = vec!["annotate", "ingress", "app", mark];

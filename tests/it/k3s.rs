@@ -16,6 +16,8 @@ use super::support::{
 const ACCOUNT: &str = "system:serviceaccount:gatelet:gatelet";
 /// An address of the test's namespace, like that of a pod.
 const POD: &str = "10.244.0.5";
+/// An address where nothing is.
+const LOST: &str = "10.244.0.6";
 
 fn manifest() -> &'static str {
     concat!(env!("CARGO_MANIFEST_DIR"), "/configs/k3s/gatelet.yaml")
@@ -526,6 +528,97 @@ spec: {forwardingTimeouts: {dialTimeout: 5s}}
     });
 }
 
+#[test]
+fn labels_of_pods_are_read_with_the_rights_of_the_manifest() {
+    let Some(real) = ControlPlane::start() else {
+        return;
+    };
+    let folder = Folder::new();
+    let _backend = Backend::start(&real, &folder);
+    real.kubectl(&["apply", "-f", manifest()]);
+    let daemon_set = json(&real, &["-n", "gatelet", "get", "daemonset", "gatelet"]);
+    let pod = Pod::start(&real, &daemon_set["spec"]["template"]["spec"]);
+
+    let of = |name: &str, group: &str| {
+        real.apply(&format!(
+            "apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, labels: {{group: {group}, run: app}}}}
+spec: {{containers: [{{name: main, image: main}}]}}
+"
+        ));
+        let uid = json(&real, &["get", "pod", name])["metadata"]["uid"].clone();
+        uid.as_str().expect("a uid").to_owned()
+    };
+    // Nothing listens at the address of the other one.
+    let (blue, green) = (of("blue", "blue"), of("green", "green"));
+    real.apply(&format!(
+        "apiVersion: v1
+kind: Service
+metadata: {{name: app}}
+spec: {{ports: [{{port: 80}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: app, labels: {{kubernetes.io/service-name: app}}}}
+addressType: IPv4
+endpoints:
+  - {{addresses: [{POD}], targetRef: {{kind: Pod, name: blue, uid: {blue}}}}}
+  - {{addresses: [{LOST}], targetRef: {{kind: Pod, name: green, uid: {green}}}}}
+ports: [{{port: 8080}}]
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: app
+  annotations:
+    haproxy-ingress.github.io/blue-green-balance: group=blue=1,group=green=0
+    haproxy-ingress.github.io/blue-green-header: X-Group:group
+spec:
+  ingressClassName: gatelet
+  rules:
+    - host: app.example.com
+      http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: app, port: \
+      {{number: 80}}}}}}}}]}}
+"
+    ));
+
+    let status = |arguments: &[&str]| {
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-m", "20", "-o", "/dev/null", "-w", "%{http_code}"]);
+        curl.args(["--connect-to", &format!("::{POD}:")])
+            .args(arguments);
+        curl.arg("http://app.example.com/");
+        let output = real.beside(&curl).output().expect("curl");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    eventually("blue has all requests", || {
+        (status(&[]) == "200").then_some(())
+    });
+    for _ in 0..20 {
+        assert_eq!(status(&[]), "200");
+    }
+    assert!(!pod.log().contains("forbidden"), "{}", pod.log());
+
+    // No endpoint is in a group any more, and then another one is.
+    real.kubectl(&["label", "pod", "blue", "--overwrite", "group=old"]);
+    eventually("nothing has requests", || {
+        (status(&[]) == "503").then_some(())
+    });
+    assert_eq!(status(&["-H", "X-Group: old"]), "200");
+    real.kubectl(&["label", "pod", "blue", "group-"]);
+    eventually("the group is gone", || {
+        (status(&["-H", "X-Group: old"]) == "503").then_some(())
+    });
+    real.kubectl(&["label", "pod", "blue", "group=blue"]);
+    eventually("blue is back", || (status(&[]) == "200").then_some(()));
+
+    real.kubectl(&["delete", "pod", "blue", "--force", "--grace-period=0"]);
+    eventually("its endpoint has no requests", || {
+        (status(&[]) == "503").then_some(())
+    });
+}
+
 /// Returns the full list of the account's rights in a namespace, without those that every account
 /// has.
 fn allowed(real: &ControlPlane, namespace: &str, expected: &[&str]) {
@@ -561,7 +654,7 @@ fn row(line: &str) -> String {
     )
 }
 
-const EVERYWHERE: [&str; 10] = [
+const EVERYWHERE: [&str; 11] = [
     "configmaps [] [] [list watch]",
     "endpointslices.discovery.k8s.io [] [] [list watch]",
     "events [] [] [create get patch]",
@@ -569,6 +662,7 @@ const EVERYWHERE: [&str; 10] = [
     "ingresses.networking.k8s.io [] [] [list watch]",
     "ingresses.networking.k8s.io/status [] [] [patch]",
     "middlewares.traefik.io [] [] [list watch]",
+    "pods [] [] [list watch]",
     "secrets [] [] [list watch]",
     "serverstransports.traefik.io [] [] [list watch]",
     "services [] [] [list watch]",

@@ -207,7 +207,7 @@ impl Issuers {
                     .iter()
                     .fold(is_gone, |changed, object| self.put(object) | changed)
             }
-            Event::Reset(..) | Event::Refused(_) => false,
+            Event::Reset(..) | Event::Refused(_) | Event::PodsKnown(_) => false,
         }
     }
 

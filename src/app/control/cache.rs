@@ -47,7 +47,7 @@ impl Cache {
         let mut cache = Self::default();
         let mut events = Vec::new();
 
-        for kind in Kind::WATCHED {
+        for kind in Kind::WATCHED.into_iter().chain([Kind::Pod]) {
             let mut objects = Vec::new();
             for (name, body) in store.scan(&format!("{AREA}{}/", kind.plural()))? {
                 match RawObject::parse(kind, Bytes::from(body)) {
@@ -78,7 +78,7 @@ impl Cache {
         match event {
             Event::Apply(object) => self.put(object),
             Event::Delete(key) => self.remove(key),
-            Event::Refused(_kind) => {}
+            Event::Refused(_) | Event::PodsKnown(_) => {}
             Event::Reset(kind, objects) => {
                 let listed: HashSet<&Key> = objects.iter().map(|object| &object.key).collect();
 

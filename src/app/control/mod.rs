@@ -38,7 +38,7 @@ use self::{
 use super::{certificates::Certificates, memory::ChangeCounter, write_queue::WriteQueue};
 use crate::{
     controller::{Index, Output},
-    objects::{Event, Kind, NamedConfigMaps, Write},
+    objects::{Event, Kind, PodLabels, Selection, Write},
     proxy::{ConnectFailure, EndpointKey},
     routing::Origin,
     store::Store,
@@ -74,8 +74,8 @@ pub(super) struct ControlLoop {
     /// Changes when clients of a port use the PROXY protocol otherwise than expected.
     mismatches: watch::Receiver<u64>,
     certificates: Certificates,
-    /// Selects the ConfigMaps that are followed.
-    config_maps: watch::Sender<NamedConfigMaps>,
+    /// Selects the objects that are followed of kinds with many.
+    selection: watch::Sender<Selection>,
     queue: WriteQueue,
     role: Role,
     /// True if this replica writes, as of the last change of its role.
@@ -97,7 +97,7 @@ pub(super) struct Parts {
     pub(super) publisher: Publisher,
     pub(super) ports: Ports,
     pub(super) certificates: Certificates,
-    pub(super) config_maps: watch::Sender<NamedConfigMaps>,
+    pub(super) selection: watch::Sender<Selection>,
     pub(super) queue: WriteQueue,
     pub(super) role: Role,
     /// The local copy of a real cluster's objects. `None` for the mini cluster, which stores them
@@ -144,7 +144,7 @@ impl ControlLoop {
             publisher,
             ports,
             certificates,
-            config_maps,
+            selection,
             queue,
             mut role,
             cache,
@@ -167,7 +167,7 @@ impl ControlLoop {
             ports,
             mismatches,
             certificates,
-            config_maps,
+            selection,
             queue,
             role,
             leads,
@@ -196,7 +196,8 @@ impl ControlLoop {
             return;
         }
         self.changes.add(copy.len());
-        for event in copy {
+        let labels = pod_labels(&copy);
+        for event in copy.into_iter().chain([Event::PodsKnown(labels)]) {
             self.index.apply(event);
         }
 
@@ -341,8 +342,11 @@ impl ControlLoop {
         self.complete_findings(&mut output, issuers_changed);
         self.publish(&mut output);
         self.write_back(output);
-        self.ready.store(true, Ordering::Release);
-        self.publisher.shared.set_ready();
+        // Their answer comes soon, or a refusal.
+        if !self.index.waits_for_pods() {
+            self.ready.store(true, Ordering::Release);
+            self.publisher.shared.set_ready();
+        }
     }
 
     /// Opens and closes ports. The findings of the same compile have those that cannot be opened.
@@ -363,8 +367,16 @@ impl ControlLoop {
     }
 
     fn publish(&mut self, output: &mut Output) {
-        if let Some(names) = output.config_maps.take() {
-            self.config_maps.send_replace(names);
+        if let Some(config_maps) = output.config_maps.take() {
+            self.selection
+                .send_modify(|selection| selection.config_maps = config_maps);
+        }
+        if let Some(pods) = output.pods.take() {
+            if let Some((cache, _store)) = self.cache.as_mut().filter(|_| pods.is_empty()) {
+                cache.observe(&Event::Reset(Kind::Pod, Vec::new()));
+            }
+            self.selection
+                .send_modify(|selection| selection.pods = pods);
         }
         let now = self.certificates.engine.now();
         self.publisher
@@ -507,6 +519,19 @@ impl TlsFailures {
         }
         &self.failing
     }
+}
+
+/// Returns the labels that Pods of a local copy have: those that were asked for.
+fn pod_labels(copy: &[Event]) -> PodLabels {
+    let pods = copy.iter().flat_map(|event| match event {
+        Event::Reset(Kind::Pod, pods) => &pods[..],
+        _ => &[],
+    });
+    let labels = pods.flat_map(|pod| {
+        let names = pod.meta.labels.keys();
+        names.map(|name| (pod.key.namespace.clone(), name.clone()))
+    });
+    labels.collect()
 }
 
 /// Waits until a moment, without an end if there is none.

@@ -49,7 +49,7 @@ use crate::{
     config::{Config, Listen},
     controller::{CountedIngresses, Index},
     k8s::Unread,
-    objects::{Key, NamedConfigMaps, Write},
+    objects::{Key, Selection, Write},
     proxy::{self, Shared},
     routing::ListenerProtocol,
     telemetry::{self, Metrics},
@@ -108,12 +108,12 @@ async fn run_in_runtime(config: Config) -> Result<(), RunError> {
         Err(error) => tracing::warn!(%error, "`gatelet backup` works only when gatelet is stopped"),
     }
     let (events, event_receiver) = mpsc::channel(EVENTS);
-    let config_maps = watch::Sender::new(settings::config_maps(&config, &[]));
+    let selection = watch::Sender::new(settings::selection(&config, &[]));
     let connector = Connector {
         config: &config,
         store: &state.store,
         addresses: node_addresses(&config),
-        config_maps: &config_maps,
+        selection: &selection,
         events,
         tasks: &mut tasks,
         drain: &drain,
@@ -128,7 +128,7 @@ async fn run_in_runtime(config: Config) -> Result<(), RunError> {
         listeners: data_plane.listeners.clone(),
         shared,
         metrics: metrics.clone(),
-        config_maps,
+        selection,
         server_tls,
         started,
     };
@@ -169,7 +169,7 @@ struct Parts<'a> {
     listeners: Arc<proxy::Listeners>,
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
-    config_maps: watch::Sender<NamedConfigMaps>,
+    selection: watch::Sender<Selection>,
     server_tls: Arc<tls::Server>,
     started: Instant,
 }
@@ -319,7 +319,7 @@ impl Parts<'_> {
             ),
             ports,
             certificates,
-            config_maps: self.config_maps,
+            selection: self.selection,
             queue,
             role: role.clone(),
             cache,

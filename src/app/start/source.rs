@@ -20,7 +20,7 @@ use crate::{
     config::{Config, Listen},
     k8s::{self, AccountSecret, Unread},
     manifests::{self, Manifests},
-    objects::{Event, Kind, NamedConfigMaps, Proposal, Propose, View, WriteBack},
+    objects::{Event, Kind, Proposal, Propose, Selection, View, WriteBack},
     store::Store,
     telemetry::AuditLog,
     util::drain::Drain,
@@ -69,8 +69,8 @@ pub(super) struct Connector<'a> {
     pub(super) store: &'a Arc<dyn Store>,
     /// The addresses of this node.
     pub(super) addresses: Vec<IpAddr>,
-    /// The ConfigMaps that are followed for their name.
-    pub(super) config_maps: &'a watch::Sender<NamedConfigMaps>,
+    /// The objects that are followed of kinds with many.
+    pub(super) selection: &'a watch::Sender<Selection>,
     /// Takes the changes of objects.
     pub(super) events: mpsc::Sender<Event>,
     pub(super) tasks: &'a mut Tasks,
@@ -115,7 +115,7 @@ impl Connector<'_> {
 
         for kind in Kind::WATCHED {
             let (view, events) = (view.clone(), self.events.clone());
-            let following = mini::follow(view, kind, self.config_maps.subscribe(), events);
+            let following = mini::follow(view, kind, self.selection.subscribe(), events);
             self.tasks.spawn_infallible("mini cluster", following);
         }
 
@@ -161,13 +161,13 @@ impl Connector<'_> {
             Cache::load(&**self.store).map_err(RunError::start("the local copy"))?;
 
         // Ingresses name ConfigMaps and are read later: follow those of last time from the start.
-        let config_maps = settings::config_maps(config, &copy);
-        self.config_maps.send_replace(config_maps);
+        let selection = settings::selection(config, &copy);
+        self.selection.send_replace(selection);
 
         let unread = Unread::default();
-        for kind in Kind::WATCHED {
+        for kind in Kind::WATCHED.into_iter().chain([Kind::Pod]) {
             let (events, unread) = (self.events.clone(), unread.clone());
-            let selection = self.config_maps.subscribe();
+            let selection = self.selection.subscribe();
             let following = k8s::follow(client.clone(), kind, selection, events, unread);
             self.tasks.spawn_infallible("cluster", following);
         }

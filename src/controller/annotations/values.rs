@@ -11,8 +11,8 @@ use crate::{
     pki::{KeyType, RenewBefore},
     routing::{
         AllowedList, AuthMethod, CanaryValues, Conditional, CookieChange, CorsDialect, Edit,
-        FieldNames, GoPattern, HeaderMatch, Host, HostPattern, Location, Origins, Policy,
-        RewriteTarget, SameSite, SubjectPattern, TlsVersions, Variables, VerifyClient,
+        FieldNames, GoPattern, GroupWeight, HeaderMatch, Host, HostPattern, Location, Origins,
+        Policy, RewriteTarget, SameSite, SubjectPattern, TlsVersions, Variables, VerifyClient,
     },
 };
 
@@ -42,6 +42,7 @@ pub(in crate::controller) struct AnnotationValues {
     pub(in crate::controller) global_auth: Option<Box<str>>,
     pub(in crate::controller) canary: CanaryAnnotations,
     pub(in crate::controller) sticky: StickyAnnotations,
+    pub(in crate::controller) groups: GroupAnnotations,
     pub(in crate::controller) limits: LimitAnnotations,
     pub(in crate::controller) elsewhere: ElsewhereValues,
     pub(in crate::controller) rewrite: RewriteValues,
@@ -272,6 +273,42 @@ pub(in crate::controller) struct StickyAnnotations {
     pub(in crate::controller) hash: Option<(Box<str>, Variables)>,
     pub(in crate::controller) has_subset: bool,
     pub(in crate::controller) subset_size: Option<NonZeroU32>,
+}
+
+/// The groups of the endpoints of a Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::controller) struct GroupAnnotations {
+    pub(in crate::controller) weights: Box<[GroupWeight]>,
+    /// True if a weight is that of each endpoint; `None` if there is no annotation.
+    pub(in crate::controller) per_endpoint: Option<bool>,
+    /// The field that names a group.
+    pub(in crate::controller) header: Option<NamedLabel<HeaderName>>,
+    /// The cookie that names a group.
+    pub(in crate::controller) cookie: Option<NamedLabel<Box<str>>>,
+}
+
+/// A property of requests that has the value of a label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::controller) struct NamedLabel<T> {
+    /// The name of the annotation.
+    pub(in crate::controller) from: Box<str>,
+    pub(in crate::controller) name: T,
+    pub(in crate::controller) label: Box<str>,
+}
+
+impl GroupAnnotations {
+    /// Returns those of an Ingress with those of a Service in place of them.
+    pub(in crate::controller) fn with_service(&self, of_service: Self) -> Self {
+        Self {
+            weights: match of_service.weights.is_empty() {
+                true => self.weights.clone(),
+                false => of_service.weights,
+            },
+            per_endpoint: of_service.per_endpoint.or(self.per_endpoint),
+            header: of_service.header.or_else(|| self.header.clone()),
+            cookie: of_service.cookie.or_else(|| self.cookie.clone()),
+        }
+    }
 }
 
 /// The settings about TLS that the backend ends.

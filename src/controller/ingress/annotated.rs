@@ -7,7 +7,7 @@ use crate::controller::{
     annotations::{self, AnnotationValues, BackendTlsValues, ServerSnippet},
     backend_terms::BackendTerms,
     backend_tls::{self, MadeBackendTls},
-    canary, client_certificates,
+    canary, client_certificates, groups,
     guards::{self, Decision, Verdict},
     host_steps::HostSteps,
     limits,
@@ -23,6 +23,7 @@ impl Compiler<'_> {
         let mut verdict = guards::judge(&self.fact.peers, decision);
         annotated.https_only |= verdict.https_only;
         self.out.closes_hosts = verdict.refusal.filter(|_| verdict.closes_hosts);
+        annotated.terms.groups = groups::groups(&annotated.groups);
         let mut backend_tls = self.backend_tls(&mut annotated);
         self.canary(&mut annotated);
 
@@ -57,6 +58,10 @@ impl Compiler<'_> {
             self.note(field, finding);
         }
 
+        if let Some(header) = &annotated.groups.header {
+            let field = format!("metadata.annotations[{}]", header.from);
+            self.check_groups(&annotated.groups, None, &field);
+        }
         self.middlewares = middlewares;
         (self.annotated, self.verdict) = (annotated, verdict);
         self.prepare_passthrough();

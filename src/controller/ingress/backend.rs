@@ -6,11 +6,12 @@ use super::{Compiler, GuardedBy, Judged, Reason, Target};
 use crate::{
     controller::{
         access::{self, Made},
-        annotations::{self, AnnotationFinding, AnnotationValues},
+        annotations::{self, AnnotationFinding, AnnotationValues, GroupAnnotations},
         backend_terms::BackendTerms,
         backend_tls, client_certificates,
         external_auth::{self, MadeAuths},
         facts::ServiceFact,
+        groups,
         guards::{self, Decision, ServiceOutcome},
         middlewares::{Asked, MadeMiddlewares},
         objects::Name,
@@ -77,11 +78,12 @@ impl Compiler<'_> {
             max_requests,
             ..
         } = values.terms;
+        let has_groups = values.groups != GroupAnnotations::default();
         let is_reached = reach == Reach::Service;
 
         let is_plain = protocol.is_none() && sends_proxy.is_none() && max_requests.is_none();
         let is_unset = values.backend_tls.is_unset() && values.transport.is_none();
-        if is_plain && !is_reached && is_unset {
+        if is_plain && !is_reached && is_unset && !has_groups {
             return Ok((own.clone(), Timeouts::default()));
         }
 
@@ -91,6 +93,12 @@ impl Compiler<'_> {
         terms.max_requests = max_requests.or(terms.max_requests);
         if is_reached {
             terms.reach = reach;
+        }
+
+        if has_groups {
+            let both = self.annotated.groups.with_service(values.groups);
+            terms.groups = groups::groups(&both);
+            self.check_groups(&both, Some(service), field);
         }
         let both = self.annotated.backend_tls.with_service(values.backend_tls);
         let (objects, namespace) = (self.objects, &self.name.0);
@@ -117,6 +125,26 @@ impl Compiler<'_> {
             None => Ok((terms, transport.timeouts)),
             Some(refusal) => Err(refusal),
         }
+    }
+
+    /// Reports a field and a cookie that mean different labels.
+    pub(super) fn check_groups(
+        &mut self,
+        groups: &GroupAnnotations,
+        service: Option<&Name>,
+        field: &str,
+    ) {
+        let (true, Some(header)) = (groups::are_mixed(groups), &groups.header) else {
+            return;
+        };
+        let message = "the field and the cookie of groups mean different labels: neither applies";
+        let reason = Reason::InvalidAnnotation;
+        let finding = AnnotationFinding::warning(reason, &header.from, message.to_owned());
+        let finding = match service {
+            Some(service) => of_service(service, finding),
+            None => finding,
+        };
+        self.note(field.to_owned(), finding);
     }
 
     /// Reports a Service that has no address of its own, although requests are to go there.

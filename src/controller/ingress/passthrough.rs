@@ -5,8 +5,12 @@ use std::sync::Arc;
 use super::{Compiler, GuardedBy};
 use crate::{
     controller::{
-        Reason, annotations::AnnotationFinding, backend_terms::BackendTerms, facts::IngressFact,
-        guards::ServiceOutcome, resolve::resolve,
+        Reason,
+        annotations::AnnotationFinding,
+        backend_terms::{BackendTerms, SendsProxy},
+        facts::IngressFact,
+        guards::ServiceOutcome,
+        resolve::resolve,
     },
     objects::{
         EventType,
@@ -120,10 +124,12 @@ impl<'a> Compiler<'a> {
 
         let name = (self.name.0.clone(), Arc::from(&*service.name));
         // Problems with the other terms are those of the paths.
-        let sends_proxy = self.terms(&name, field).ok();
-        let sends_proxy = sends_proxy.and_then(|(terms, _)| terms.sends_proxy?.version());
+        let of_paths = self.terms(&name, field).ok().map(|(terms, _)| terms);
+        let of_paths = of_paths.unwrap_or_default();
+        let sends_proxy = of_paths.sends_proxy.and_then(SendsProxy::version);
         let terms = BackendTerms {
             protocol: Some(Protocol::Tcp),
+            groups: of_paths.groups,
             ..BackendTerms::default()
         };
         let resolved = resolve(self.objects, self.backends, &name, &service.port, terms);

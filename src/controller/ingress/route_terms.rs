@@ -11,7 +11,7 @@ use crate::{
     controller::{
         annotations::{self, AnnotationValues},
         facts::ServiceFact,
-        limits,
+        groups, limits,
         middlewares::MadeMiddlewares,
     },
     routing::{Refusal, Timeouts},
@@ -27,6 +27,7 @@ impl Compiler<'_> {
     ) -> (RouteTerms, Option<Refusal>) {
         let policy = &mut annotated.policy;
         policy.pace = limits::pace(&annotated.limits);
+        policy.selector = groups::selector(&annotated.groups);
         middlewares.apply_to(policy);
         let policy = self.backends.share_policy(mem::take(policy));
 

@@ -81,10 +81,6 @@ const INGRESS_ROWS: &[Row] = &[
     ),
     // === Redirects and paths ===
     unsupported(
-        &["blue-green-*"],
-        "requests are not split by weight, field or cookie: all endpoints get the same share",
-    ),
-    unsupported(
         &["redirect-from-regex", "server-alias-regex"],
         "the further hosts are not served",
     ),

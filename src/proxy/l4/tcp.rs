@@ -442,6 +442,7 @@ async fn connect(
         backend: &route.backend,
         balance: terms.balance,
         session: session.as_deref(),
+        groups: None,
     };
 
     let mut tried = Tried::default();

@@ -404,6 +404,7 @@ impl Session {
             backend: &route.backend,
             balance: terms.balance,
             session: session.as_deref(),
+            groups: None,
         };
         let mut tried = Tried::default();
 

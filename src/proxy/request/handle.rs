@@ -337,6 +337,9 @@ async fn act(
     if let Some(own) = chosen.balancing {
         terms.balance = own.unwrap_or(worker.settings.balance);
     }
+    let policy = route.policy.as_deref();
+    let selector = policy.and_then(|policy| policy.selector.as_deref());
+    let groups = selector.and_then(|selector| selector.named(request.head));
     // After an upgrade there are no requests that could be copied.
     let mirror = route.mirror().filter(|_| request.upgrade.is_none());
     let copy = mirror.and_then(|mirror| steps::copy(request, mirror));
@@ -344,6 +347,7 @@ async fn act(
         backend,
         terms,
         session: chosen.session.as_deref(),
+        groups: groups.as_deref(),
         host: request.target.host,
         outside: request.outside,
         path,

@@ -73,6 +73,7 @@ impl Copy {
             backend: &self.backend,
             terms: self.terms,
             session: None,
+            groups: None,
             downstream: None,
             begun: begun(&self.backend, None),
             body: None,

@@ -28,7 +28,7 @@ use crate::{
         },
         worker::Worker,
     },
-    routing::Backend,
+    routing::{Backend, NamedGroups},
 };
 
 /// A request that is being forwarded: the part that is the same in every attempt.
@@ -38,6 +38,8 @@ pub(super) struct Exchange<'a> {
     pub(super) terms: Terms,
     /// The session that chooses its endpoint.
     pub(super) session: Option<&'a Session<'a>>,
+    /// The groups of endpoints that it names.
+    pub(super) groups: Option<&'a NamedGroups<'a>>,
     /// The client's side; `None` for a request of our own.
     pub(super) downstream: Option<&'a Downstream>,
     /// The start of its connection.
@@ -54,6 +56,7 @@ impl Exchange<'_> {
             backend: self.backend,
             balance: self.terms.balance,
             session: self.session,
+            groups: self.groups,
         }
     }
 

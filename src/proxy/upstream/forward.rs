@@ -79,6 +79,7 @@ pub(crate) async fn forward(
         backend: matched.backend,
         terms,
         session: matched.session,
+        groups: matched.groups,
         downstream: downstream.as_ref(),
         begun: begun(matched.backend, Some(conn)),
         body: body_state.as_ref(),

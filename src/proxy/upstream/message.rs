@@ -28,7 +28,7 @@ use crate::{
         },
         settings::Settings,
     },
-    routing::{Backend, Protocol},
+    routing::{Backend, NamedGroups, Protocol},
 };
 
 /// The results of checking and routing a request.
@@ -37,6 +37,8 @@ pub(crate) struct Matched<'a> {
     pub(crate) terms: Terms,
     /// The session that chooses the endpoint.
     pub(crate) session: Option<&'a Session<'a>>,
+    /// The groups of endpoints that the request names.
+    pub(crate) groups: Option<&'a NamedGroups<'a>>,
     /// Host (and port) as the client wrote them.
     pub(crate) host: &'a [u8],
     /// The scheme and port by which the client reaches us.

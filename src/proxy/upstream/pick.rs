@@ -17,7 +17,7 @@ use crate::{
         request::error::{Error, Kind, Retry},
         worker::Worker,
     },
-    routing::{Backend, Endpoint, EndpointSet, LoadBalancing},
+    routing::{Backend, Endpoint, EndpointSet, LoadBalancing, NamedGroups},
 };
 
 /// The endpoints that were tried for one request: a bit each for the first 64.
@@ -51,6 +51,8 @@ pub(crate) struct Picker<'a> {
     pub(crate) balance: LoadBalancing,
     /// The session that chooses in its place, unless the endpoints come from a name.
     pub(crate) session: Option<&'a Session<'a>>,
+    /// The groups of endpoints that the request names.
+    pub(crate) groups: Option<&'a NamedGroups<'a>>,
 }
 
 /// The longest wait without a look at the other endpoints.
@@ -148,12 +150,17 @@ impl Picker<'_> {
             upstream: at(index).clone(),
             only: list.len() == 1,
         };
+        if let Some(groups) = self.groups
+            && let Some(index) = self.pick_in_groups(groups, list, known, tried, again)?
+        {
+            return Ok(chosen(index));
+        }
         if let Some(session) = self.session {
             let index = self.pick_in_session(session, list, known, tried, again)?;
             return Ok(chosen(index));
         }
         if let [_only] = list {
-            return free(0).then(|| chosen(0)).ok_or_else(no_room);
+            return free(0).then(|| chosen(0)).ok_or_else(|| none_of(list));
         }
 
         let now = clock::now();
@@ -163,34 +170,72 @@ impl Picker<'_> {
 
         let turn = known.turn().wrapping_sub(usize::from(again));
         let is_even = list.iter().all(|endpoint| endpoint.weight == 1);
+        let weight = |index: usize| match healthy(index) {
+            true => list[index].weight,
+            false => 0,
+        };
+        let weights = (0..list.len()).map(weight);
+        let load = |index: usize| at(index).in_flight.get();
+        let random = || self.worker.random();
         let index = match self.balance {
-            _ if !is_even => {
-                let weight = |index| {
-                    if healthy(index) {
-                        list[index].weight
-                    } else {
-                        0
-                    }
-                };
-                balance::weighted(self.worker.random(), (0..list.len()).map(weight))
+            LoadBalancing::RoundRobin if is_even => balance::round_robin(turn, list.len(), healthy),
+            LoadBalancing::RoundRobin => balance::weighted(balance::spread(turn), weights),
+            LoadBalancing::LeastRequest if is_even => {
+                balance::least_request(random(), list.len(), healthy, load)
             }
-            LoadBalancing::RoundRobin => balance::round_robin(turn, list.len(), healthy),
             LoadBalancing::LeastRequest => {
-                let random = self.worker.random();
-                balance::least_request(random, list.len(), healthy, |index| {
-                    at(index).in_flight.get()
-                })
+                balance::least_weighted([random(), random()], weights, load)
             }
         };
 
         let index = index
             .or_else(|| balance::round_robin(turn, list.len(), untried))
             .or_else(|| balance::round_robin(turn, list.len(), free))
-            .ok_or_else(no_room)?;
+            .ok_or_else(|| none_of(list))?;
         if !again {
             tried.add(index);
         }
         Ok(chosen(index))
+    }
+
+    /// Chooses among the endpoints of the groups that the request names, whatever their weights;
+    /// `None` if none of them is well.
+    fn pick_in_groups(
+        &self,
+        groups: &NamedGroups<'_>,
+        list: &[Endpoint],
+        known: &Endpoints,
+        tried: &mut Tried,
+        again: bool,
+    ) -> Result<Option<usize>, Error> {
+        let at = |index: usize| known.upstream(index);
+        let now = clock::now();
+        let seen = if again { Tried::default() } else { *tried };
+        let turn = known.turn().wrapping_sub(usize::from(again));
+
+        for is_named in groups.tests() {
+            let is_well = |index: usize| {
+                let group = list[index].group.as_deref();
+                group.is_some_and(&is_named) && !seen.has(index) && !at(index).seems_down(now)
+            };
+            if !(0..list.len()).any(is_well) {
+                continue;
+            }
+
+            let usable = |index: usize| is_well(index) && has_room(at(index));
+            let index = match self.session {
+                Some(session) => session.pick_any(list, usable),
+                None => balance::round_robin(turn, list.len(), usable),
+            };
+            let index = index.ok_or_else(no_room)?;
+            if let Some(session) = self.session {
+                session.went_to(index);
+            }
+            tried.add(index);
+            return Ok(Some(index));
+        }
+
+        Ok(None)
     }
 
     fn pick_in_session(
@@ -204,7 +249,8 @@ impl Picker<'_> {
         let at = |index: usize| known.upstream(index);
 
         let (now, seen) = (clock::now(), *tried);
-        let free = |index: usize| list[index].weight > 0 && has_room(at(index));
+        // The session looks at the weights.
+        let free = |index: usize| has_room(at(index));
         let untried = |index: usize| free(index) && !seen.has(index);
         let healthy = |index: usize| untried(index) && !at(index).seems_down(now);
         let random = || self.worker.random();
@@ -214,7 +260,7 @@ impl Picker<'_> {
             .or_else(|| session.pick(list, healthy, random))
             .or_else(|| session.pick(list, untried, random))
             .or_else(|| session.pick(list, free, random))
-            .ok_or_else(no_room)?;
+            .ok_or_else(|| none_of(list))?;
 
         session.went_to(index);
         tried.add(index);
@@ -255,7 +301,15 @@ fn unavailable(why: &'static str) -> Error {
     Error::upstream(Kind::Unavailable(why), Retry::Never)
 }
 
-/// Returns the error of a request that no endpoint may have.
+/// Returns the error of a request that none of the endpoints may have.
+fn none_of(list: &[Endpoint]) -> Error {
+    match list.iter().any(|endpoint| endpoint.weight > 0) {
+        true => no_room(),
+        false => unavailable("no endpoint of the service has a weight"),
+    }
+}
+
+/// Returns the error of a request for which no endpoint has a place.
 fn no_room() -> Error {
     Error::us(Kind::Unavailable("no endpoint takes another request"))
 }

@@ -185,7 +185,29 @@ impl<'a> Session<'a> {
         self.last.set(Some(index));
     }
 
-    /// Chooses one of the endpoints; `None` if none is usable.
+    /// Chooses one of the usable endpoints, whatever their weights; `None` if there is none. No
+    /// session begins there, as in HAProxy: clients without one have the same endpoint.
+    pub(super) fn pick_any(
+        &self,
+        list: &[Endpoint],
+        usable: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let (terms, ticket) = match &self.kind {
+            Kind::Hash { key, .. } => return best(list, *key, usable),
+            Kind::Cookie { terms, ticket, .. } => (*terms, *ticket),
+        };
+        let Some(ticket) = ticket else {
+            return best(list, 0, usable);
+        };
+
+        let named = ticket.mark ^ self.secret.mask(ticket.key, self.backend);
+        let named = terms.is_persistent.then(|| position(list, named)).flatten();
+        let named = named.filter(|index| usable(*index));
+        named.or_else(|| best(list, ticket.key, usable))
+    }
+
+    /// Chooses one of the usable endpoints that have a weight, or that of the session; `None` if
+    /// there is none.
     pub(crate) fn pick(
         &self,
         list: &[Endpoint],
@@ -193,7 +215,9 @@ impl<'a> Session<'a> {
         random: impl Fn() -> u64,
     ) -> Option<usize> {
         let (terms, ticket, issued) = match &self.kind {
-            Kind::Hash { key, subset } if subset.get() == 1 => return best(list, *key, usable),
+            Kind::Hash { key, subset } if subset.get() == 1 => {
+                return best_by_weight(list, *key, usable);
+            }
             Kind::Hash { key, subset } => {
                 return one_of_best(list, *key, *subset, usable, random());
             }
@@ -207,13 +231,12 @@ impl<'a> Session<'a> {
             return self.begin(terms, issued, list, usable, random);
         };
 
-        let has_weight = |index: usize| list[index].weight > 0;
         let named = ticket.mark ^ self.secret.mask(ticket.key, self.backend);
         let named = terms.is_persistent.then(|| position(list, named));
         let home = match named {
             Some(Some(index)) => Some(index),
             // The endpoint is gone, or another process issued the cookie.
-            Some(None) | None => best(list, ticket.key, has_weight),
+            Some(None) | None => best_by_weight(list, ticket.key, |_| true),
         };
 
         let is_found = named != Some(None);
@@ -224,7 +247,7 @@ impl<'a> Session<'a> {
             return Some(home);
         }
 
-        let next = best(list, ticket.key, usable)?;
+        let next = best_by_weight(list, ticket.key, usable)?;
         if !is_found || terms.change_on_failure {
             self.issue(terms, issued, list, next, random());
         }
@@ -240,10 +263,9 @@ impl<'a> Session<'a> {
         usable: impl Fn(usize) -> bool,
         random: impl Fn() -> u64,
     ) -> Option<usize> {
-        let has_weight = |index: usize| list[index].weight > 0;
         for _ in 0..KEYS {
             let key = random();
-            let home = best(list, key, has_weight)?;
+            let home = best_by_weight(list, key, |_| true)?;
             if usable(home) && !list[home].draining {
                 self.put(terms, issued, list, home, key);
                 return Some(home);
@@ -252,7 +274,8 @@ impl<'a> Session<'a> {
 
         let key = random();
         let lasts = |index: usize| usable(index) && !list[index].draining;
-        let home = best(list, key, lasts).or_else(|| best(list, key, &usable))?;
+        let home = best_by_weight(list, key, lasts);
+        let home = home.or_else(|| best_by_weight(list, key, &usable))?;
         self.put(terms, issued, list, home, key);
         Some(home)
     }
@@ -267,13 +290,13 @@ impl<'a> Session<'a> {
         home: usize,
         seed: u64,
     ) {
-        let has_weight = |index: usize| list[index].weight > 0;
         let tries = match terms.is_persistent {
             true => 1,
             false => (16 * list.len()).min(512),
         };
         let keys = (0..tries as u64).map(|step| mix(seed.wrapping_add(step)));
-        let leads = |key: &u64| terms.is_persistent || best(list, *key, has_weight) == Some(home);
+        let leads =
+            |key: &u64| terms.is_persistent || best_by_weight(list, *key, |_| true) == Some(home);
         if let Some(key) = keys.into_iter().find(leads) {
             self.put(terms, issued, list, home, key);
         }
@@ -308,6 +331,24 @@ fn best(list: &[Endpoint], key: u64, usable: impl Fn(usize) -> bool) -> Option<u
     usable.max_by_key(|index| score(key, list[*index].id))
 }
 
+/// Returns the usable endpoint with the highest score for a key, among those with a weight: each is
+/// that of as many keys as its weight says.
+fn best_by_weight(list: &[Endpoint], key: u64, usable: impl Fn(usize) -> bool) -> Option<usize> {
+    let usable = |index: &usize| list[*index].weight > 0 && usable(*index);
+    if list.iter().all(|endpoint| endpoint.weight <= 1) {
+        return best(list, key, |index| usable(&index));
+    }
+
+    // The score as a number from 0 to 1, to the power of the weight's inverse (Efraimidis and
+    // Spirakis): its logarithm has the same order.
+    let rank = |index: &usize| {
+        let score = (score(key, list[*index].id) as f64 + 0.5) / 2.0_f64.powi(64);
+        score.ln() / f64::from(list[*index].weight)
+    };
+    let usable = (0..list.len()).filter(usable);
+    usable.max_by(|one, other| rank(one).total_cmp(&rank(other)))
+}
+
 /// Returns one of the usable endpoints with the highest scores for a key.
 fn one_of_best(
     list: &[Endpoint],
@@ -316,7 +357,8 @@ fn one_of_best(
     usable: impl Fn(usize) -> bool,
     random: u64,
 ) -> Option<usize> {
-    let mut usable: Vec<usize> = (0..list.len()).filter(|index| usable(*index)).collect();
+    let usable = |index: &usize| list[*index].weight > 0 && usable(*index);
+    let mut usable: Vec<usize> = (0..list.len()).filter(usable).collect();
     let count = usable.len().min(number.get() as usize);
     let chosen = usize::try_from(random % u64::try_from(count).ok()?.max(1)).ok()?;
     if usable.is_empty() {

@@ -1,5 +1,17 @@
 //! Values of the annotations of each row.
 
+const GROUPS: &[&str] = &[
+    "v=1=10",
+    "v=1=50, v=2=0",
+    "app.kubernetes.io/version=1=256",
+    "v==1",
+];
+const NO_GROUPS: &[&str] = &[
+    "err", "v=1", "v=1=xx", "v=1=1.5", "=1=1", "v=1=1,", "v=1=1=1",
+];
+const NAMED_GROUPS: &[&str] = &["X-Server:v", "Server:a.example/v", "a.b_c:v"];
+const NO_NAMED_GROUPS: &[&str] = &["", "X-Server", "_X_Server:v", "X-Server:", ":v", "a b:v"];
+
 /// For each row: values that set something, that are taken without an effect, and that make no
 /// sense.
 pub(super) const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
@@ -47,6 +59,16 @@ pub(super) const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
         &[],
         &["", "maybe", "tRue", "yes", "on", "01"],
     ),
+    ("blue-green-balance", GROUPS, &[""], NO_GROUPS),
+    ("blue-green-deploy", GROUPS, &[""], NO_GROUPS),
+    (
+        "blue-green-mode",
+        &["deploy", "pod"],
+        &[],
+        &["", "Pod", "err"],
+    ),
+    ("blue-green-header", NAMED_GROUPS, &[], NO_NAMED_GROUPS),
+    ("blue-green-cookie", NAMED_GROUPS, &[], NO_NAMED_GROUPS),
     ("ssl-redirect-code", CODES, &[], NO_CODES),
     (
         "ssl-redirect-port",

@@ -106,6 +106,7 @@ impl Passing<'_> {
             backend,
             terms,
             session: None,
+            groups: None,
             host: self.target.host,
             outside: self.outside,
             path,

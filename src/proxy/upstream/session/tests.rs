@@ -238,3 +238,53 @@ fn a_text_is_spread_over_its_own_subset() {
     assert_eq!(subset(b"one", &|index| index < 2).len(), 2);
     assert_eq!(subset(b"one", &|_| false), [None].into());
 }
+
+#[test]
+fn sessions_begin_as_the_weights_say_and_stay_without_weight() {
+    for is_persistent in [false, true] {
+        let (bench, mut list, random) = (Bench::new(is_persistent), endpoints(3), dice());
+        list[0].weight = 1;
+        list[1].weight = 4;
+        list[2].weight = 0;
+        let mut seen = [0_u32; 3];
+        let mut last = None;
+        for _ in 0..1000 {
+            let (index, ticket) = bench.pick(None, &list, |_| true, &random);
+            seen[index.expect("an endpoint")] += 1;
+            last = ticket.map(|ticket| (index, ticket));
+        }
+        assert!(seen[0].abs_diff(200) < 60 && seen[2] == 0, "{seen:?}");
+
+        let (index, ticket) = last.expect("a session");
+        list[index.expect("an endpoint")].weight = 0;
+        let (again, _) = bench.pick(Some(ticket), &list, |_| true, &random);
+        assert_eq!(again == index, is_persistent);
+        list.iter_mut().for_each(|one| one.weight = 0);
+        let (new, _) = bench.pick(None, &list, |_| true, &random);
+        assert_eq!(new, None);
+    }
+}
+
+#[test]
+fn in_a_group_weights_do_not_matter() {
+    for is_persistent in [false, true] {
+        let (bench, mut list, random) = (Bench::new(is_persistent), endpoints(4), dice());
+        let session = |ticket| Session::of_cookie(&bench.id, &bench.secret, &bench.terms, ticket);
+        let (_, ticket) = bench.pick(None, &list, |index| index == 3, &random);
+        list[2].weight = 0;
+        list[3].weight = 0;
+
+        let in_group = |index: usize| index > 1;
+        for ticket in [None, ticket] {
+            let begun = session(ticket);
+            let first = begun.pick_any(&list, in_group);
+            assert!(first.is_some_and(in_group) && begun.issued().is_none());
+            let again = session(ticket).pick_any(&list, in_group);
+            assert_eq!(again, first);
+        }
+        if is_persistent {
+            assert_eq!(session(ticket).pick_any(&list, in_group), Some(3));
+        }
+        assert_eq!(session(ticket).pick_any(&list, |_| false), None);
+    }
+}
