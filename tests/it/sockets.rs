@@ -171,6 +171,14 @@ fn grpc_passes_with_trailers_errors_and_deadlines() {
             (over == round + 1).then_some(())
         });
     }
+    // A response that ends with its head ends for clients of HTTP/1.1 too.
+    let mut curl = gatelet.curl(HOST, "/test.Peer/Unknown");
+    curl.args(["--http1.1", "-i", "-m", "20", "-d", "x"]);
+    let said = run(curl.args(["-H", "Content-Type: application/grpc", "-H", "TE: trailers"]));
+    assert!(
+        said.contains("content-length: 0\r\n") && said.contains("grpc-status: 12\r\n"),
+        "{said}"
+    );
     drop(server);
     assert!(
         !client(gatelet.https, true, "UNAVAILABLE").is_empty(),

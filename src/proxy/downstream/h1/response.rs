@@ -61,9 +61,13 @@ impl ResponseWriter {
         last: bool,
         date: &[u8],
     ) -> Self {
-        let Response { head, mut body } = response;
+        let Response { mut head, mut body } = response;
         let switched = body.take_switched();
         let empty = is_bodiless(head.status, is_head);
+        if !empty && head.length == BodyLength::None {
+            // HTTP/2 says it with a flag, HTTP/1.1 with a field.
+            head.length = BodyLength::Known(0);
+        }
         let framing = match head.length {
             _ if empty => Framing::None,
             BodyLength::Unknown if version == Version::HTTP_10 => Framing::UntilClose,
