@@ -8,6 +8,7 @@ mod compress;
 mod errors;
 mod fields;
 mod forward_auth;
+mod grpc_web;
 mod limits;
 mod paths;
 mod redirects;
@@ -281,6 +282,7 @@ impl<'a> Making<'a> {
             "buffering" => self.buffering(fields),
             "retry" => self.retry(fields),
             "compress" => self.compress(fields),
+            "grpcWeb" => self.grpc_web(fields),
             "contentType" => {
                 self.without_effect(fields, "Content-Type is that of the backend");
                 Ok(())

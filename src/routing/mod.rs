@@ -22,6 +22,7 @@ pub mod expression;
 pub mod external_auth;
 pub mod go_pattern;
 pub mod groups;
+mod grpc_web;
 pub mod host;
 mod host_hash;
 pub mod limits;
@@ -79,6 +80,7 @@ pub use external_auth::{
 };
 pub use go_pattern::GoPattern;
 pub use groups::{EndpointGroups, GroupSelector, GroupWeight, NamedGroups};
+pub use grpc_web::{GrpcWeb, GrpcWebForm};
 pub use host::{Authority, Host, HostError, HostPattern};
 pub use limits::{ClientLimits, Limits, Pace, RATES, Rate};
 pub use listener::{Listener, ListenerProtocol};

@@ -9,8 +9,8 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::{
     Access, CircuitBreaker, ClientLimits, Compression, Conditional, CookieChange, Cors, Elsewhere,
-    EncodedCharacters, ErrorPages, ExternalAuth, LocationChange, Mirror, OriginTerms, PathEdit,
-    Rewrite, TraefikCertificateFields, UrlRedirect, Variables,
+    EncodedCharacters, ErrorPages, ExternalAuth, GrpcWeb, LocationChange, Mirror, OriginTerms,
+    PathEdit, Rewrite, TraefikCertificateFields, UrlRedirect, Variables,
 };
 
 /// The steps of a route. Routes without any have no list.
@@ -65,6 +65,8 @@ pub enum RequestStep {
     CertificateFields(Arc<TraefikCertificateFields>),
     /// Refuse paths with some encoded characters: 400.
     EncodedCharacters(Arc<EncodedCharacters>),
+    /// Send requests of gRPC-Web to the backend as those of gRPC.
+    GrpcWeb(Arc<GrpcWeb>),
     /// Change the path for the backend.
     EditPath(Arc<PathEdit>),
     /// Respond with a redirect to another form of the URL, unless it has that form.

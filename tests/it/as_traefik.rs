@@ -6,6 +6,7 @@ mod breaker;
 mod certificates;
 mod digest;
 mod errors;
+mod grpc_web;
 mod limits;
 mod on_services;
 mod routes;

@@ -97,6 +97,10 @@ pub(super) fn reports(route: &Route, asked: Asked<'_>) -> (Vec<StepReport>, Opti
                 let effect = outcome.as_deref().unwrap_or("none for this path");
                 (report("encoded characters", &terms.from, effect), outcome)
             }
+            RequestStep::GrpcWeb(terms) => {
+                let effect = "requests of gRPC-Web become those of gRPC";
+                (report("gRPC-Web", &terms.from, effect), None)
+            }
             RequestStep::Rewrite(to) => rewritten(to, asked),
             RequestStep::EditPath(to) => edited(to, &mut path),
             RequestStep::RedirectUrl(to) => match redirected(to, asked, &path) {

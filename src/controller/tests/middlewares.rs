@@ -108,9 +108,9 @@ fn a_middleware_that_cannot_be_done_closes_its_paths() {
     };
     for (spec, refusal, finding) in [
         (
-            json!({"grpcWeb": {"allowOrigins": ["*"]}}),
+            json!({"plugin": {"some": {}}}),
             UNSUPPORTED,
-            "default/m: spec.grpcWeb: gatelet does not have this kind of middleware",
+            "default/m: spec.plugin: gatelet does not have this kind of middleware",
         ),
         (
             json!({"stripPrefix": {"prefixes": ["/foo"], "prefix": "/x"}}),
@@ -272,6 +272,12 @@ const SPECS: &[(&str, &str)] = &[
     (
         r#"{"encodedCharacters": {"allowEncodedSpace": true}}"#,
         "encodedCharacters.allowEncodedSpace: gatelet does not know this field",
+    ),
+    (r#"{"grpcWeb": {}}"#, ""),
+    (r#"{"grpcWeb": {"allowOrigins": ["*"]}}"#, ""),
+    (
+        r#"{"grpcWeb": {"allowOrigins": "*"}}"#,
+        "grpcWeb.allowOrigins: it is not a list of strings",
     ),
     (r#"{"compress": {"encodings": ["gzip"]}}"#, ""),
     (

@@ -10,12 +10,12 @@ use super::{
     error::{Error, Side},
     error_pages,
     handle::{Response, fail},
-    steps::Passing,
+    steps::{Passing, to_grpc_web},
 };
 use crate::{
     limit::Breaker,
     proxy::clock,
-    routing::{CircuitBreaker, ErrorPages},
+    routing::{CircuitBreaker, ErrorPages, GrpcWeb, GrpcWebForm},
     util::sync::lock,
 };
 
@@ -25,6 +25,8 @@ pub(super) enum Around {
     Pages(Arc<ErrorPages>),
     /// A circuit breaker counts it.
     Breaker(Passed),
+    /// It becomes one of gRPC-Web.
+    GrpcWeb(Arc<GrpcWeb>, GrpcWebForm),
 }
 
 /// A request that a circuit breaker has let through.
@@ -44,6 +46,11 @@ pub(super) async fn leave(
     for around in request.around.iter().rev() {
         match around {
             Around::Breaker(passed) => passed.record(&responded),
+            Around::GrpcWeb(terms, form) => {
+                if let Ok(response) = &mut responded {
+                    to_grpc_web(terms, *form, request.head, response);
+                }
+            }
             Around::Pages(pages) => {
                 responded = replace(request, pages, responded, record.as_deref_mut()).await;
             }

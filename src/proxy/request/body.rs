@@ -21,8 +21,16 @@ use http::{
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::{
-    access_log::Record, client_certificates, compression::Compressor, error::Kind,
-    fields::FieldName, message::BodyLength, pace::Paced, terms::Terms,
+    access_log::Record,
+    client_certificates,
+    coding::Coding,
+    compression::Compressor,
+    error::Kind,
+    fields::FieldName,
+    grpc_web::{self, Decoder},
+    message::BodyLength,
+    pace::Paced,
+    terms::Terms,
 };
 use crate::proxy::{
     clock,
@@ -39,7 +47,10 @@ use crate::proxy::{
     },
     worker::{ClientKey, Worker},
 };
-use crate::{limit::Place, routing::Pace};
+use crate::{
+    limit::Place,
+    routing::{GrpcWebForm, Pace},
+};
 
 /// The most bytes of a body that are read only so that its connection can have another request.
 const MAX_DISCARDED: usize = 64 * 1024;
@@ -107,6 +118,8 @@ struct Stream {
     counters: Arc<Counters>,
     /// The collector of the body for a copy of the request.
     copy: Option<Box<BodyCopy>>,
+    /// The decoder of one in Base64.
+    decoder: Option<Box<Decoder>>,
     /// The part that was read before anybody asked for it.
     ahead: Bytes,
     trailers: Option<HeaderMap>,
@@ -122,8 +135,8 @@ pub(crate) struct Body {
     place: Option<Box<Place<ClientKey>>>,
     /// The pace at which it is sent.
     pace: Option<Box<Paced>>,
-    /// The compressor that it passes.
-    compressor: Option<Box<Compressor>>,
+    /// The change of it as it passes.
+    coding: Option<Coding>,
 }
 
 #[derive(Debug, Default)]
@@ -234,10 +247,18 @@ impl RequestBody {
             state: state.clone(),
             counters: worker.counters.clone(),
             copy,
+            decoder: None,
             ahead: Bytes::new(),
             trailers: None,
         };
         (Self(Sent::Stream(Box::new(stream))), state)
+    }
+
+    /// Sends it decoded from Base64.
+    pub(crate) fn decode_base64(&mut self) {
+        if let Sent::Stream(stream) = &mut self.0 {
+            stream.decoder = Some(Box::default());
+        }
     }
 
     /// Reads up to about `most` bytes before the upstream side asks for any, and less if memory is
@@ -340,8 +361,41 @@ impl Stream {
         Poll::Ready(frame)
     }
 
-    /// Reads the next frame from the client.
+    /// Reads the next frame from the client, decoded.
     fn poll_client(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            let received = ready!(self.poll_received(cx));
+            let (Some(decoder), Some(Ok(frame))) = (&mut self.decoder, &received) else {
+                return Poll::Ready(self.collected(received));
+            };
+            let Some(data) = frame.data_ref() else {
+                return Poll::Ready(received);
+            };
+
+            let decoded = decoder.add(data);
+            let is_last = !self.from.has_body();
+            match decoded {
+                Ok(decoded) if !is_last || decoder.is_whole() => {
+                    if !decoded.is_empty() {
+                        return Poll::Ready(self.collected(Some(Ok(Frame::data(decoded)))));
+                    }
+                    if is_last {
+                        return Poll::Ready(None);
+                    }
+                }
+                _ => {
+                    let kind = Kind::BadRequest("the body is not in Base64");
+                    return self.fail(kind, BodyError::Client(kind));
+                }
+            }
+        }
+    }
+
+    /// Reads the next frame from the client.
+    fn poll_received(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -369,7 +423,6 @@ impl Stream {
                         Some(left) => self.left = left,
                         None => return self.fail(Kind::BodyTooLarge, BodyError::TooLarge),
                     }
-                    self.collect(data);
                 } else if let Some(trailers) = frame.trailers_mut() {
                     clean_trailers(trailers);
                 }
@@ -384,6 +437,9 @@ impl Stream {
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.decoder.is_some() {
+            return SizeHint::new();
+        }
         let (ahead, rest) = (self.ahead.len() as u64, self.from.size_hint());
         let mut whole = SizeHint::new();
         whole.set_lower(rest.lower().saturating_add(ahead));
@@ -401,13 +457,19 @@ impl Stream {
         }
     }
 
-    /// Adds a piece to the copy, which is given up if it does not fit.
-    fn collect(&mut self, piece: &[u8]) {
+    /// Adds a frame to the copy, which is given up if it does not fit.
+    fn collected(
+        &mut self,
+        frame: Option<Result<Frame<Bytes>, BodyError>>,
+    ) -> Option<Result<Frame<Bytes>, BodyError>> {
         if let Some(copy) = &mut self.copy
-            && !copy.add(piece)
+            && let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+            && !copy.add(data)
         {
             self.copy = None;
         }
+        frame
     }
 
     fn fail(&self, kind: Kind, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -470,13 +532,27 @@ impl Body {
     /// Compresses it with this effort. Returns its new length; `None` if it stays as it is.
     pub(crate) fn compress(&mut self, level: u8) -> Option<BodyLength> {
         match &mut self.source {
+            _ if self.coding.is_some() => None,
             Source::Empty | Source::Switched(_) => None,
             Source::Own(bytes) => {
                 *bytes = Compressor::new(level)?.whole(bytes);
                 Some(BodyLength::Known(bytes.len() as u64))
             }
             Source::Relay(_) => {
-                self.compressor = Some(Box::new(Compressor::new(level)?));
+                let compressor = Compressor::new(level)?;
+                self.coding = Some(Coding::Compressed(Box::new(compressor)));
+                Some(BodyLength::Unknown)
+            }
+        }
+    }
+
+    /// Makes it one of gRPC-Web. Returns its new length; `None` if it stays as it is.
+    pub(crate) fn make_grpc_web(&mut self, form: GrpcWebForm) -> Option<BodyLength> {
+        match &mut self.source {
+            Source::Empty | Source::Switched(_) => None,
+            Source::Own(_) | Source::Relay(_) => {
+                let encoder = grpc_web::Encoder::new(form);
+                self.coding = Some(Coding::GrpcWeb(encoder));
                 Some(BodyLength::Unknown)
             }
         }
@@ -509,7 +585,7 @@ impl Body {
     pub(crate) fn end(&mut self) {
         self.source = Source::Empty;
         self.pace = None;
-        self.compressor = None;
+        self.coding = None;
     }
 
     /// Returns the time for which the client may take nothing; `None` for that of the settings.
@@ -584,10 +660,10 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         let source = &mut this.source;
-        let compressor = &mut this.compressor;
-        let mut poll = |cx: &mut Context<'_>| match compressor {
+        let coding = &mut this.coding;
+        let mut poll = |cx: &mut Context<'_>| match coding {
             None => source.poll(cx),
-            Some(compressor) => compressor.poll(cx, |cx| source.poll(cx)),
+            Some(coding) => coding.poll(cx, |cx| source.poll(cx)),
         };
         let frame = match &mut this.pace {
             None => poll(cx),
@@ -611,8 +687,8 @@ impl http_body::Body for Body {
         if self.pace.as_ref().is_some_and(|pace| pace.kept() > 0) {
             return false;
         }
-        if let Some(compressor) = &self.compressor {
-            return compressor.is_over();
+        if let Some(coding) = &self.coding {
+            return coding.is_over();
         }
         match &self.source {
             Source::Empty | Source::Switched(_) => true,
@@ -622,7 +698,7 @@ impl http_body::Body for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let hint = match &self.compressor {
+        let hint = match &self.coding {
             Some(_) => SizeHint::default(),
             None => self.source.size_hint(),
         };

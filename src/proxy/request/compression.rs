@@ -11,7 +11,7 @@ use flate2::write::GzEncoder;
 use http::HeaderMap;
 use http_body::Frame;
 
-use super::body::BodyError;
+use super::coding::Polled;
 use crate::proxy::memory::{self, Pressure};
 
 /// The most bodies that a core compresses at a time. Each takes about 350 kB.
@@ -58,8 +58,6 @@ pub(super) struct Compressor {
     trailers: Option<HeaderMap>,
     _slot: Slot,
 }
-
-type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
 
 impl Compressor {
     /// Begins a body. `None` if it should be sent as it is.

@@ -241,6 +241,7 @@ async fn route_request(
         outside,
         secure,
         tls,
+        is_base64: false,
         upgrade,
         request_id,
         changes: Changes::default(),
@@ -353,6 +354,7 @@ async fn act(
         path,
         query,
         upgrade: request.upgrade.take(),
+        is_base64: request.is_base64,
         request_id: request.request_id,
         loop_id: worker.shared.loop_id.as_bytes(),
         changes: match request.around.is_empty() {

@@ -36,7 +36,7 @@ pub(crate) async fn forward(
     head: &RequestHead,
     downstream: Option<Downstream>,
 ) -> Result<(Response, SocketAddr), Error> {
-    let (length, terms) = (head.length, matched.terms);
+    let (mut length, terms) = (head.length, matched.terms);
     let idle = terms.stream_idle_timeout;
     if let (Some(limit), BodyLength::Known(length)) = (terms.max_body_bytes, length)
         && length > limit
@@ -55,6 +55,11 @@ pub(crate) async fn forward(
         }
         _ => (RequestBody::empty(), None),
     };
+
+    if matched.is_base64 && !length.is_empty() {
+        body.decode_base64();
+        length = BodyLength::Unknown;
+    }
 
     // With HTTP/2 both sides may talk at once, as gRPC does.
     if let Some(most) = terms.read_ahead

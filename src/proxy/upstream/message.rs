@@ -49,6 +49,8 @@ pub(crate) struct Matched<'a> {
     pub(crate) query: Option<&'a str>,
     /// `Upgrade` to pass on.
     pub(crate) upgrade: Option<Vec<u8>>,
+    /// True if its body is in Base64, and is sent decoded.
+    pub(crate) is_base64: bool,
     pub(crate) request_id: &'a [u8],
     /// Our name in `CDN-Loop`.
     pub(crate) loop_id: &'a [u8],

@@ -413,6 +413,7 @@ fn through(
             | RequestStep::CertificateFields(_)
             | RequestStep::CircuitBreaker(_)
             | RequestStep::Errors(_)
+            | RequestStep::GrpcWeb(_)
             | RequestStep::Limit(_) => {}
             RequestStep::Access(access)
                 if access.depth.is_none()

@@ -9,6 +9,7 @@ mod cors;
 mod digest;
 mod elsewhere;
 mod external_auth;
+mod grpc_web;
 mod https;
 mod limits;
 mod mirror;
@@ -20,7 +21,8 @@ mod variables;
 use std::{borrow::Cow, rc::Rc, sync::Arc};
 
 pub(super) use self::{
-    auth_cookies::AuthCookies, https::redirect as redirect_to_https, mirror::copy,
+    auth_cookies::AuthCookies, grpc_web::leave as to_grpc_web,
+    https::redirect as redirect_to_https, mirror::copy,
 };
 use super::{
     access_log::Record,
@@ -57,6 +59,8 @@ pub(super) struct Passing<'a> {
     pub(super) secure: bool,
     /// True if the host has TLS.
     pub(super) tls: bool,
+    /// True if its body is in Base64, and the backend gets it decoded.
+    pub(super) is_base64: bool,
     /// `Upgrade` to pass on.
     pub(super) upgrade: Option<Vec<u8>>,
     pub(super) request_id: &'a [u8],
@@ -112,6 +116,7 @@ impl Passing<'_> {
             path,
             query,
             upgrade: None,
+            is_base64: false,
             request_id: self.request_id,
             loop_id: self.worker.shared.loop_id.as_bytes(),
             changes,
@@ -207,6 +212,7 @@ pub(super) async fn take(
                 }
                 None
             }
+            RequestStep::GrpcWeb(terms) => grpc_web::enter(request, terms),
             RequestStep::Rewrite(to) => rewrite::rewrite(request, to)?,
             RequestStep::EditPath(to) => {
                 rewrite::edit(request, to)?;
