@@ -70,9 +70,13 @@ const SAME_NAME: &[&str] = &[
 /// The other keys.
 const KEYS: &[(&str, Meaning)] = &[
     ("add-headers", Meaning::Fields("add_header")),
+    ("brotli-level", Meaning::Own("brotli-level")),
+    ("brotli-min-length", Meaning::Own("brotli-min-length")),
+    ("brotli-types", Meaning::Own("brotli-types")),
     ("block-cidrs", Meaning::Denied),
     ("block-referers", Meaning::Blocked("$http_referer")),
     ("block-user-agents", Meaning::Blocked("$http_user_agent")),
+    ("enable-brotli", Meaning::Own("brotli")),
     ("enable-modsecurity", Meaning::Guard),
     ("enable-owasp-modsecurity-crs", Meaning::Guard),
     (

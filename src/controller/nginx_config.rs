@@ -11,6 +11,7 @@ const HARMLESS_DIRECTIVES: &[&str] = &[
     "add_trailer",
     "brotli",
     "brotli_comp_level",
+    "brotli_min_length",
     "brotli_types",
     "charset",
     "chunked_transfer_encoding",

@@ -1,6 +1,9 @@
 //! The responses that are compressed.
 
-/// The terms on which responses are compressed (`gzip`, RFC 9110 section 8.4.1.3).
+/// True if this build has brotli.
+pub const HAS_BROTLI: bool = cfg!(feature = "brotli");
+
+/// The terms on which responses are compressed with one coding.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Compression {
     /// The annotation or Middleware that it is made from, for people.
@@ -9,8 +12,27 @@ pub struct Compression {
     pub types: MediaTypes,
     /// Bytes of a response that is worth it, if its length is known.
     pub min_length: u64,
-    /// The effort, from 1 to 9.
-    pub level: u8,
+    /// The coding.
+    pub coding: ContentCoding,
+}
+
+/// A coding of a body (RFC 9110 section 8.4.1), with the effort.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ContentCoding {
+    /// `gzip`, with an effort from 1 to 9.
+    Gzip(u8),
+    /// `br` (RFC 7932), with an effort from 0 to 11. Bodies stay as they are in a build without it.
+    Brotli(u8),
+}
+
+impl ContentCoding {
+    /// Returns its name in fields.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gzip(_) => "gzip",
+            Self::Brotli(_) => "br",
+        }
+    }
 }
 
 /// A choice of media types, all in lower case.

@@ -68,7 +68,7 @@ pub use circuit_breaker::{
 pub use client_certificates::{
     CertificateFields, ClientCertificates, SubjectPattern, VerifyClient,
 };
-pub use compression::{Compression, MediaTypes};
+pub use compression::{Compression, ContentCoding, HAS_BROTLI, MediaTypes};
 pub use conditional::{Condition, Conditional, OwnResponse, PathTest, Test, Then};
 pub use cors::{Cors, CorsDialect, OriginError, OriginList, Origins};
 pub use encoded_characters::EncodedCharacters;

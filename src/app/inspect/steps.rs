@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use http::{
-    HeaderName, Method,
+    HeaderName, HeaderValue, Method,
     header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
 };
 
@@ -12,8 +12,8 @@ use crate::{
     admin::StepReport,
     routing::{
         Access, AddressVerdict, AuthFailure, ClientLimits, Conditional, Cors, Entry, ErrorPages,
-        ExternalAuth, Head, Login, PathEdit, RequestParts, RequestStep, RequestUrl, Rewrite,
-        Rewritten, Route, SentUrl, Test, Then, UrlRedirect, Variables, path,
+        ExternalAuth, Head, Login, PathEdit, RequestParts, RequestStep, RequestUrl, ResponseStep,
+        Rewrite, Rewritten, Route, SentUrl, Test, Then, UrlRedirect, Variables, path,
     },
 };
 
@@ -152,7 +152,41 @@ pub(super) fn reports(route: &Route, asked: Asked<'_>) -> (Vec<StepReport>, Opti
         let effect = format!("{} gets a copy{body}", mirror.url);
         reports.push(report("copy", &mirror.from, &effect));
     }
+    let responses = route.steps.iter().flat_map(|steps| &steps.response);
+    reports.extend(responses.filter_map(|step| on_response(step, asked)));
     (reports, None)
+}
+
+/// Returns the effect of a step on the response; `None` if it has none on that to this request.
+fn on_response(step: &ResponseStep, asked: Asked<'_>) -> Option<StepReport> {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    Some(match step {
+        ResponseStep::Hsts { always, .. } if !asked.is_https || !(*always || asked.tls) => {
+            return None;
+        }
+        ResponseStep::Hsts { value, .. } => {
+            let effect = format!("the client gets strict-transport-security: {}", text(value));
+            report("field", "", &effect)
+        }
+        // The step on the request says it.
+        ResponseStep::Cors(_) | ResponseStep::Origin(_) => return None,
+        ResponseStep::Cookies(_) => report("cookies", "", "attributes of cookies change"),
+        ResponseStep::Location(_) => report("redirects", "", "targets of redirects change"),
+        ResponseStep::SetField(field) | ResponseStep::AddField(field) => {
+            let effect = format!("the client gets {}: {}", field.name, text(&field.value));
+            report("field", &field.from, &effect)
+        }
+        ResponseStep::RemoveField(name) => {
+            report("field", "", &format!("the client gets no {name}"))
+        }
+        ResponseStep::Compress(terms) => {
+            let effect = format!(
+                "compressed ({}) for clients that take it",
+                terms.coding.name()
+            );
+            report("compression", &terms.from, &effect)
+        }
+    })
 }
 
 impl Asked<'_> {

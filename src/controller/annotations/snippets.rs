@@ -6,7 +6,6 @@ mod translation;
 
 use self::translation::{Translation, Unknown, directives, field_name, is_as_it_is, known, lists};
 use super::{
-    compression,
     external::external,
     fields::add,
     row::{Annotation, NGINX, OLD, row},
@@ -132,11 +131,8 @@ fn apply(made: Translation, values: &mut AnnotationValues, name: &str) {
         values.access.allowed.extend(allowed);
     }
 
-    for (annotation, value) in &made.gzip {
-        let row = compression::ROWS.iter().find(|row| row.name == *annotation);
-        // One that is not valid would be refused by nginx.
-        let _ = row.map(|row| (row.read)(values, name, value));
-    }
+    values.compression.gzip.replace(made.compression.gzip);
+    values.compression.brotli.replace(made.compression.brotli);
     if made.connect.is_some() {
         values.policy.timeouts.connect = made.connect;
     }

@@ -409,8 +409,16 @@ pub(in crate::controller) struct SnippetValues {
 /// The compression of responses.
 #[derive(Debug, Default)]
 pub(in crate::controller) struct CompressionValues {
-    /// The annotation that asks for it.
-    pub(in crate::controller) from: Option<Box<str>>,
+    pub(in crate::controller) gzip: CodingValues,
+    pub(in crate::controller) brotli: CodingValues,
+}
+
+/// The compression of responses with one coding.
+#[derive(Debug, Default)]
+pub(in crate::controller) struct CodingValues {
+    pub(in crate::controller) is_on: Option<bool>,
+    /// The annotation that says so.
+    pub(in crate::controller) from: Box<str>,
     /// The media types, in lower case; none for the default.
     pub(in crate::controller) types: Vec<Box<str>>,
     /// Bytes.

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::{Fields, Making, Problem};
-use crate::routing::{Compression, MediaTypes, ResponseStep};
+use crate::routing::{Compression, ContentCoding, HAS_BROTLI, MediaTypes, ResponseStep};
 
 /// Bytes of a response that Traefik compresses without another bound.
 const MIN_LENGTH: i64 = 1024;
+/// The codings that Traefik has without others, the best one first.
+const DEFAULT: &[&str] = &["gzip", "br", "zstd"];
 /// The most media types.
 const MAX_TYPES: usize = 64;
 
@@ -34,24 +36,46 @@ impl Making<'_> {
         let path = fields.path().to_owned();
         fields.finish()?;
 
-        if !encodings.is_empty() && !encodings.contains(&"gzip") {
-            self.note(&path, "responses are compressed with gzip alone");
-            return Ok(());
-        }
         let list = |types: Vec<&str>| types.into_iter().map(essence).collect();
-        let terms = Compression {
-            from: self.from(),
-            types: match included.is_empty() {
-                true => MediaTypes::AllBut(list(excluded)),
-                false => MediaTypes::Only(list(included)),
-            },
-            min_length: min,
-            level: 1,
+        let types = match included.is_empty() {
+            true => MediaTypes::AllBut(list(excluded)),
+            false => MediaTypes::Only(list(included)),
         };
-        // Behind the changes of all others, which decide about it.
-        let step = ResponseStep::Compress(Arc::new(terms));
-        self.made.responses.push(step);
+        let encodings = if encodings.is_empty() {
+            DEFAULT
+        } else {
+            &encodings
+        };
+        let codings: Vec<ContentCoding> =
+            encodings.iter().filter_map(|name| coding(name)).collect();
+        if codings.is_empty() {
+            let known = if HAS_BROTLI { "gzip and br" } else { "gzip" };
+            self.note(
+                &path,
+                &format!("responses are compressed with {known} alone"),
+            );
+        }
+        for coding in codings {
+            let terms = Compression {
+                from: self.from(),
+                types: types.clone(),
+                min_length: min,
+                coding,
+            };
+            // Behind the changes of all others, which decide about it.
+            let step = ResponseStep::Compress(Arc::new(terms));
+            self.made.responses.push(step);
+        }
         Ok(())
+    }
+}
+
+/// Returns a coding with the effort that is worth it; `None` if this build does not have it.
+fn coding(name: &str) -> Option<ContentCoding> {
+    match name {
+        "gzip" => Some(ContentCoding::Gzip(1)),
+        "br" if HAS_BROTLI => Some(ContentCoding::Brotli(4)),
+        _ => None,
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
     },
     *,
 };
+use crate::routing::HAS_BROTLI;
 
 /// Returns the settings that a value of an annotation makes, and the reasons of its findings.
 fn read(name: &str, value: &str) -> (String, Vec<&'static str>) {
@@ -41,6 +42,7 @@ fn every_row_reads_its_values_and_reports_invalid_ones() {
                 assert!(
                     [
                         "auth-snippet",
+                        "brotli",
                         "configuration-snippet",
                         "email-sans",
                         "server-snippet",
@@ -102,6 +104,12 @@ fn every_row_reads_its_values_and_reports_invalid_ones() {
     ] {
         assert_eq!(read(name, value).1, ["UnsupportedAnnotation"], "{name}");
     }
+    let (asked, reasons) = read("gatelet.dev/brotli", "true");
+    let expected: &[&str] = match HAS_BROTLI {
+        true => &[],
+        false => &["UnsupportedAnnotation"],
+    };
+    assert!(asked != nothing && reasons == expected, "{reasons:?}");
     assert_eq!(
         read("cert-manager.io/alt-names", "x"),
         (nothing, vec!["UnknownAnnotation"])

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     objects::EventType,
-    routing::{RequestStep, ResponseStep},
+    routing::{HAS_BROTLI, RequestStep, ResponseStep},
 };
 
 const ANNOTATION: &str = "traefik.ingress.kubernetes.io/router.middlewares";
@@ -477,7 +477,10 @@ fn a_field_that_decides_nothing_is_a_note() {
     for (spec, note) in [
         (
             json!({"compress": {"encodings": ["zstd"]}}),
-            "spec.compress: responses are compressed with gzip alone",
+            match HAS_BROTLI {
+                true => "spec.compress: responses are compressed with gzip and br alone",
+                false => "spec.compress: responses are compressed with gzip alone",
+            },
         ),
         (
             json!({"headers": {"forceSTSHeader": true, "frameDeny": true}}),

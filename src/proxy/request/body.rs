@@ -49,7 +49,7 @@ use crate::proxy::{
 };
 use crate::{
     limit::Place,
-    routing::{GrpcWebForm, Pace},
+    routing::{ContentCoding, GrpcWebForm, Pace},
 };
 
 /// The most bytes of a body that are read only so that its connection can have another request.
@@ -529,17 +529,17 @@ impl Body {
         }
     }
 
-    /// Compresses it with this effort. Returns its new length; `None` if it stays as it is.
-    pub(crate) fn compress(&mut self, level: u8) -> Option<BodyLength> {
+    /// Compresses it. Returns its new length; `None` if it stays as it is.
+    pub(crate) fn compress(&mut self, coding: ContentCoding) -> Option<BodyLength> {
         match &mut self.source {
             _ if self.coding.is_some() => None,
             Source::Empty | Source::Switched(_) => None,
             Source::Own(bytes) => {
-                *bytes = Compressor::new(level)?.whole(bytes);
+                *bytes = Compressor::new(coding)?.whole(bytes);
                 Some(BodyLength::Known(bytes.len() as u64))
             }
             Source::Relay(_) => {
-                let compressor = Compressor::new(level)?;
+                let compressor = Compressor::new(coding)?;
                 self.coding = Some(Coding::Compressed(Box::new(compressor)));
                 Some(BodyLength::Unknown)
             }

@@ -1,4 +1,4 @@
-//! Compresses bodies of responses (gzip) as they pass.
+//! Compresses bodies of responses as they pass.
 
 use std::{
     cell::Cell,
@@ -12,7 +12,10 @@ use http::HeaderMap;
 use http_body::Frame;
 
 use super::coding::Polled;
-use crate::proxy::memory::{self, Pressure};
+use crate::{
+    proxy::memory::{self, Pressure},
+    routing::ContentCoding,
+};
 
 /// The most bodies that a core compresses at a time. Each takes about 350 kB.
 const MAX_AT_A_TIME: usize = 32;
@@ -52,7 +55,7 @@ impl Drop for Slot {
 #[derive(Debug)]
 pub(super) struct Compressor {
     /// `None` once all of the body has passed.
-    encoder: Option<GzEncoder<Vec<u8>>>,
+    encoder: Option<Encoder>,
     /// True if the encoder keeps bytes that the client could have.
     keeps: bool,
     trailers: Option<HeaderMap>,
@@ -61,11 +64,10 @@ pub(super) struct Compressor {
 
 impl Compressor {
     /// Begins a body. `None` if it should be sent as it is.
-    pub(super) fn new(level: u8) -> Option<Self> {
+    pub(super) fn new(coding: ContentCoding) -> Option<Self> {
         let slot = Slot::take()?;
-        let level = flate2::Compression::new(u32::from(level));
         Some(Self {
-            encoder: Some(GzEncoder::new(Vec::new(), level)),
+            encoder: Some(Encoder::new(coding)?),
             keeps: false,
             trailers: None,
             _slot: slot,
@@ -95,7 +97,7 @@ impl Compressor {
                 let trailers = self.trailers.take();
                 return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
             };
-            if encoder.get_ref().len() >= PIECE || read >= MOST_AT_A_TIME {
+            if encoder.kept().len() >= PIECE || read >= MOST_AT_A_TIME {
                 return self.flushed();
             }
 
@@ -121,7 +123,8 @@ impl Compressor {
 
     fn add(&mut self, data: &[u8]) {
         if let Some(encoder) = &mut self.encoder {
-            encoder.write_all(data).expect("a list takes all bytes");
+            let written = encoder.writer().write_all(data);
+            written.expect("a list takes all bytes");
             self.keeps |= !data.is_empty();
         }
     }
@@ -131,17 +134,104 @@ impl Compressor {
         let Some(encoder) = &mut self.encoder else {
             return Poll::Ready(None);
         };
-        encoder.flush().expect("a list takes all bytes");
+        encoder.writer().flush().expect("a list takes all bytes");
         self.keeps = false;
-        let bytes = std::mem::take(encoder.get_mut());
+        let bytes = encoder.take();
         Poll::Ready(Some(Ok(Frame::data(bytes.into()))))
     }
 
     /// Returns the end of the compressed body.
     fn end(&mut self) -> Bytes {
         let encoder = self.encoder.take();
-        let ended = encoder.map(|encoder| encoder.finish().expect("a list takes all bytes"));
-        ended.unwrap_or_default().into()
+        encoder.map(Encoder::end).unwrap_or_default().into()
+    }
+}
+
+/// The encoder of a coding, with what it has encoded.
+#[derive(Debug)]
+enum Encoder {
+    Gzip(GzEncoder<Vec<u8>>),
+    #[cfg(feature = "brotli")]
+    Brotli(brotli::Brotli),
+}
+
+impl Encoder {
+    /// Creates one; `None` if this build does not have the coding.
+    fn new(coding: ContentCoding) -> Option<Self> {
+        match coding {
+            ContentCoding::Gzip(level) => {
+                let level = flate2::Compression::new(u32::from(level));
+                Some(Self::Gzip(GzEncoder::new(Vec::new(), level)))
+            }
+            #[cfg(feature = "brotli")]
+            ContentCoding::Brotli(level) => Some(Self::Brotli(brotli::Brotli::new(level))),
+            #[cfg(not(feature = "brotli"))]
+            ContentCoding::Brotli(_) => None,
+        }
+    }
+
+    fn writer(&mut self) -> &mut dyn Write {
+        match self {
+            Self::Gzip(encoder) => encoder,
+            #[cfg(feature = "brotli")]
+            Self::Brotli(encoder) => &mut encoder.0,
+        }
+    }
+
+    /// Returns the bytes that are encoded.
+    fn kept(&self) -> &Vec<u8> {
+        match self {
+            Self::Gzip(encoder) => encoder.get_ref(),
+            #[cfg(feature = "brotli")]
+            Self::Brotli(encoder) => encoder.0.get_ref(),
+        }
+    }
+
+    /// Takes the bytes that are encoded.
+    fn take(&mut self) -> Vec<u8> {
+        let kept = match self {
+            Self::Gzip(encoder) => encoder.get_mut(),
+            #[cfg(feature = "brotli")]
+            Self::Brotli(encoder) => encoder.0.get_mut(),
+        };
+        std::mem::take(kept)
+    }
+
+    /// Returns the rest.
+    fn end(self) -> Vec<u8> {
+        match self {
+            Self::Gzip(encoder) => encoder.finish().expect("a list takes all bytes"),
+            #[cfg(feature = "brotli")]
+            Self::Brotli(encoder) => encoder.0.into_inner(),
+        }
+    }
+}
+
+#[cfg(feature = "brotli")]
+mod brotli {
+    use std::fmt;
+
+    use brotli::CompressorWriter;
+
+    /// The window, as a power of two bytes: what an encoder keeps is a few times that.
+    const WINDOW: u32 = 16;
+    /// Bytes that are handed on at a time.
+    const BUFFER: usize = 4096;
+
+    /// An encoder of brotli.
+    pub(super) struct Brotli(pub(super) CompressorWriter<Vec<u8>>);
+
+    impl Brotli {
+        pub(super) fn new(level: u8) -> Self {
+            let level = u32::from(level);
+            Self(CompressorWriter::new(Vec::new(), BUFFER, level, WINDOW))
+        }
+    }
+
+    impl fmt::Debug for Brotli {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.debug_struct("Brotli").finish_non_exhaustive()
+        }
     }
 }
 
@@ -153,11 +243,19 @@ mod tests {
 
     use super::*;
 
+    const GZIP: ContentCoding = ContentCoding::Gzip(1);
+    /// The codings of this build.
+    const CODINGS: &[ContentCoding] = &[
+        GZIP,
+        #[cfg(feature = "brotli")]
+        ContentCoding::Brotli(4),
+    ];
+
     /// Feeds pieces; an empty one is a pause. Returns the frames.
-    fn frames(pieces: &[&[u8]]) -> Vec<Bytes> {
+    fn frames(coding: ContentCoding, pieces: &[&[u8]]) -> Vec<Bytes> {
         let mut pieces: VecDeque<&[u8]> = pieces.iter().copied().collect();
         let mut cx = Context::from_waker(Waker::noop());
-        let mut compressor = Compressor::new(1).expect("a place");
+        let mut compressor = Compressor::new(coding).expect("a place");
         let mut frames = Vec::new();
         let mut pauses = 0;
         while !compressor.is_over() {
@@ -176,19 +274,29 @@ mod tests {
         frames
     }
 
-    fn decoded(frames: &[Bytes]) -> Vec<u8> {
+    fn decoded(coding: ContentCoding, frames: &[Bytes]) -> Vec<u8> {
         let (all, mut out) = (frames.concat(), Vec::new());
         // What is there, even if the end is missing.
-        let _ = GzDecoder::new(&*all).read_to_end(&mut out);
+        let _ = match coding {
+            ContentCoding::Gzip(_) => GzDecoder::new(&*all).read_to_end(&mut out),
+            #[cfg(feature = "brotli")]
+            ContentCoding::Brotli(_) => {
+                ::brotli::Decompressor::new(&*all, 4096).read_to_end(&mut out)
+            }
+            #[cfg(not(feature = "brotli"))]
+            ContentCoding::Brotli(_) => unreachable!("this build does not have it"),
+        };
         out
     }
 
     #[test]
     fn a_client_gets_at_a_pause_all_that_is_there() {
-        let frames = frames(&[b"one", b"", b"two", b"", b"", b"three"]);
-        assert_eq!(decoded(&frames[..1]), b"one");
-        assert_eq!(decoded(&frames[..2]), b"onetwo");
-        assert_eq!(decoded(&frames), b"onetwothree");
+        for coding in CODINGS {
+            let frames = frames(*coding, &[b"one", b"", b"two", b"", b"", b"three"]);
+            assert_eq!(decoded(*coding, &frames[..1]), b"one");
+            assert_eq!(decoded(*coding, &frames[..2]), b"onetwo");
+            assert_eq!(decoded(*coding, &frames), b"onetwothree");
+        }
     }
 
     #[test]
@@ -200,14 +308,16 @@ mod tests {
         };
         let dense: Vec<u8> = (0..100_000).map(|_| noise()).collect();
         let sparse = vec![b'a'; 1_000_000];
-        for body in [&dense, &sparse] {
-            let pieces: Vec<&[u8]> = body.chunks(1000).collect();
-            let frames = frames(&pieces);
-            assert!(frames.len() > 1);
-            assert_eq!(decoded(&frames), **body);
+        for coding in CODINGS {
+            for (body, at_least) in [(&dense, 2), (&sparse, 1)] {
+                let pieces: Vec<&[u8]> = body.chunks(1000).collect();
+                let frames = frames(*coding, &pieces);
+                assert!(frames.len() >= at_least);
+                assert_eq!(decoded(*coding, &frames), **body);
+            }
+            let whole = Compressor::new(*coding).expect("a place").whole(&sparse);
+            assert_eq!(decoded(*coding, &[whole]), sparse);
         }
-        let whole = Compressor::new(9).expect("a place").whole(&sparse);
-        assert_eq!(decoded(&[whole]), sparse);
     }
 
     #[test]
@@ -215,7 +325,7 @@ mod tests {
         let mut trailers = HeaderMap::new();
         trailers.insert("x", http::HeaderValue::from_static("y"));
         let mut cx = Context::from_waker(Waker::noop());
-        let mut compressor = Compressor::new(1).expect("a place");
+        let mut compressor = Compressor::new(GZIP).expect("a place");
         let mut next = || {
             let trailers = trailers.clone();
             compressor.poll(&mut cx, move |_cx| {
@@ -236,10 +346,10 @@ mod tests {
     #[test]
     fn a_core_compresses_few_bodies_at_a_time() {
         let all: Vec<Compressor> = (0..MAX_AT_A_TIME)
-            .map(|_| Compressor::new(1).expect("a place"))
+            .map(|_| Compressor::new(GZIP).expect("a place"))
             .collect();
-        assert!(Compressor::new(1).is_none());
+        assert!(Compressor::new(GZIP).is_none());
         drop(all);
-        assert!(Compressor::new(1).is_some());
+        assert!(Compressor::new(GZIP).is_some());
     }
 }

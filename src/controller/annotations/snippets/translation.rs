@@ -7,15 +7,17 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
     super::{
+        compression::{BROTLI_LEVELS, GZIP_LEVELS},
         fields::FORBIDDEN,
         traffic::size,
         value::{authority, networks},
+        values::CompressionValues,
     },
     responses,
 };
 use crate::{
     controller::nginx_config::{self, Directive, is_harmless},
-    routing::{Conditional, Variables},
+    routing::{Conditional, HAS_BROTLI, Variables},
 };
 
 /// The most responses of a snippet.
@@ -71,8 +73,8 @@ pub(super) struct Translation {
     pub(super) connect: Option<Duration>,
     pub(super) idle: Vec<Duration>,
     pub(super) body: Option<u64>,
-    /// The directives about compression, as annotations of ours.
-    pub(super) gzip: Vec<(&'static str, String)>,
+    /// The directives about compression. One that is not valid would be refused by nginx.
+    pub(super) compression: CompressionValues,
     /// The translated directives, for people.
     pub(super) made: Vec<String>,
     /// The directives without effect, for people.
@@ -118,7 +120,7 @@ impl Translation {
                 self.respond(responses::location(annotation, rest, block)?)?;
                 self.made.push(directive.text());
             }
-            ([name, ..], None) if SET_BY_LOCATIONS.contains(name) || name.starts_with("gzip") => {
+            ([name, ..], None) if SET_BY_LOCATIONS.contains(name) || is_about_compression(name) => {
                 self.idle_directives.push(directive.text());
             }
             _ => return self.add(annotation, directive),
@@ -157,13 +159,9 @@ impl Translation {
                 let made = responses::returned(annotation, None, rest, media_type);
                 made.and_then(|one| self.respond([one]))
             }
-            (["gzip", on @ ("on" | "off")], _) => {
-                let on = if *on == "on" { "true" } else { "false" };
-                self.gzip("gzip", on)
+            ([name, rest @ ..], _) if is_about_compression(name) => {
+                self.compress(annotation, name, rest)
             }
-            (["gzip_types", types @ ..], _) => self.gzip("gzip-types", &types.join(" ")),
-            (["gzip_min_length", length], _) => self.gzip("gzip-min-length", length),
-            (["gzip_comp_level", level], _) => self.gzip("gzip-level", level),
             (["default_type", _], _) => responses::media_type(directive).map(|_type| ()),
             (["proxy_connect_timeout", time], _) => time_of(time).map(|time| {
                 self.connect = Some(time);
@@ -187,9 +185,14 @@ impl Translation {
         Some(())
     }
 
-    fn gzip(&mut self, annotation: &'static str, value: &str) -> Option<()> {
-        self.gzip.push((annotation, value.to_owned()));
-        Some(())
+    fn compress(&mut self, annotation: &str, name: &str, words: &[&str]) -> Option<()> {
+        if let Some(directive) = name.strip_prefix("gzip") {
+            let gzip = &mut self.compression.gzip;
+            return gzip.read_directive(annotation, (directive, words), GZIP_LEVELS);
+        }
+        let directive = name.strip_prefix("brotli").filter(|_| HAS_BROTLI)?;
+        let brotli = &mut self.compression.brotli;
+        brotli.read_directive(annotation, (directive, words), BROTLI_LEVELS)
     }
 
     fn set_response(&mut self, name: &str, value: &str) -> Option<()> {
@@ -262,6 +265,11 @@ pub(super) fn lists(lines: &[(bool, Option<IpNet>)]) -> Option<(Vec<IpNet>, Opti
         }
     }
     Some((denied, None))
+}
+
+/// Returns true for the name of a directive about compression.
+fn is_about_compression(name: &str) -> bool {
+    name.starts_with("gzip") || name.starts_with("brotli")
 }
 
 /// Returns true if a field has this value without a directive.

@@ -21,13 +21,13 @@ pub(super) fn compress(terms: &Compression, head: &RequestHead, response: &mut R
     if !values(fields, b"vary").any(|one| one == b"*" || is(one, "accept-encoding")) {
         fields.push(b"vary", b"Accept-Encoding");
     }
-    if head.version == Version::HTTP_10 || !accepts(&head.fields) {
+    if head.version == Version::HTTP_10 || !accepts(&head.fields, terms.coding.name()) {
         return;
     }
     let length = match head.method {
         // The fields are those of the response to GET (RFC 9110 section 9.3.2).
         Method::HEAD => Some(BodyLength::Unknown),
-        _ => response.body.compress(terms.level),
+        _ => response.body.compress(terms.coding),
     };
     let Some(length) = length else {
         return;
@@ -36,7 +36,7 @@ pub(super) fn compress(terms: &Compression, head: &RequestHead, response: &mut R
     response.head.length = length;
     // Parts of the compressed body cannot be asked for.
     fields.retain(|field| !is(field.name, "accept-ranges"));
-    fields.push(b"content-encoding", b"gzip");
+    fields.push(b"content-encoding", terms.coding.name().as_bytes());
     // A compressed body is another representation (RFC 9110 section 8.8.3).
     let etag = fields.iter().find(|field| is(field.name, "etag"));
     let etag = etag.map(|field| field.value.to_vec());
@@ -63,15 +63,15 @@ fn is_for(terms: &Compression, response: &Response) -> bool {
         && terms.types.contains(content_type.unwrap_or_default())
 }
 
-/// Returns true if a client takes gzip (RFC 9110 section 12.5.3).
-fn accepts(fields: &Fields) -> bool {
+/// Returns true if a client takes a coding (RFC 9110 section 12.5.3).
+fn accepts(fields: &Fields, name: &str) -> bool {
     let mut codings = values(fields, b"accept-encoding");
     codings.any(|coding| {
         let mut parts = coding.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-        let is_gzip = parts.next().is_some_and(|name| is(name, "gzip"));
+        let is_named = parts.next().is_some_and(|other| is(other, name));
         let mut weights = parts.filter_map(|part| part.strip_prefix(b"q="));
         let is_zero = |weight: &[u8]| weight.iter().all(|byte| matches!(byte, b'0' | b'.'));
-        is_gzip && !weights.any(is_zero)
+        is_named && !weights.any(is_zero)
     })
 }
 
