@@ -1,14 +1,16 @@
-//! Ports of layer 4 in front of programs that users have: an MQTT broker, a database, and a program
-//! that measures throughput.
+//! Ports of layer 4 in front of programs that users have: an MQTT broker, a database, SSH, and a
+//! program that measures throughput.
 
 use std::{
     io::{BufRead, BufReader},
+    net::TcpStream,
     os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use super::support::{
-    Folder, Gatelet, backend, eventually, free_port, peers::server_program, said,
+    Folder, Gatelet, backend, eventually, free_port, peers::server_program, run, said,
 };
 
 /// The user `nobody` of Debian: a database does not run as root.
@@ -201,5 +203,219 @@ fn much_data_goes_both_ways() {
         let received = report["end"]["sum_received"]["bytes"].as_u64();
         // What is still on its way when the sender is done is not counted.
         assert!(received >= Some(32_000_000), "{direction:?}: {report}");
+    }
+}
+
+/// Files go both ways through SSH, whose server speaks first, and a session goes on while its port
+/// gets another endpoint.
+#[test]
+fn files_go_both_ways_over_ssh() {
+    let Some(mut sshd) = server_program("usr/sbin/sshd") else {
+        return;
+    };
+    let folder = Folder::new();
+    let key = |name: &str| {
+        let path = folder.path().join(name);
+        let mut keygen = Command::new("ssh-keygen");
+        run(keygen
+            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+            .arg(&path));
+        path
+    };
+    let (host, client) = (key("host"), key("client"));
+    let (endpoint, number) = (free_port(), free_port());
+    let config = format!(
+        "ListenAddress 127.0.0.1:{endpoint}\nHostKey {}\nAuthorizedKeysFile {}.pub\n\
+         StrictModes no\nUsePAM yes\nPidFile none\nPasswordAuthentication no\n\
+         Subsystem sftp internal-sftp\n",
+        host.display(),
+        client.display()
+    );
+    let config = folder.write("sshd_config", &config);
+    // As root it would need a user of its own, which its package makes.
+    let user = if is_root() {
+        let work = folder.path();
+        std::os::unix::fs::chown(work, Some(NOBODY), Some(NOBODY)).expect("root");
+        for file in [&host, &client.with_extension("pub"), &config] {
+            std::os::unix::fs::chown(file, Some(NOBODY), Some(NOBODY)).expect("root");
+        }
+        sshd.uid(NOBODY).gid(NOBODY);
+        "nobody".to_owned()
+    } else {
+        run(Command::new("id").arg("-un")).trim().to_owned()
+    };
+    sshd.args(["-D", "-e", "-f"]).arg(&config);
+    let _server = Running::start(sshd.stderr(Stdio::null()));
+    let gatelet = Gatelet::start();
+    gatelet.apply(&port("git", number, endpoint, ""));
+
+    let sftp = |commands: &str| {
+        let batch = folder.write("batch", commands);
+        let mut sftp = Command::new("sftp");
+        sftp.args([
+            "-q",
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+        ]);
+        sftp.args(["-o", "ConnectTimeout=10", "-P", &number.to_string(), "-i"]);
+        sftp.arg(&client).arg("-b").arg(batch);
+        sftp.arg(format!("{user}@127.0.0.1"))
+            .output()
+            .expect("sftp")
+    };
+    let up = folder.path().join("up");
+    let bytes: Vec<u8> = (0..8_000_000_u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    std::fs::write(&up, &bytes).expect("a file");
+    let (there, back) = (folder.path().join("there"), folder.path().join("back"));
+    let commands = format!(
+        "put {} {there}\nget {there} {}\n",
+        up.display(),
+        back.display(),
+        there = there.display()
+    );
+    eventually("the files have gone both ways", || {
+        sftp(&commands).status.success().then_some(())
+    });
+    assert!(std::fs::read(&back).expect("the file") == bytes);
+}
+
+/// A subscriber stays at its broker after that is not an endpoint any more, until the limit; then
+/// it comes to the next one.
+#[test]
+fn a_subscriber_leaves_a_broker_that_is_gone_after_the_limit() {
+    const LIMIT: Duration = Duration::from_secs(8);
+
+    let Some(mosquitto) = server_program("usr/sbin/mosquitto") else {
+        return;
+    };
+    drop(mosquitto);
+    let folder = Folder::new();
+    let broker = |name: &str| {
+        let listen = free_port();
+        let config = format!("listener {listen} 127.0.0.1\nallow_anonymous true\nuser root\n");
+        let config = folder.write(name, &config);
+        let mut mosquitto = server_program("usr/sbin/mosquitto").expect("it is there");
+        (
+            listen,
+            Running::start(mosquitto.arg("-c").arg(config).stderr(Stdio::null())),
+        )
+    };
+    let ((old, _first), (new, _second)) = (broker("old.conf"), broker("new.conf"));
+    let number = free_port();
+    let gatelet = Gatelet::configured(&format!(
+        "[proxy]\ntcp_drain_timeout = \"{}s\"\n",
+        LIMIT.as_secs()
+    ));
+    gatelet.apply(&port("mqtt", number, old, ""));
+
+    let client = |program: &str, at: u16| {
+        let mut command = server_program(&format!("usr/bin/{program}")).expect("it is there");
+        command.args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &at.to_string(),
+            "-q",
+            "1",
+            "-t",
+            "home",
+        ]);
+        command
+    };
+    let publish = |at: u16, text: &str| {
+        let mut command = client("mosquitto_pub", at);
+        let output = command.args(["-m", text, "-r"]).output().expect("it runs");
+        output.status.success().then_some(())
+    };
+    eventually("the broker is reached", || publish(number, "first"));
+    eventually("the other one is there", || publish(new, "moved"));
+    let mut subscriber = client("mosquitto_sub", number);
+    let subscriber = subscriber
+        .args(["-C", "3", "-W", "120"])
+        .stdout(Stdio::piped());
+    let mut subscriber = Running::start(subscriber);
+    let mut lines = BufReader::new(subscriber.0.stdout.take().expect("a pipe")).lines();
+    let mut next = || lines.next().expect("a line").expect("text");
+    assert_eq!(next(), "first");
+
+    // The endpoint is another one: new connections go there, and the old one goes on.
+    let moved = Instant::now();
+    gatelet.apply(&port("mqtt", number, new, ""));
+    eventually("new connections go to the next broker", || {
+        let mut command = client("mosquitto_sub", number);
+        let output = command
+            .args(["-C", "1", "-W", "5"])
+            .output()
+            .expect("it runs");
+        said(&output).contains("moved").then_some(())
+    });
+    assert!(moved.elapsed() < LIMIT, "the test is too slow");
+    publish(old, "second").expect("it is sent");
+    assert_eq!(next(), "second");
+
+    assert_eq!(next(), "moved");
+    assert!(moved.elapsed() >= LIMIT, "{:?}", moved.elapsed());
+}
+
+/// Other ports open and close, and none of the connections feels it.
+#[test]
+fn transfers_go_on_while_ports_open_and_close() {
+    let Some(mut server) = server_program("usr/bin/iperf3") else {
+        return;
+    };
+    let (endpoint, number) = (free_port(), free_port());
+    server.args(["-s", "-B", "127.0.0.1", "-p", &endpoint.to_string()]);
+    let _server = Running::start(server.stdout(Stdio::null()));
+    let gatelet = Gatelet::start();
+    gatelet.apply(&port("iperf", number, endpoint, ""));
+    let client = |seconds: &str| {
+        let mut client = server_program("usr/bin/iperf3").expect("it is there");
+        client.args([
+            "-c",
+            "127.0.0.1",
+            "-p",
+            &number.to_string(),
+            "-J",
+            "--bidir",
+        ]);
+        client.args(["-t", seconds, "-b", "20M"]);
+        client
+    };
+    eventually("the server answers", || {
+        client("1")
+            .output()
+            .expect("iperf3")
+            .status
+            .success()
+            .then_some(())
+    });
+
+    let mut long = client("8");
+    let long = long.stdout(Stdio::piped()).spawn().expect("iperf3");
+    let others: Vec<u16> = (0..8).map(|_| free_port()).collect();
+    let is_open = |at: u16| TcpStream::connect(("127.0.0.1", at)).is_ok();
+    for round in 0..4 {
+        let open: Vec<u16> = others.iter().copied().skip(round % 2).step_by(2).collect();
+        let mut listen = format!("{number}:80");
+        for other in &open {
+            listen += &format!(",{other}:80");
+        }
+        let annotation = format!("gatelet.dev/tcp-listen={listen}");
+        gatelet.kubectl(&["annotate", "--overwrite", "service/iperf", &annotation]);
+        eventually("the ports are those", || {
+            let is_right = |at: &u16| is_open(*at) == open.contains(at);
+            others.iter().all(is_right).then_some(())
+        });
+    }
+    let output = long.wait_with_output().expect("iperf3");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a report");
+    assert!(output.status.success(), "{report}");
+    for sum in ["sum_received", "sum_received_bidir_reverse"] {
+        let bytes = report["end"][sum]["bytes"].as_u64();
+        assert!(bytes >= Some(10_000_000), "{sum}: {report}");
     }
 }

@@ -53,6 +53,7 @@ mod k3s;
 mod kubectl;
 mod layer4;
 mod layer4_programs;
+mod layer4_tls;
 mod limits;
 mod live;
 mod malformed;

@@ -13,8 +13,8 @@ use socket2::{Domain, Socket, Type};
 use crate::{
     proxy::{Running, Settings, Shared, StartError, start},
     routing::{
-        Access, Backend, BackendId, BackendSettings, Endpoint, EndpointSet, OpenPort, Origin,
-        Policy, Port, PortRoute, PortTable, ProxyVersion,
+        Access, Backend, BackendId, BackendSettings, ClientLimits, Endpoint, EndpointSet, Limits,
+        OpenPort, Origin, Policy, Port, PortRoute, PortTable, Prefixes, ProxyVersion,
     },
     util::drain,
 };
@@ -629,4 +629,60 @@ fn clients_that_may_not_come_in_are_reset() {
         assert!(waited.elapsed() < Duration::from_secs(60));
     }
     assert_eq!(front.udp_sessions(), (0, 0));
+}
+
+#[test]
+fn all_clients_of_a_service_share_a_limit() {
+    let mut front = Front::new(Settings::default());
+    let address = front.open(&[echo()]);
+    let port = front.routes.last().expect("a port").0;
+    let limits = ClientLimits {
+        from: "limit-total-connections".into(),
+        object: "all of Service n/s".into(),
+        limits: Limits {
+            in_flight: Some(2),
+            ..Limits::default()
+        },
+        exempt: Prefixes::default(),
+        is_shared: false,
+        status: None,
+    };
+    let route = PortRoute {
+        total: Some(Arc::new(limits)),
+        ..plain_route(port, &[echo()])
+    };
+    front.routes = vec![(port, open(route))];
+    front.publish();
+
+    let answers = |stream: &TcpStream| {
+        let mut writing = stream;
+        let sent = writing.write_all(b"a").is_ok();
+        let mut reading = stream;
+        sent && reading.read_exact(&mut [0]).is_ok()
+    };
+    let mut held: Vec<TcpStream> = (0..2).map(|_| connect(address)).collect();
+    assert!(held.iter().all(answers));
+    assert!(!answers(&connect(address)));
+    drop(held.pop());
+    wait("a place is free", || answers(&connect(address)));
+}
+
+#[test]
+fn a_session_leaves_an_endpoint_that_is_gone() {
+    let mut front = Front::new(Settings {
+        udp_idle_timeout: Duration::from_millis(100),
+        ..Settings::default()
+    });
+    let port = front.open_udp(&[datagram_echo("old ")]);
+    let client = udp_client(port);
+    assert_eq!(asked(&client, b"a"), b"old a");
+    let open = front.routes.last().expect("the port").1.clone();
+    let backend = &open.route().expect("a route").backend;
+    let new = Endpoint::at(datagram_echo("new "));
+    backend.set_endpoints(EndpointSet::Addresses([new].into()));
+
+    // It is never silent.
+    wait("the session is another one", || {
+        asked(&client, b"b") == b"new b"
+    });
 }
