@@ -84,6 +84,7 @@ pub(crate) fn count<T>(work: impl FnOnce() -> T) -> (T, Heap) {
 pub(crate) fn index() -> Index {
     let settings = Settings {
         controller: "gatelet.dev/ingress-controller".into(),
+        namespace: "gatelet".into(),
         classes: Vec::new(),
         classless: false,
         standalone: false,

@@ -46,15 +46,18 @@ pub(super) fn memory_budget(config: &Config) -> u64 {
     config.memory.or_else(usual).unwrap_or(0)
 }
 
-/// Returns the settings of the compiler, with the addresses for the status of Ingresses.
+/// Returns the settings of the compiler, with the addresses for the status of Ingresses, and the
+/// namespace of gatelet itself.
 pub(super) fn controller(
     config: &Config,
     is_mini: bool,
     addresses: Vec<IpAddr>,
     issuers: &Issuers,
     own_ports: BTreeMap<u16, &'static str>,
+    namespace: &str,
 ) -> controller::Settings {
     controller::Settings {
+        namespace: namespace.into(),
         controller: config.controller.as_str().into(),
         classes: config
             .classes

@@ -23,6 +23,12 @@ pub async fn follow(
         if events.send(reset).await.is_err() {
             return;
         }
+        if kind == Kind::ConfigMap {
+            let known = Event::ConfigMapsKnown(named.clone());
+            if events.send(known).await.is_err() {
+                return;
+            }
+        }
 
         let Ok(mut watcher) = view.watch(kind, snapshot.revision) else {
             continue;

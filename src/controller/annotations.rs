@@ -49,6 +49,10 @@ use crate::{
 /// The annotation with the class of an Ingress, older than `ingressClassName`.
 pub(super) const OLD_CLASS: &str = "kubernetes.io/ingress.class";
 
+/// The prefixes that the names in parameters of an IngressClass may lack: the first under which a
+/// name is known counts.
+pub(super) const CLASS_PREFIXES: [&str; 3] = [row::HAPROXY, row::OURS, row::HAPROXY_TECHNOLOGIES];
+
 /// A table of annotations about one thing.
 #[derive(Debug)]
 pub struct AnnotationTable {
@@ -218,7 +222,7 @@ pub(super) fn guards_of_service(annotations: &Texts) -> Option<UnsupportedGuards
 }
 
 /// An annotation that applies to every Ingress.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct GlobalAnnotation {
     /// Its name with the prefix. A row has it.
     pub(super) name: Box<str>,
@@ -230,13 +234,13 @@ pub(super) struct GlobalAnnotation {
 
 /// Reads the annotations that were kept.
 pub(super) fn read(annotations: &[(Box<str>, Box<str>)]) -> AnnotationValues {
-    read_with(annotations, &[])
+    read_with(annotations, [])
 }
 
 /// Reads the annotations that were kept, and those of all Ingresses.
-pub(super) fn read_with(
-    annotations: &[(Box<str>, Box<str>)],
-    global: &[GlobalAnnotation],
+pub(super) fn read_with<'a>(
+    annotations: &'a [(Box<str>, Box<str>)],
+    global: impl IntoIterator<Item = &'a GlobalAnnotation>,
 ) -> AnnotationValues {
     let mut values = AnnotationValues::default();
     let mut found: Vec<Found<'_>> = Vec::new();
@@ -286,10 +290,10 @@ pub(super) fn read_with(
 
 /// Reads the annotations of an Ingress, and those of the Service of a path in place of them: the
 /// changes and terms of its requests. Findings are not for them.
-pub(super) fn read_of_path(
+pub(super) fn read_of_path<'a>(
     annotations: &[(Box<str>, Box<str>)],
     of_service: &[(Box<str>, Box<str>)],
-    global: &[GlobalAnnotation],
+    global: impl IntoIterator<Item = &'a GlobalAnnotation>,
 ) -> AnnotationValues {
     let rows = of_service.iter().filter_map(|(name, value)| {
         let row = find(name).filter(|(.., row)| !row.is_guard)?;
@@ -303,6 +307,7 @@ pub(super) fn read_of_path(
     let left = annotations.iter().filter(|(name, _)| !has(name));
     let left: Vec<(Box<str>, Box<str>)> = left.cloned().collect();
 
+    let global: Vec<&GlobalAnnotation> = global.into_iter().collect();
     let mut values = read_with(&left, global);
     // Sessions that only Services have come after a session of the Ingress.
     let has_session = values.sticky.from.is_some() || values.sticky.hash.is_some();

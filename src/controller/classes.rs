@@ -1,9 +1,13 @@
 //! Decides by class which Ingresses are served, and summarizes the others.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use super::{
-    OtherClass, annotations::OLD_CLASS, compiled::CompiledIngresses, facts::IngressFact,
+    OtherClass, Settings,
+    annotations::OLD_CLASS,
+    compiled::CompiledIngresses,
+    facts::{ClassFact, IngressFact},
+    globals::ClassSettings,
     objects::Objects,
 };
 use crate::objects::Kind;
@@ -17,14 +21,35 @@ const MAX_GUARDS: usize = 16;
 /// Names for a new IngressClass of ours.
 const NEW_CLASS: [&str; 2] = ["gatelet", "gatelet-ingress"];
 
+impl Settings {
+    /// Returns true if a class is ours by its name.
+    pub(super) fn has_class(&self, name: &str) -> bool {
+        self.classes.iter().any(|class| **class == *name)
+    }
+}
+
 impl Objects {
+    /// Returns the settings of the class of an Ingress that is ours, if it has parameters.
+    pub(super) fn class_settings(&self, fact: &IngressFact) -> Option<&ClassSettings> {
+        let named = fact.spec.ingress_class_name.as_deref();
+        let name = match named.or_else(|| old_class(fact)) {
+            Some(name) => name,
+            None => {
+                let mut classes = self.classes.iter();
+                let is_default = |(_, class): &(&Arc<str>, &ClassFact)| class.default && class.ours;
+                classes.find(is_default)?.0
+            }
+        };
+        self.class_settings.get(name)
+    }
+
     /// Returns true if the Ingress is for us: `ingressClassName` decides, else the old annotation,
     /// else the default class or the setting for classless objects. A class is ours by its
     /// IngressClass or by the settings.
     pub(super) fn is_ours(&self, fact: &IngressFact) -> bool {
-        let is_set = |name: &str| self.settings.classes.iter().any(|class| **class == *name);
-        let ours =
-            |name: &str| is_set(name) || self.classes.get(name).is_some_and(|class| class.ours);
+        let ours = |name: &str| {
+            self.settings.has_class(name) || self.classes.get(name).is_some_and(|class| class.ours)
+        };
         match (&fact.spec.ingress_class_name, old_class(fact)) {
             (Some(class), _) => ours(class),
             // Before IngressClass objects, the value was a word that controllers agreed on with

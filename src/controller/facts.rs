@@ -17,8 +17,8 @@ use crate::{
         Key, Kind, ObjectError, ObjectRef, RawObject, Texts,
         secret::{self, ISSUER_NAME, MANAGED, Owner, WRITTEN},
         slim::{
-            ConfigMap, EndpointSlice, Ingress, IngressClass, IngressSpec, Secret, Service,
-            ServicePort, SlicePort, TraefikObject,
+            ClassParameters, ConfigMap, EndpointSlice, Ingress, IngressClass, IngressSpec, Secret,
+            Service, ServicePort, SlicePort, TraefikObject,
         },
     },
     routing::{EndpointId, Transport},
@@ -38,8 +38,10 @@ pub type IsStored = Box<dyn Fn(&Key, &[u8]) -> bool + Send>;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ClassFact {
+    pub(super) about: ObjectRef,
     pub(super) ours: bool,
     pub(super) default: bool,
+    pub(super) parameters: Option<ClassParameters>,
 }
 
 #[derive(Debug)]
@@ -157,6 +159,8 @@ impl ClassFact {
     pub(super) fn read(object: &RawObject, controller: &str) -> Result<Self, ObjectError> {
         let class: IngressClass = object.view()?;
         Ok(Self {
+            about: object.reference(),
+            parameters: class.spec.parameters,
             ours: *class.spec.controller == *controller,
             default: object
                 .meta

@@ -12,6 +12,7 @@ use crate::objects::{Event, Kind, RawObject};
 pub fn compile(data: &[u8]) {
     let settings = Settings {
         controller: "gatelet.dev/ingress-controller".into(),
+        namespace: "gatelet".into(),
         classes: Vec::new(),
         classless: true,
         standalone: true,

@@ -1,4 +1,5 @@
-//! Holds the effects of the ConfigMap of ingress-nginx on every Ingress.
+//! Holds the effects of ConfigMaps on Ingresses: that of ingress-nginx on every one, and those of
+//! IngressClasses on theirs.
 
 use std::sync::Arc;
 
@@ -25,4 +26,19 @@ impl GlobalSettings {
     pub(super) fn names(&self, settings: &Settings, map: &(Arc<str>, Arc<str>)) -> bool {
         settings.nginx_configmap.as_ref() == Some(map) || self.maps.contains(map)
     }
+}
+
+/// The effects of the parameters of an IngressClass on its Ingresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ClassSettings {
+    /// The ConfigMap.
+    pub(super) map: Option<(Arc<str>, Arc<str>)>,
+    /// The annotations that apply to its Ingresses without them.
+    pub(super) annotations: Vec<GlobalAnnotation>,
+    /// The reason why the paths are closed, with its finding for each Ingress.
+    pub(super) closed: Option<(Reason, Refusal, String)>,
+    /// True if it is not known yet whether the ConfigMap exists.
+    pub(super) waits: bool,
+    /// Findings about the class and the ConfigMap.
+    pub(super) findings: Vec<Finding>,
 }

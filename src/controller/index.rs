@@ -14,7 +14,7 @@ use super::{
     backends::Backends,
     canary,
     certificates::{self, Desired},
-    classes,
+    class_parameters, classes,
     compiled::{Compiled, CompiledIngresses},
     counted::CountedIngresses,
     dependencies::Dependencies,
@@ -229,8 +229,17 @@ impl Index {
         })
     }
 
-    /// Reports whether endpoints wait for the labels of Pods, which the source has not shown yet.
-    pub fn waits_for_pods(&self) -> bool {
+    /// Reports whether something waits for objects that the source has not shown yet: endpoints for
+    /// the labels of Pods, or a class for its parameters.
+    pub fn waits(&self) -> bool {
+        if self
+            .objects
+            .class_settings
+            .values()
+            .any(|class| class.waits)
+        {
+            return true;
+        }
         let mut groups = self.backends.groups();
         groups.any(|(service, groups)| groups::waits(&self.objects, service, groups))
     }
@@ -246,6 +255,8 @@ impl Index {
             .filter(|(id, _)| !self.desired.all.contains_key(id))
             .map(|(_, finding)| finding);
 
+        let classes = self.objects.class_settings.values();
+        let classes = classes.flat_map(|class| &class.findings);
         ingresses
             .chain(missing)
             .chain(self.host_findings.values().flatten())
@@ -255,6 +266,7 @@ impl Index {
             .chain(self.service_findings.values().flatten())
             .chain(&self.ports.findings)
             .chain(&self.objects.global.findings)
+            .chain(classes)
             .cloned()
             .collect()
     }
@@ -345,6 +357,20 @@ impl Index {
                 .extend(self.objects.ingresses.keys().cloned());
             touched.default_route = true;
             touched.findings = true;
+        }
+        let is_of_class = |map: &Name| {
+            let mut classes = self.objects.class_settings.values();
+            classes.any(|class| class.map.as_ref() == Some(map))
+        };
+        let has_known = changes.classes || changes.known_maps;
+        if touched.first || has_known || changes.config_maps.iter().any(is_of_class) {
+            let settings = class_parameters::read(&self.objects);
+            if settings != self.objects.class_settings {
+                self.objects.class_settings = settings;
+                let all = self.objects.ingresses.keys().cloned();
+                touched.ingresses.extend(all);
+                touched.findings = true;
+            }
         }
         for map in &changes.config_maps {
             touched.ports |= self.objects.settings.is_port_map(map);
@@ -507,6 +533,8 @@ impl Index {
         let settings = &self.objects.settings;
         let of_settings = settings.port_maps().chain(&settings.nginx_configmap);
         let of_settings = of_settings.chain(&self.objects.global.maps);
+        let classes = self.objects.class_settings.values();
+        let of_settings = of_settings.chain(classes.filter_map(|class| class.map.as_ref()));
         let of_ingresses = self.dependencies.config_maps();
         let named: NamedConfigMaps = of_settings.chain(of_ingresses).cloned().collect();
         (self.config_maps != named).then(|| {

@@ -6,17 +6,18 @@
 //! `annotations` reads those of an Ingress, `peers` those of other controllers, `users` reads
 //! Secrets with users, `authorities` those with authorities of certificates, `secrets` finds those
 //! that annotations name, `ciphers` reads lists of cipher suites, `config_maps` ConfigMaps with
-//! fields, `global_settings` that of ingress-nginx, `regex` reads paths that are regular
-//! expressions, `sticky` and `limits` make the terms of sticky sessions and of clients, and
-//! `middlewares` and `servers_transport` make what the objects of Traefik ask for, which `traefik`
-//! finds. The steps: `classes` decides which Ingresses are served, `host_steps` are those of an
-//! Ingress for whole hosts, `ingress` compiles one to a `compiled` result, `access` and
-//! `client_certificates` decide who may come in, `backend_tls` makes the terms of TLS to backends,
-//! `guards` closes what is guarded otherwise, `hosts` assembles the rules of a host, `canary`
-//! gives canaries their part of them, `backends` keeps what routes share, `endpoints` resolves and
-//! diagnoses Services, `groups` weighs endpoints by the labels of `pods`, `ports` compiles layer 4
-//! from `port_annotations`, and `certificates` merges what Ingresses claim. `index` composes
-//! them, and `dependencies` tells it which parts a change touches.
+//! fields, `global_settings` that of ingress-nginx, `class_parameters` those of classes, `regex`
+//! reads paths that are regular expressions, `sticky` and `limits` make the terms of sticky
+//! sessions and of clients, and `middlewares` and `servers_transport` make what the objects of
+//! Traefik ask for, which `traefik` finds. The steps: `classes` decides which Ingresses are
+//! served, `host_steps` are those of an Ingress for whole hosts, `ingress` compiles one to a
+//! `compiled` result, `access` and `client_certificates` decide who may come in, `backend_tls`
+//! makes the terms of TLS to backends, `guards` closes what is guarded otherwise, `hosts`
+//! assembles the rules of a host, `canary` gives canaries their part of them, `backends` keeps
+//! what routes share, `endpoints` resolves and diagnoses Services, `groups` weighs endpoints by
+//! the labels of `pods`, `ports` compiles layer 4 from `port_annotations`, and `certificates`
+//! merges what Ingresses claim. `index` composes them, and `dependencies` tells it which parts a
+//! change touches.
 
 mod access;
 mod annotations;
@@ -27,6 +28,7 @@ mod backends;
 mod canary;
 mod certificates;
 mod ciphers;
+mod class_parameters;
 mod classes;
 mod client_certificates;
 mod compiled;

@@ -15,11 +15,11 @@ use super::{
         ClassFact, ConfigMapFact, IngressFact, IsStored, SecretFact, ServiceFact, SliceFact,
         TraefikFact, TraefikId,
     },
-    globals::GlobalSettings,
+    globals::{ClassSettings, GlobalSettings},
     pods::Pods,
 };
 use crate::{
-    objects::{Event, EventType, Key, Kind, ObjectError, RawObject},
+    objects::{Event, EventType, Key, Kind, NamedConfigMaps, ObjectError, RawObject},
     routing::HostPattern,
 };
 
@@ -57,6 +57,10 @@ pub(super) struct Objects {
     pub(super) secrets: HashMap<Name, SecretFact>,
     /// The parts of the settings of ingress-nginx, as of the last compile.
     pub(super) global: GlobalSettings,
+    /// The settings of classes with parameters.
+    pub(super) class_settings: BTreeMap<Arc<str>, ClassSettings>,
+    /// The ConfigMaps that the source shows if they exist; `None` for all.
+    pub(super) known_maps: Option<NamedConfigMaps>,
     /// The ConfigMaps that are followed.
     pub(super) config_maps: BTreeMap<Name, ConfigMapFact>,
     /// The objects of Traefik, by their kinds.
@@ -90,6 +94,8 @@ pub(super) struct Changes {
     pub(super) traefik: BTreeSet<TraefikId>,
     /// The kinds of these that the source began or ceased to refuse.
     pub(super) traefik_refused: BTreeSet<Kind>,
+    /// True if other ConfigMaps are shown.
+    pub(super) known_maps: bool,
     /// True if labels of Pods changed, or whether they are known.
     pub(super) pods: bool,
     /// True if the set of undecodable objects changed.
@@ -110,6 +116,8 @@ impl Objects {
             with_ports: BTreeSet::new(),
             secrets: HashMap::new(),
             global: GlobalSettings::default(),
+            class_settings: BTreeMap::new(),
+            known_maps: None,
             config_maps: BTreeMap::new(),
             traefik: BTreeMap::new(),
             traefik_refused: BTreeSet::new(),
@@ -129,6 +137,10 @@ impl Objects {
             Event::Refused(Kind::Secret) => self.refuse_secrets(true, changes),
             Event::Refused(Kind::IngressClass) => self.classes_refused = true,
             Event::Refused(Kind::Pod) => changes.pods |= self.pods.refuse(true),
+            Event::ConfigMapsKnown(names) => {
+                changes.known_maps |= self.known_maps.as_ref() != Some(&names);
+                self.known_maps = Some(names);
+            }
             Event::PodsKnown(labels) => changes.pods |= self.pods.know(labels),
             Event::Refused(kind @ (Kind::Middleware | Kind::ServersTransport)) => {
                 self.refuse_traefik(kind, true, changes);

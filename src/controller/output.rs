@@ -21,6 +21,8 @@ use crate::{
 pub struct Settings {
     /// `spec.controller` of the IngressClasses that are ours.
     pub controller: Box<str>,
+    /// The namespace of gatelet itself, where parameters of IngressClasses are that name no other.
+    pub namespace: Arc<str>,
     /// Names of further classes to serve, with or without an IngressClass.
     pub classes: Vec<Box<str>>,
     /// Serve Ingresses that name no class at all, even where no class is marked as default.

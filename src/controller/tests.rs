@@ -3,6 +3,7 @@ mod annotations;
 mod backend_tls;
 mod canary;
 mod certificates;
+mod class_parameters;
 mod classes;
 mod client_certificates;
 mod config_maps;
@@ -60,6 +61,7 @@ fn annotated(mut object: Value, annotations: &[(&str, &str)]) -> Value {
 fn settings() -> Settings {
     Settings {
         controller: "gatelet.dev/ingress-controller".into(),
+        namespace: "gatelet".into(),
         classes: Vec::new(),
         classless: false,
         standalone: false,

@@ -375,9 +375,9 @@ async fn list(
                 .send(Event::Reset(kind, objects))
                 .await
                 .map_err(|_closed| WatchError::Closed)?;
-            if kind == Kind::Pod {
+            if let Some(known) = selected.known() {
                 events
-                    .send(Event::PodsKnown(selected.pods.clone()))
+                    .send(known)
                     .await
                     .map_err(|_closed| WatchError::Closed)?;
             }
@@ -667,6 +667,15 @@ impl Selected {
     fn forget(&mut self) {
         self.known.clear();
         self.pods = PodLabels::default();
+    }
+
+    /// Returns the event that says which objects are known.
+    fn known(&self) -> Option<Event> {
+        match self.kind {
+            Kind::Pod => Some(Event::PodsKnown(self.pods.clone())),
+            Kind::ConfigMap => Some(Event::ConfigMapsKnown(self.named.clone())),
+            _ => None,
+        }
     }
 
     /// Returns the path of the objects: those of one namespace, if the Pods of no other are asked

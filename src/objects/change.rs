@@ -3,7 +3,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::{Key, Kind, PodLabels, RawObject, SecretPatch};
+use super::{Key, Kind, NamedConfigMaps, PodLabels, RawObject, SecretPatch};
 
 /// A change that a source (the mini cluster's hub, or a real API server's watch) hands to the
 /// controller.
@@ -16,6 +16,8 @@ pub enum Event {
     /// These are all objects of the kind: whatever else was known is gone. Sent at start and after
     /// each resync.
     Reset(Kind, Vec<Arc<RawObject>>),
+    /// The ConfigMaps with these names are known: the last reset had those that exist.
+    ConfigMapsKnown(NamedConfigMaps),
     /// The Pods with these labels are known: the last reset had them.
     PodsKnown(PodLabels),
     /// The source is not allowed to read this kind: nothing of it will come until that changes.
@@ -29,7 +31,7 @@ impl Event {
         match self {
             Self::Apply(_) | Self::Delete(_) => 1,
             Self::Reset(_, all) => all.len(),
-            Self::Refused(_) | Self::PodsKnown(_) => 0,
+            Self::Refused(_) | Self::PodsKnown(_) | Self::ConfigMapsKnown(_) => 0,
         }
     }
 }

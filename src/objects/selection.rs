@@ -34,6 +34,11 @@ impl NamedConfigMaps {
         self.0.is_empty()
     }
 
+    /// Returns true if the ConfigMap with this namespace and name is followed for them.
+    pub fn contains(&self, name: &(Arc<str>, Arc<str>)) -> bool {
+        self.0.contains(name)
+    }
+
     /// Returns true if an object is followed; those of other kinds all are.
     pub fn selects(&self, object: &RawObject) -> bool {
         let key = &object.key;

@@ -186,6 +186,25 @@ pub struct IngressClassSpec {
     /// `controller`
     #[serde(deserialize_with = "nullable")]
     pub controller: Box<str>,
+    /// `parameters`
+    pub parameters: Option<ClassParameters>,
+}
+
+/// `parameters` of an IngressClass: an object with further settings.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClassParameters {
+    /// `apiGroup`; empty for the core group.
+    #[serde(deserialize_with = "nullable")]
+    pub api_group: Box<str>,
+    /// `kind`
+    #[serde(deserialize_with = "nullable")]
+    pub kind: Box<str>,
+    /// `name`
+    #[serde(deserialize_with = "nullable")]
+    pub name: Box<str>,
+    /// `namespace`, with the scope `Namespace` alone.
+    pub namespace: Option<Box<str>>,
 }
 
 /// `traefik.io/v1alpha1` Middleware or ServersTransport.

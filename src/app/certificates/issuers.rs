@@ -207,7 +207,10 @@ impl Issuers {
                     .iter()
                     .fold(is_gone, |changed, object| self.put(object) | changed)
             }
-            Event::Reset(..) | Event::Refused(_) | Event::PodsKnown(_) => false,
+            Event::Reset(..)
+            | Event::Refused(_)
+            | Event::PodsKnown(_)
+            | Event::ConfigMapsKnown(_) => false,
         }
     }
 

@@ -78,7 +78,7 @@ impl Cache {
         match event {
             Event::Apply(object) => self.put(object),
             Event::Delete(key) => self.remove(key),
-            Event::Refused(_) | Event::PodsKnown(_) => {}
+            Event::Refused(_) | Event::PodsKnown(_) | Event::ConfigMapsKnown(_) => {}
             Event::Reset(kind, objects) => {
                 let listed: HashSet<&Key> = objects.iter().map(|object| &object.key).collect();
 

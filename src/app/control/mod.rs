@@ -38,7 +38,7 @@ use self::{
 use super::{certificates::Certificates, memory::ChangeCounter, write_queue::WriteQueue};
 use crate::{
     controller::{Index, Output},
-    objects::{Event, Kind, PodLabels, Selection, Write},
+    objects::{Event, Kind, NamedConfigMaps, PodLabels, Selection, Write},
     proxy::{ConnectFailure, EndpointKey},
     routing::Origin,
     store::Store,
@@ -179,6 +179,9 @@ impl ControlLoop {
             missing: Kind::WATCHED.into_iter().collect(),
             timers: Timers::default(),
         };
+        control
+            .index
+            .apply(Event::ConfigMapsKnown(NamedConfigMaps::default()));
         control.report_issuers();
         control
     }
@@ -342,8 +345,8 @@ impl ControlLoop {
         self.complete_findings(&mut output, issuers_changed);
         self.publish(&mut output);
         self.write_back(output);
-        // Their answer comes soon, or a refusal.
-        if !self.index.waits_for_pods() {
+        // Objects that were asked for come soon, or a refusal.
+        if !self.index.waits() {
             self.ready.store(true, Ordering::Release);
             self.publisher.shared.set_ready();
         }

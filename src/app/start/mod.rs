@@ -185,7 +185,7 @@ impl Parts<'_> {
     ) -> Result<Inspector, RunError> {
         let (config, store) = (self.config, &self.state.store);
         let is_mini = matches!(cluster.kind, ClusterKind::Mini { .. });
-        let role = cluster.role;
+        let (role, namespace) = (cluster.role, cluster.namespace);
         let (queue, writing) = write_queue::start(cluster.writer, role.leads.clone());
         tasks.spawn_infallible("status writer", writing);
 
@@ -235,7 +235,7 @@ impl Parts<'_> {
             .map(|protocol| self.listeners.addresses(protocol));
         let own_ports = settings::own_ports(config, &http, &https);
         let controller_settings =
-            settings::controller(config, is_mini, addresses, &issuers, own_ports);
+            settings::controller(config, is_mini, addresses, &issuers, own_ports, &namespace);
         let timing = Timing {
             http: !http.is_empty(),
             https: !https.is_empty(),

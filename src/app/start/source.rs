@@ -34,6 +34,8 @@ const MANIFESTS_MANAGER: &str = "gatelet-manifests";
 pub(super) struct Cluster {
     /// Its name for `status`.
     pub(super) description: String,
+    /// The namespace of gatelet itself.
+    pub(super) namespace: String,
     pub(super) writer: Box<dyn WriteBack>,
     pub(super) role: Role,
     pub(super) kind: ClusterKind,
@@ -136,6 +138,10 @@ impl Connector<'_> {
         let node_name = config.node.as_str().into();
         Ok(Cluster {
             description: describe_mini(unreadable),
+            namespace: config
+                .namespace
+                .clone()
+                .unwrap_or_else(|| "default".to_owned()),
             writer: Box::new(mini::Writer::new(propose.clone(), view.clone(), node_name)),
             role: Role::alone(published(config, self.addresses)),
             kind: ClusterKind::Mini {
@@ -174,13 +180,14 @@ impl Connector<'_> {
 
         let namespace = k8s::namespace(config.namespace.as_deref(), &client, kubeconfig);
         let account_secret = AccountSecret::new(client.clone(), &namespace);
-        let role = self.replicate(&client, namespace);
+        let role = self.replicate(&client, namespace.clone());
 
         Ok(Cluster {
             description: match kubeconfig {
                 Some(path) => format!("the cluster of {}", path.display()),
                 None => "the cluster that this process runs in".to_owned(),
             },
+            namespace,
             writer: Box::new(k8s::Writer::new(client, config.node.as_str().into())),
             role,
             kind: ClusterKind::Kubernetes {

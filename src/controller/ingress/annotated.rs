@@ -4,7 +4,7 @@ use std::mem;
 
 use super::Compiler;
 use crate::controller::{
-    annotations::{self, AnnotationValues, BackendTlsValues, ServerSnippet},
+    annotations::{self, AnnotationValues, BackendTlsValues, GlobalAnnotation, ServerSnippet},
     backend_terms::BackendTerms,
     backend_tls::{self, MadeBackendTls},
     canary, client_certificates, groups,
@@ -12,13 +12,13 @@ use crate::controller::{
     host_steps::HostSteps,
     limits,
     middlewares::{self, Asked, MadeMiddlewares},
+    objects::Objects,
 };
 
-impl Compiler<'_> {
+impl<'a> Compiler<'a> {
     /// Reads the annotations, and makes what they ask for.
     pub(super) fn annotations(&mut self) {
-        let global = &self.objects.global;
-        let mut annotated = annotations::read_with(&self.fact.annotations, &global.annotations);
+        let mut annotated = annotations::read_with(&self.fact.annotations, self.defaults());
         let decision = Decision::new(annotated.guards, self.objects.settings.unsupported_guards);
         let mut verdict = guards::judge(&self.fact.peers, decision);
         annotated.https_only |= verdict.https_only;
@@ -65,6 +65,15 @@ impl Compiler<'_> {
         self.middlewares = middlewares;
         (self.annotated, self.verdict) = (annotated, verdict);
         self.prepare_passthrough();
+    }
+
+    /// Returns the annotations that apply without one of the Ingress: those of its class, and then
+    /// those of the ConfigMap of ingress-nginx.
+    pub(super) fn defaults(&self) -> impl Iterator<Item = &'a GlobalAnnotation> + use<'a> {
+        let objects: &'a Objects = self.objects;
+        let class = objects.class_settings(self.fact);
+        let of_class = class.into_iter().flat_map(|class| &class.annotations);
+        of_class.chain(&objects.global.annotations)
     }
 
     /// Makes the terms of TLS to backends. Those of a canary are the ones of its main Ingress.
@@ -137,8 +146,14 @@ impl Compiler<'_> {
         decision: Decision,
     ) {
         let global = &self.objects.global;
-        if let Some((reason, refusal, message)) = &global.closed {
+        let class = self.objects.class_settings(self.fact);
+        let of_class = class.and_then(|class| class.closed.as_ref());
+        for (reason, refusal, message) in global.closed.iter().chain(of_class) {
             verdict.refusal = verdict.refusal.or(Some(*refusal));
+            // What is not known yet is no problem.
+            if message.is_empty() {
+                continue;
+            }
             self.warn(*reason, "spec".to_owned(), message.clone());
         }
 

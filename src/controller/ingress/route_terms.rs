@@ -85,8 +85,8 @@ impl Compiler<'_> {
         if service.annotations.is_empty() {
             return None;
         }
-        let (own, global) = (&self.fact.annotations, &self.objects.global.annotations);
-        let mut values = annotations::read_of_path(own, &service.annotations, global);
+        let own = &self.fact.annotations;
+        let mut values = annotations::read_of_path(own, &service.annotations, self.defaults());
         // A refusal is about the Ingress, and known.
         let own = self.middlewares.clone();
         let (terms, _) = self.made_route_terms(&mut values, middlewares.unwrap_or(&own));

@@ -90,10 +90,10 @@ fn endpoints_have_the_weights_of_their_groups() {
     let mut index = with(&[BALANCE], &[]);
     // At the start nothing is served before the labels are known.
     assert!(matches!(compiled(&mut index), (output, None) if asks_for_group(&output)));
-    assert!(index.waits_for_pods());
+    assert!(index.waits());
     show(&mut index, &[("a", "blue"), ("b", "green")]);
     assert_eq!(weights(&mut index), Some(vec![QUARTER, u16::MAX]));
-    assert!(!index.waits_for_pods() && index.findings().is_empty());
+    assert!(!index.waits() && index.findings().is_empty());
 
     index.apply(pod("b", json!({"group": "blue"})));
     assert_eq!(weights(&mut index), Some(vec![1, 1]));
@@ -136,7 +136,7 @@ fn without_the_right_to_read_pods_nothing_has_requests() {
             .iter()
             .all(|(weight, _)| *weight == 0)
     );
-    assert!(!index.waits_for_pods());
+    assert!(!index.waits());
 
     show(&mut index, &[("a", "blue"), ("b", "blue")]);
     let (output, found) = compiled(&mut index);

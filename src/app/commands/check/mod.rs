@@ -49,6 +49,8 @@ pub use source::ReadError;
 
 /// The name of our IngressClass.
 const OWN_CLASS: &str = "gatelet";
+/// The namespace of gatelet itself, if the settings name none.
+const NAMESPACE: &str = "gatelet";
 
 /// Checks files, folders (their `*.yaml`, `*.yml`, `*.json`) and standard input (`-`) as one set of
 /// objects.
@@ -103,7 +105,9 @@ impl Check {
             || (config.mode == Mode::Auto && config.kubeconfig.is_some());
         let is_mini = config.mode == Mode::Standalone;
         let own_ports = settings::own_ports(&config, &[], &[]);
-        let settings = settings::controller(&config, is_mini, Vec::new(), &issuers, own_ports);
+        let namespace = config.namespace.as_deref().unwrap_or(NAMESPACE);
+        let settings =
+            settings::controller(&config, is_mini, Vec::new(), &issuers, own_ports, namespace);
 
         let parsed = Parsed::default();
         let inspect = move |chain: &[u8], key: &[u8], pattern: &HostPattern| {
