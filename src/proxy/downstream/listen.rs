@@ -1,7 +1,16 @@
 //! Listeners: binds them before anything starts, so that conflicts are reported at once, and
 //! accepts connections until the drain.
 
-use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -280,12 +289,32 @@ impl Acceptor {
 
     /// Runs the task of a connection, and counts it while it runs.
     fn spawn(&self, connection: impl Future<Output = ()> + 'static) {
-        let open = self.open.clone();
-        open.set(open.get() + 1);
-        tokio::task::spawn_local(async move {
-            connection.await;
-            open.set(open.get() - 1);
+        self.open.set(self.open.get() + 1);
+        tokio::task::spawn_local(Counted {
+            connection: Box::pin(connection),
+            open: self.open.clone(),
         });
+    }
+}
+
+/// A connection that is counted while it runs. An `async` block in its place would have room for
+/// the future twice.
+struct Counted<F> {
+    connection: Pin<Box<F>>,
+    open: Rc<Cell<usize>>,
+}
+
+impl<F: Future<Output = ()>> Future for Counted<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.connection.as_mut().poll(cx)
+    }
+}
+
+impl<F> Drop for Counted<F> {
+    fn drop(&mut self) {
+        self.open.set(self.open.get() - 1);
     }
 }
 

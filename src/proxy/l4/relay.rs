@@ -152,7 +152,7 @@ impl<'a, C: Stream, E: Stream> Relay<'a, C, E> {
     }
 
     /// Runs to the end.
-    pub(crate) async fn run(mut self) -> (End, Moved) {
+    pub(crate) async fn run(&mut self) -> (End, Moved) {
         let end = std::future::poll_fn(|cx| self.poll(cx)).await;
         let (up, down) = (self.up.bytes, self.down.bytes);
         (end, Moved { up, down })

@@ -16,7 +16,7 @@ use super::{mismatch::ProxyMismatch, record::Record, relay::Relay};
 use crate::{
     limit::{Permit, Place},
     proxy::{
-        counters::{Count, PortCounters},
+        counters::{Count, Counters, PortCounters},
         downstream::{
             client::ClientStream,
             handshake::{self, HELLO, Passed},
@@ -49,14 +49,45 @@ pub(super) const EVERYBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Serves a connection from accept to its end.
 pub(crate) async fn serve(
-    mut client: TcpStream,
+    client: TcpStream,
     peer: SocketAddr,
+    port: Port,
+    tls: Option<Arc<Server>>,
+    permit: Permit,
+    worker: Rc<Worker>,
+    drain: Drain,
+) {
+    // Boxed: the beginning is short, and a connection reserves space for its future all its life.
+    let begun = Box::pin(begin((client, peer), port, tls, permit, worker)).await;
+    if let Some(connection) = begun {
+        connection.relay(drain).await;
+    }
+}
+
+/// Serves a connection whose TLS is passed through, from its ClientHello to its end. `permit`
+/// counts its client already.
+pub(crate) async fn pass_through(
+    passed: Passed,
+    ends: (SocketAddr, SocketAddr),
+    port: Port,
+    permit: Permit,
+    worker: Rc<Worker>,
+    drain: Drain,
+) {
+    let begun = Box::pin(begin_passed(passed, ends, port, permit, worker)).await;
+    if let Some(connection) = begun {
+        connection.relay(drain).await;
+    }
+}
+
+/// Prepares a connection of a client up to that with its endpoint.
+async fn begin(
+    (mut client, peer): (TcpStream, SocketAddr),
     port: Port,
     tls: Option<Arc<Server>>,
     mut permit: Permit,
     worker: Rc<Worker>,
-    drain: Drain,
-) {
+) -> Option<Box<Connection>> {
     // The port may have been closed since the connection was made.
     let Some(open) = worker.shared.ports.load().find(port).cloned() else {
         return abort(&client);
@@ -64,11 +95,9 @@ pub(crate) async fn serve(
 
     // Only latency is lost when this fails.
     let _ = client.set_nodelay(true);
-    let Ok(local) = client.local_addr() else {
-        return;
-    };
-    let (ends, known) = if open.accepts_proxy {
-        match Box::pin(proxied(&mut client, port, &worker, (peer, local))).await {
+    let local = client.local_addr().ok()?;
+    let (ends, mut known) = if open.accepts_proxy {
+        match proxied(&mut client, port, &worker, (peer, local)).await {
             Some(proxied) => proxied,
             None => return abort(&client),
         }
@@ -82,12 +111,9 @@ pub(crate) async fn serve(
         return abort(&client);
     }
 
-    // Boxed: a connection reserves space for this future all its life.
-    let sorted = Box::pin(sort(&client, &open, port, &worker)).await;
-    let Some((route, host, read)) = sorted else {
+    let Some((route, host, read)) = sort(&client, &open, port, &worker).await else {
         return abort(&client);
     };
-
     let mut record = Record::new(&worker, ip, port, host.clone(), &route);
     if !route.lets_in(ip) {
         let (counter, why) = (
@@ -109,50 +135,42 @@ pub(crate) async fn serve(
         return refuse(&client, counter, record.as_deref_mut(), why);
     };
 
+    if let Some(host) = host {
+        known.authority = Some(host.as_str().into());
+    }
     let mut session = Session {
         ends,
         known,
-        route,
+        route: route.clone(),
         record,
-        counters: &worker.counters.tcp,
-        _open: Open::new(&worker.counters.tcp),
+        open: Open::new(&worker.counters, |counters| &counters.tcp),
+        worker,
+        _permit: permit,
         _places: [of_client, of_all],
     };
-    if let Some(host) = host {
-        session.known.authority = Some(host.as_str().into());
-    }
-
     let watched = (!open.accepts_proxy).then_some(port);
-    match (session.route.clone().ends_tls.as_ref(), tls) {
+    match (&route.ends_tls, tls) {
         (None, _) => {
             let client = ClientStream::Plain(client);
-            session
-                .run((client, read), None, watched, &worker, drain)
-                .await;
+            session.connected(client, read, None, watched).await
         }
         (Some(_), None) => abort(&client),
         (Some(ended), Some(server)) => {
-            let ending = session.end_tls((client, read), ended, &server, &worker);
-            if let Some((client, connected)) = Box::pin(ending).await {
-                let client = ClientStream::Tls(client);
-                let begun = (client, Vec::new());
-                session.run(begun, connected, None, &worker, drain).await;
-            }
+            let (client, connected) = session.end_tls((client, read), ended, &server).await?;
+            let client = ClientStream::Tls(client);
+            session.connected(client, Vec::new(), connected, None).await
         }
     }
 }
 
-/// Serves a connection whose TLS is passed through, from its ClientHello to its end. `permit`
-/// counts its client already.
-pub(crate) async fn pass_through(
+/// Prepares a connection whose TLS is passed through, up to that with its endpoint.
+async fn begin_passed(
     passed: Passed,
     ends: (SocketAddr, SocketAddr),
     port: Port,
     permit: Permit,
     worker: Rc<Worker>,
-    drain: Drain,
-) {
-    let _permit = permit;
+) -> Option<Box<Connection>> {
     let Passed {
         stream: client,
         read,
@@ -160,11 +178,10 @@ pub(crate) async fn pass_through(
         to,
     } = passed;
 
-    let counters = &worker.counters.tls;
     let route = match &to.target {
         Ok(route) => route.clone(),
         Err(refusal) => {
-            counters.failures.add(1);
+            worker.counters.tls.failures.add(1);
             tracing::debug!(%host, reason = refusal.reason(), "TLS connection closed");
             return abort(&client);
         }
@@ -188,14 +205,13 @@ pub(crate) async fn pass_through(
         known,
         route,
         record,
-        counters,
-        _open: Open::new(counters),
+        open: Open::new(&worker.counters, |counters| &counters.tls),
+        worker,
+        _permit: permit,
         _places: [None, None],
     };
     let client = ClientStream::Plain(client);
-    session
-        .run((client, read), None, None, &worker, drain)
-        .await;
+    session.connected(client, read, None, None).await
 }
 
 /// Chooses the destination of a connection to a port, by the name in its ClientHello where names
@@ -238,66 +254,97 @@ async fn sort(
     Some((route?.clone(), host, read))
 }
 
-/// A connection of a client that goes to an endpoint.
-struct Session<'a> {
+/// A client that goes to an endpoint.
+struct Session {
     /// The addresses of the client, and of its destination.
     ends: (SocketAddr, SocketAddr),
     /// The facts about its TLS that are known.
     known: Extensions,
     route: Arc<PortRoute>,
     record: Option<Box<Record>>,
-    counters: &'a PortCounters,
-    _open: Open<'a>,
+    open: Open,
+    worker: Rc<Worker>,
+    _permit: Permit,
     /// The places of the connection among those of its client, and among all of the Service.
     _places: [Option<Box<Place<ClientKey>>>; 2],
+}
+
+/// A client that is connected to its endpoint.
+struct Connection {
+    session: Session,
+    client: ClientStream,
+    endpoint: EndpointStream,
+    lease: Lease,
+    /// The header of the PROXY protocol that the endpoint has not got yet.
+    header: Option<Vec<u8>>,
+    /// The bytes that were read from the client.
+    read: Vec<u8>,
+    /// The port whose clients are not expected to send a header.
+    watched: Option<Port>,
 }
 
 /// A connection to an endpoint.
 type Connected = (EndpointStream, Lease);
 
-impl Session<'_> {
-    /// Connects to an endpoint, unless that is `connected` already, and copies bytes until both
-    /// sides have ended. `read` are bytes that the client has sent; a header of the PROXY protocol
-    /// in them or after them is noted for the port that is `watched`.
-    async fn run(
-        mut self,
-        (mut client, read): (ClientStream, Vec<u8>),
-        connected: Option<Connected>,
-        watched: Option<Port>,
-        worker: &Rc<Worker>,
-        drain: Drain,
-    ) {
-        let connected = match connected {
-            Some(connected) => Some(connected),
-            // Boxed: connecting is short, and a connection reserves space for it all its life.
-            None => Box::pin(self.connect(worker, &[])).await,
-        };
-        let Some((mut endpoint, lease)) = connected else {
-            return abort(client.socket());
-        };
-
-        let idle = self.route.policy.timeouts.idle;
+impl Connection {
+    /// Copies bytes until both sides have ended.
+    async fn relay(mut self: Box<Self>, drain: Drain) {
+        let connection = &mut *self;
+        let (session, worker) = (&connection.session, &connection.session.worker);
+        let idle = session.route.policy.timeouts.idle;
         let idle = idle.unwrap_or(worker.settings.tcp_idle_timeout);
-        let addr = lease.upstream().key.addr;
-        let attached = worker.attached.attach(&self.route.backend, addr);
+        let addr = connection.lease.upstream().key.addr;
+        let attached = worker.attached.attach(&session.route.backend, addr);
 
-        let (client, counters) = (&mut client, self.counters);
-        let mut relay = Relay::new(worker, client, &mut endpoint, idle, drain, counters);
+        let (client, endpoint) = (&mut connection.client, &mut connection.endpoint);
+        let counters = session.open.counters();
+        let mut relay = Relay::new(worker, client, endpoint, idle, drain, counters);
         relay.follow(attached);
-        relay.watch(watched);
-
-        // With TLS to the endpoint, the header precedes that.
-        let is_plain = self.route.backend.protocol() != Protocol::Tls;
-        let header = self.header().filter(|_| is_plain);
-        if header.is_some() || !read.is_empty() {
-            relay.begin_with(header.unwrap_or_default(), &read);
+        relay.watch(connection.watched);
+        let read = std::mem::take(&mut connection.read);
+        if connection.header.is_some() || !read.is_empty() {
+            relay.begin_with(connection.header.take().unwrap_or_default(), &read);
         }
         drop(read);
 
         let (end, moved) = relay.run().await;
-        if let Some(record) = &mut self.record {
+        if let Some(record) = &mut connection.session.record {
             (record.reason, record.moved) = (end.reason(), moved);
         }
+    }
+}
+
+impl Session {
+    /// Connects a client to an endpoint, unless that is `connected` already. `read` are bytes that
+    /// the client has sent; a header of the PROXY protocol after them is noted for the port that is
+    /// `watched`.
+    async fn connected(
+        mut self,
+        client: ClientStream,
+        read: Vec<u8>,
+        connected: Option<Connected>,
+        watched: Option<Port>,
+    ) -> Option<Box<Connection>> {
+        let connected = match connected {
+            Some(connected) => Some(connected),
+            None => self.connect(&[]).await,
+        };
+        let Some((endpoint, lease)) = connected else {
+            return abort(client.socket());
+        };
+
+        // With TLS to the endpoint, the header precedes that.
+        let is_plain = self.route.backend.protocol() != Protocol::Tls;
+        let header = self.header().filter(|_| is_plain);
+        Some(Box::new(Connection {
+            session: self,
+            client,
+            endpoint,
+            lease,
+            header,
+            read,
+            watched,
+        }))
     }
 
     /// Returns the header of the PROXY protocol for the endpoint, if it gets one.
@@ -313,8 +360,8 @@ impl Session<'_> {
         (client, read): (TcpStream, Vec<u8>),
         ended: &EndedTls,
         server: &Server,
-        worker: &Rc<Worker>,
     ) -> Option<(Box<TlsStream<TcpStream>>, Option<Connected>)> {
+        let worker = self.worker.clone();
         let limit = worker.settings.handshake_timeout;
         let bad = || worker.counters.bad_connections.add(1);
         let Ok(Ok(start)) = timeout(limit, handshake::resume(client, &read)).await else {
@@ -329,9 +376,8 @@ impl Session<'_> {
 
         let mut connected = None;
         let protocol = if self.route.backend.protocol() == Protocol::Tls && !offered.is_empty() {
-            let Some(made) = self.connect(worker, &offered).await else {
-                abort(&start.io);
-                return None;
+            let Some(made) = self.connect(&offered).await else {
+                return abort(&start.io);
             };
 
             let chosen = match &made.0 {
@@ -349,8 +395,7 @@ impl Session<'_> {
         let local = (name.as_deref(), self.ends.1.ip());
         let config = server.for_port(ended.certificate.as_ref(), local, protocol.as_deref());
         let Ok(config) = config else {
-            abort(&start.io);
-            return None;
+            return abort(&start.io);
         };
 
         let Ok(Ok(stream)) = timeout(limit, start.into_stream(config)).await else {
@@ -368,13 +413,14 @@ impl Session<'_> {
 
     /// Connects to an endpoint. Tries another one if that fails, as long as there are attempts. An
     /// endpoint with TLS may choose one of the `protocols`.
-    async fn connect(&mut self, worker: &Rc<Worker>, protocols: &[Vec<u8>]) -> Option<Connected> {
+    async fn connect(&mut self, protocols: &[Vec<u8>]) -> Option<Connected> {
         let header = self.header();
         let begins = Begins {
             header: header.as_deref(),
             protocols,
         };
-        let error = match connect(worker, &self.route, self.ends.0.ip(), &begins).await {
+        let (worker, client) = (&self.worker, self.ends.0.ip());
+        let error = match connect(worker, &self.route, client, &begins).await {
             Ok(connected) => {
                 if let Some(record) = &mut self.record {
                     record.endpoint = Some(connected.1.upstream().key.addr);
@@ -384,7 +430,7 @@ impl Session<'_> {
             Err(error) => error,
         };
 
-        self.counters.failures.add(1);
+        self.open.counters().failures.add(1);
         if let Some(record) = &mut self.record {
             (record.failed, record.reason) = (true, error.kind.reason());
         }
@@ -485,31 +531,47 @@ pub(super) fn session<'a>(
 }
 
 /// Closes the connection of a client that may not come in, and counts it.
-fn refuse(client: &TcpStream, counter: &Count, record: Option<&mut Record>, why: &'static str) {
+fn refuse<T>(
+    client: &TcpStream,
+    counter: &Count,
+    record: Option<&mut Record>,
+    why: &'static str,
+) -> Option<T> {
     counter.add(1);
     if let Some(record) = record {
         (record.failed, record.reason) = (true, why);
     }
-    abort(client);
+    abort(client)
 }
 
 /// Lets the client see that its connection failed: by a reset, as if nothing listened.
-fn abort(client: &TcpStream) {
+fn abort<T>(client: &TcpStream) -> Option<T> {
     let _ = SockRef::from(client).set_linger(Some(Duration::ZERO));
+    None
 }
 
 /// Counts an open connection.
-struct Open<'a>(&'a PortCounters);
+struct Open {
+    counters: Arc<Counters>,
+    of: fn(&Counters) -> &PortCounters,
+}
 
-impl<'a> Open<'a> {
-    fn new(counters: &'a PortCounters) -> Self {
-        counters.begun.add(1);
-        Self(counters)
+impl Open {
+    fn new(counters: &Arc<Counters>, of: fn(&Counters) -> &PortCounters) -> Self {
+        of(counters).begun.add(1);
+        Self {
+            counters: counters.clone(),
+            of,
+        }
+    }
+
+    fn counters(&self) -> &PortCounters {
+        (self.of)(&self.counters)
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for Open {
     fn drop(&mut self) {
-        self.0.ended.add(1);
+        self.counters().ended.add(1);
     }
 }

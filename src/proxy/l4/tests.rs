@@ -686,3 +686,14 @@ fn a_session_leaves_an_endpoint_that_is_gone() {
         asked(&client, b"b") == b"new b"
     });
 }
+
+/// Returns the size of the future of a function with seven arguments.
+fn size_of_future<A, B, C, D, E, F, G, R: Future>(_: impl Fn(A, B, C, D, E, F, G) -> R) -> usize {
+    size_of::<R>()
+}
+
+#[test]
+fn the_future_of_a_connection_is_small() {
+    let size = size_of_future(super::tcp::serve);
+    assert!(size <= 600, "{size}");
+}
