@@ -439,8 +439,10 @@ fn tls_of_clients_ends_at_a_port() {
     const HOST: &str = "mqtt.example.com";
     let (port, plain) = (free_port(), free_port());
     let gatelet = Gatelet::start();
-    let annotations =
-        format!("gatelet.dev/tcp-listen: \"{port}:80\", gatelet.dev/tcp-tls: \"true\"");
+    let annotations = format!(
+        "gatelet.dev/tcp-listen: \"{port}:80\", gatelet.dev/tcp-tls: auto, \
+             gatelet.dev/tcp-alpn: \"x-amzn-mqtt-ca, mqtt\""
+    );
     let tls = format!("  tls: [{{hosts: [{HOST}]}}]");
     gatelet.apply(&format!(
         "{}{}{}",
@@ -471,6 +473,23 @@ fn tls_of_clients_ends_at_a_port() {
         (says("").stdout == b"hello").then_some(())
     });
     assert_eq!(says("-tls1_2").stdout, b"hello");
+    // The first protocol of the port that the client offers is chosen; of others, none is.
+    let chosen = |offered: &str| {
+        let script = format!(
+            "timeout 20 openssl s_client -servername {HOST} -alpn {offered} \
+             -connect 127.0.0.1:{port} </dev/null"
+        );
+        let output = Command::new("sh").args(["-c", &script]).output();
+        let text = said(&output.expect("openssl"));
+        let line = text.lines().find(|line| line.contains("ALPN"));
+        line.expect("a line").trim().to_owned()
+    };
+    assert_eq!(chosen("h2,mqtt"), "ALPN protocol: mqtt");
+    assert_eq!(
+        chosen("x-amzn-mqtt-ca,mqtt"),
+        "ALPN protocol: x-amzn-mqtt-ca"
+    );
+    assert_eq!(chosen("h2"), "No ALPN negotiated");
     // What is no TLS goes nowhere.
     assert_ne!(echoed(port, "hello").as_deref(), Some("hello"));
 
@@ -480,4 +499,47 @@ fn tls_of_clients_ends_at_a_port() {
         explained.contains("TLS of clients ends here"),
         "{explained}"
     );
+}
+
+/// Datagrams of many sources do not lock out a client, nor take memory without bound.
+#[test]
+fn a_flood_of_sources_locks_nobody_out() {
+    const SOURCES: u32 = 20_000;
+
+    let server = DnsServer::start(&[("example.com", "www 60 A 192.0.2.7\n")]);
+    let gatelet = Gatelet::configured("[proxy]\nmax_udp_sessions = 500\n");
+    let port = free_port();
+    let to = format!("127.0.0.1:{}", server.port);
+    let number = port.to_string();
+    let output = gatelet.command(&["expose", "--udp", &number, "--to", &to]);
+    assert!(output.status.success(), "{}", said(&output));
+
+    let ask = || {
+        let mut kdig = Command::new("kdig");
+        kdig.args(["@127.0.0.1", "-p", &number, "+notcp", "+retry=3", "+time=5"]);
+        let answer = said(&kdig.arg("www.example.com").output().expect("kdig"));
+        answer.contains("192.0.2.7")
+    };
+    eventually("the name is found", || ask().then_some(()));
+    for source in 0..SOURCES {
+        let from = std::net::Ipv4Addr::from(0x7f01_0000 + source);
+        let socket = std::net::UdpSocket::bind((from, 0)).expect("a socket");
+        let _ = socket.send_to(b"garbage", ("127.0.0.1", port));
+        if source % 5000 == 0 {
+            assert!(ask(), "after {source} sources");
+        }
+    }
+    assert!(ask());
+
+    let metrics = gatelet.admin_page("/metrics").1;
+    let value = |name: &str| {
+        let mut lines = metrics.lines();
+        let found = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        found.expect("the metric").parse::<u32>().expect("a number")
+    };
+    let begun = value("gatelet_port_connections_total{transport=\"udp\"}");
+    assert!(begun > SOURCES / 2, "{begun}");
+    // Each core has its part, rounded up.
+    let open = value("gatelet_port_connections_open{transport=\"udp\"}");
+    assert!(open <= 500 + 64, "{open}");
 }

@@ -9,13 +9,41 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{Options, Pebble, Site, eventually, run};
-use crate::support::certificates::{Certificate, ECDSA};
+use crate::support::{
+    Backend, backend,
+    certificates::{Certificate, ECDSA},
+    free_port,
+};
 
 fn quick() -> Options {
     Options {
         environment: vec![("PEBBLE_VA_NOSLEEP", "1")],
         ..Options::default()
     }
+}
+
+/// An Ingress for a TCP port has no paths for requests, and its certificate is ordered all the same.
+#[test]
+fn a_tcp_port_has_a_certificate_of_the_issuer() {
+    let site = Site::start(quick(), "");
+    let port = free_port();
+    let annotation = format!("gatelet.dev/tcp-service-port: \"{port}\"");
+    site.gatelet.apply(&backend::service("web", ""));
+    let endpoint = Backend::start("web");
+    site.gatelet.apply(&backend::slice("web", &[endpoint.port]));
+    site.ingress("mqtt", &["mqtt.gatelet.test"], &annotation);
+    site.issued("default/mqtt-tls");
+
+    let root = site.root();
+    eventually("it is served at the port", || {
+        let mut curl = Command::new("curl");
+        let resolve = format!("mqtt.gatelet.test:{port}:127.0.0.1");
+        curl.args(["-sSf", "-m", "20", "--resolve", &resolve, "--cacert"]);
+        curl.arg(&root)
+            .arg(format!("https://mqtt.gatelet.test:{port}/"));
+        let output = curl.output().expect("curl");
+        output.status.success().then_some(())
+    });
 }
 
 #[test]
