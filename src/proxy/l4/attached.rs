@@ -70,7 +70,8 @@ impl Attached {
         };
         let gone = (!is_listed).then(|| self.gone.get().unwrap_or(now));
         self.gone.set(gone);
-        self.is_over.set(self.is_gone_for(now, limit));
+        let is_over = gone.is_some_and(|since| now.duration_since(since) >= limit);
+        self.is_over.set(is_over);
         self.is_over.get()
     }
 
@@ -80,8 +81,9 @@ impl Attached {
     }
 
     /// Returns true if it has not been listed for this time.
-    pub(super) fn is_gone_for(&self, now: Instant, limit: Duration) -> bool {
-        let gone = self.gone.get();
-        gone.is_some_and(|since| now.duration_since(since) >= limit)
+    pub(super) fn is_gone_for(&self, limit: Duration) -> bool {
+        self.gone
+            .get()
+            .is_some_and(|since| since.elapsed() >= limit)
     }
 }

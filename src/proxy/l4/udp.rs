@@ -359,10 +359,7 @@ impl Session {
     /// Returns true if its endpoint has been gone for this time.
     fn has_left(&self, limit: Duration) -> bool {
         let attached = self.attached.borrow();
-        let now = std::time::Instant::now();
-        attached
-            .as_ref()
-            .is_some_and(|one| one.is_gone_for(now, limit))
+        attached.as_ref().is_some_and(|one| one.is_gone_for(limit))
     }
 
     /// Passes a datagram to the endpoint, or keeps it until there is one.

@@ -22,7 +22,7 @@ fn quick() -> Options {
     }
 }
 
-/// An Ingress for a TCP port has no paths for requests, and its certificate is ordered all the same.
+/// An Ingress for a TCP port has no paths for requests. Its certificate is ordered all the same.
 #[test]
 fn a_tcp_port_has_a_certificate_of_the_issuer() {
     let site = Site::start(quick(), "");
