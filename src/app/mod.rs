@@ -11,6 +11,7 @@ mod memory;
 mod metrics;
 mod settings;
 pub(crate) mod start;
+mod state_socket;
 mod tasks;
 mod write_queue;
 

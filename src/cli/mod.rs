@@ -52,7 +52,14 @@ enum Command {
         after_help = "Example: gatelet run --http 127.0.0.1:8080 --https 127.0.0.1:8443 \
                       --state /tmp/gatelet"
     )]
-    Run(Flags),
+    Run {
+        #[command(flatten)]
+        flags: Flags,
+        /// Take the place of the gatelet that runs with this state directory, without losing a
+        /// request
+        #[arg(long)]
+        takeover: bool,
+    },
     /// Serve an address under a host: writes a Service, an EndpointSlice and an Ingress
     #[command(after_help = expose::EXAMPLES, override_usage = expose::USAGE)]
     Expose(expose::ExposeArguments),
@@ -292,9 +299,9 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
     match command {
-        Command::Run(flags) => {
+        Command::Run { flags, takeover } => {
             let config = Config::load(&flags).map_err(usage)?;
-            app::run(config).map_err(failed)
+            app::run(config, takeover).map_err(failed)
         }
         Command::Expose(arguments) => expose::run(arguments),
 

@@ -34,7 +34,10 @@ mod worker;
 
 pub use self::{
     counters::EndpointHealth,
-    downstream::{listen::StartError, listeners::Listeners},
+    downstream::{
+        listen::StartError,
+        listeners::{Listeners, Sockets},
+    },
     l4::mismatch::ProxyMismatch,
     pulse::Stalled,
     run::{Running, cores, start},

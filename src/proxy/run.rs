@@ -4,7 +4,6 @@ use std::{
     cell::Cell,
     convert::Infallible,
     io,
-    net::TcpListener,
     rc::Rc,
     sync::{Arc, mpsc},
     thread::JoinHandle,
@@ -22,7 +21,7 @@ use super::{
     Settings, Shared, clock,
     downstream::{
         listen::{self, Acceptor, PortSocket, StartError},
-        listeners::{Listeners, OpenListeners},
+        listeners::{Listeners, OpenListeners, Sockets},
     },
     l4,
     worker::Worker,
@@ -68,19 +67,24 @@ pub fn cores(workers: usize) -> usize {
     }
 }
 
-/// Opens the listeners and starts a thread per core. Listeners at the address of a `held` socket,
-/// which the service manager keeps open across restarts, use that.
+/// Opens the listeners and starts a thread per core.
 pub fn start(
     settings: Settings,
     listeners: &[Listener],
-    held: Arc<[TcpListener]>,
+    sockets: Sockets,
     shared: Arc<Shared>,
     tls: Option<Arc<Server>>,
     drain: Drain,
 ) -> Result<Running, StartError> {
     let cores = cores(settings.workers);
     let settings = Arc::new(settings);
-    let open = Listeners::new(settings.clone(), shared.clone(), cores, held, drain.clone());
+    let open = Listeners::new(
+        settings.clone(),
+        shared.clone(),
+        cores,
+        sockets,
+        drain.clone(),
+    );
     open.replace(listeners)?;
 
     let connections = Connections::new(
@@ -153,10 +157,10 @@ async fn run(
                 let (listener, acceptor) = (listener.clone(), acceptor.clone());
                 loops.spawn_local(async move {
                     let drain = listener.signal.subscribe();
-                    let (bound, held) = (listener.bound, listener.held);
+                    let bound = listener.bound;
                     match socket {
                         PortSocket::Tcp(socket) => {
-                            listen::accept(socket, bound, held, acceptor, drain).await;
+                            listen::accept(socket, &listener, acceptor, drain).await;
                         }
                         PortSocket::Udp(socket) => {
                             let port = Port::udp(bound.address.port());

@@ -71,5 +71,6 @@ mod smoke;
 mod sockets;
 mod sticky;
 mod store;
+mod takeover;
 mod tls;
 mod traffic;

@@ -1,13 +1,9 @@
-//! The socket of a running process from which `gatelet backup` receives the state. It is for the
-//! owner of the state directory and for root.
+//! The socket of a running process from which `gatelet backup` receives the state.
 
 use std::{
-    fs, io,
+    io,
     io::{Read, Write},
-    os::unix::{
-        fs::{MetadataExt, PermissionsExt},
-        net::UnixStream as Stream,
-    },
+    os::unix::net::UnixStream as Stream,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -20,7 +16,7 @@ use tokio::{
 };
 
 use super::format::Backup;
-use crate::store::Store;
+use crate::{app::state_socket, store::Store};
 
 /// The request.
 const REQUEST: &[u8] = b"backup\n";
@@ -39,17 +35,9 @@ pub(super) fn path(state: &Path) -> PathBuf {
     state.join("backup.sock")
 }
 
-/// Listens on the socket. The caller has locked the state directory, so an existing socket is one
-/// that a process left behind.
+/// Listens on the socket. The caller has locked the state directory.
 pub(crate) fn listen(state: &Path) -> io::Result<UnixListener> {
-    let path = path(state);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let listener = UnixListener::bind(&path)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+    state_socket::listen(&path(state))
 }
 
 /// Sends the state to each client, one after the other.
@@ -72,14 +60,7 @@ pub(crate) async fn serve(listener: UnixListener, store: Arc<dyn Store>, node: S
 }
 
 async fn respond(mut stream: UnixStream, store: &Arc<dyn Store>, node: &str) -> io::Result<()> {
-    let client = stream.peer_cred()?.uid();
-    let own = fs::metadata("/proc/self")?.uid();
-    if client != own && client != 0 {
-        return Err(io::Error::other(format!(
-            "the user {client} has no right to it"
-        )));
-    }
-
+    state_socket::check_peer(&stream)?;
     let mut request = [0; REQUEST.len()];
     stream.read_exact(&mut request).await?;
     if request != REQUEST {

@@ -11,7 +11,7 @@ use crate::{
     app::{files, settings},
     config::{Config, Listen},
     objects::{Propose, View},
-    proxy::{self, Shared, StartError},
+    proxy::{self, Shared, Sockets, StartError},
     routing::{Listener, ListenerProtocol},
     store::{Batch, Store},
     telemetry::AuditLog,
@@ -23,12 +23,14 @@ use crate::{
 pub(super) const API_IDENTITY: &str = "api/identity";
 
 /// Starts the data plane on the configured addresses; by default on ports 80 and 443, or on 8080
-/// and 8443 if the process has no right to those.
+/// and 8443 if the process has no right to those. With `takes_over`, the process before this one
+/// still listens on them.
 pub(super) fn start_proxy(
     config: &Config,
     shared: &Arc<Shared>,
     server_tls: &Arc<tls::Server>,
     drain: &Drain,
+    takes_over: bool,
 ) -> Result<proxy::Running, RunError> {
     let unspecified = unspecified();
 
@@ -72,7 +74,10 @@ pub(super) fn start_proxy(
         proxy::start(
             settings.clone(),
             &listeners,
-            held.clone(),
+            Sockets {
+                held: held.clone(),
+                takes_over,
+            },
             shared.clone(),
             server_tls,
             drain.clone(),

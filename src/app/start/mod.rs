@@ -7,6 +7,7 @@ mod second_copy;
 mod shutdown;
 mod source;
 pub(crate) mod state;
+mod takeover;
 mod watchdog;
 
 use std::{
@@ -35,12 +36,13 @@ use super::{
         parsed::{self, Parsed},
         ports::Ports,
         publish::{Live, Publisher},
+        role::Role,
     },
     inspect::Inspector,
     memory::MemoryTrimmer,
     metrics::{self, DataPlane, Ingresses},
     settings,
-    tasks::Tasks,
+    tasks::{TaskError, Tasks},
     write_queue,
 };
 use crate::{
@@ -52,9 +54,10 @@ use crate::{
     objects::{Key, Selection, Write},
     proxy::{self, Shared},
     routing::ListenerProtocol,
+    store::Store,
     telemetry::{self, Metrics},
     tls::{self, Resolver},
-    util::{drain, memory},
+    util::{clock::RELEASED, drain, memory, time::UnixSeconds},
 };
 
 /// Number of events that can wait for the compiler. Sources wait if it is exceeded.
@@ -63,8 +66,10 @@ const EVENTS: usize = 1024;
 /// Time that blocking tasks have left when everything else has ended.
 const BLOCKING_TASKS_LIMIT: Duration = Duration::from_secs(1);
 
-/// Runs until SIGTERM or SIGINT has drained it. A second signal ends it at once.
-pub fn run(config: Config) -> Result<(), RunError> {
+/// Runs until SIGTERM or SIGINT has drained it, or another process has taken over. A second signal
+/// ends it at once. With `takes_over`, it takes the place of the process that runs with its state
+/// directory.
+pub fn run(config: Config, takes_over: bool) -> Result<(), RunError> {
     telemetry::start(&config.log);
     tls::install();
     memory::set_up(proxy::cores(config.workers));
@@ -76,17 +81,25 @@ pub fn run(config: Config) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(RunError::start("the control runtime"))?;
-    let ended = runtime.block_on(run_in_runtime(config));
+    let ended = runtime.block_on(run_in_runtime(config, takes_over));
     runtime.shutdown_timeout(BLOCKING_TASKS_LIMIT);
     telemetry::flush();
     ended
 }
 
-async fn run_in_runtime(config: Config) -> Result<(), RunError> {
+async fn run_in_runtime(config: Config, takes_over: bool) -> Result<(), RunError> {
     let started = Instant::now();
     let (signal, drain) = drain::channel();
+    // The API and the admin server end before the data plane if another process takes over.
+    let (control_signal, control_drain) = drain::channel();
     let signal = Arc::new(signal);
     let mut signals = Signals::listen(signal.clone()).map_err(RunError::start("signals"))?;
+    let predecessor = match takes_over {
+        true => takeover::ask(&config.state)
+            .await
+            .map_err(RunError::start("the takeover"))?,
+        false => None,
+    };
     let state = State::open(&config)?;
 
     // The data plane listens first: until the first compile it returns 503.
@@ -97,7 +110,8 @@ async fn run_in_runtime(config: Config) -> Result<(), RunError> {
     metrics.collect(Box::new(DataPlane(shared.clone())));
 
     let server_tls = server_tls(&config, &state);
-    let data_plane = listeners::start_proxy(&config, &shared, &server_tls, &drain)?;
+    let data_plane =
+        listeners::start_proxy(&config, &shared, &server_tls, &drain, predecessor.is_some())?;
 
     let mut tasks = Tasks::new(Handle::current());
     match backup::listen(&config.state) {
@@ -116,17 +130,20 @@ async fn run_in_runtime(config: Config) -> Result<(), RunError> {
         selection: &selection,
         events,
         tasks: &mut tasks,
-        drain: &drain,
+        drain: &control_drain,
     };
     let cluster = connector.connect().await?;
     let role = cluster.role.clone();
 
-    tasks.spawn_infallible("watchdog", watchdog::watch(shared.clone(), drain.clone()));
+    tasks.spawn_infallible(
+        "watchdog",
+        watchdog::watch(shared.clone(), control_drain.clone()),
+    );
     let parts = Parts {
         config: &config,
         state: &state,
         listeners: data_plane.listeners.clone(),
-        shared,
+        shared: shared.clone(),
         metrics: metrics.clone(),
         selection,
         server_tls,
@@ -138,7 +155,7 @@ async fn run_in_runtime(config: Config) -> Result<(), RunError> {
 
     let api = inspector.api;
     if let Listen(Some(addr)) = config.admin {
-        let served = admin::serve(addr, Arc::new(inspector), metrics, drain.clone()).await;
+        let served = admin::serve(addr, Arc::new(inspector), metrics, control_drain).await;
         let (addr, serving) = served.map_err(|source| RunError::Admin { addr, source })?;
         tracing::info!(%addr, "admin");
         tasks.spawn_infallible("admin", serving);
@@ -150,16 +167,79 @@ async fn run_in_runtime(config: Config) -> Result<(), RunError> {
     // It fails if systemd has not started the process.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
+    if let Some(predecessor) = predecessor {
+        predecessor.end(&data_plane.listeners).await;
+    }
+
+    let place = takeover::Place::listen(&config.state);
     let outcome = tokio::select! {
-        () = signals.first() => Ok(()),
-        error = tasks.failure() => Err(error.into()),
+        () = signals.first() => Outcome::Signal,
+        error = tasks.failure() => Outcome::Failure(error),
+        successor = place.asked() => Outcome::Takeover(successor),
     };
 
-    shutdown::drain(&mut signals, &signal, config.grace, data_plane).await;
-    role.ended().await;
-    tasks.shutdown().await;
-    second_copy::make(&*state.store);
-    outcome
+    let control = Control {
+        tasks,
+        role,
+        drain: control_signal,
+        store: state.store,
+    };
+    match outcome {
+        Outcome::Takeover(successor) => {
+            tracing::info!("another process takes over");
+            if control.give_up().await {
+                takeover::wait(&place, successor, &mut signals).await;
+            }
+            shutdown::drain(&mut signals, &signal, config.grace, data_plane).await;
+            Ok(())
+        }
+        Outcome::Signal | Outcome::Failure(_) => {
+            control.drain.drain(config.grace);
+            shutdown::drain(&mut signals, &signal, config.grace, data_plane).await;
+            control.end().await;
+            match outcome {
+                Outcome::Failure(error) => Err(error.into()),
+                _ => Ok(()),
+            }
+        }
+    }
+}
+
+/// The reason why a process ends.
+enum Outcome {
+    Signal,
+    Failure(TaskError),
+    Takeover(takeover::Successor),
+}
+
+/// The control side, which has the state.
+struct Control {
+    tasks: Tasks,
+    role: Role,
+    /// Ends the connections of the API and of the admin server.
+    drain: drain::Signal,
+    store: Arc<dyn Store>,
+}
+
+impl Control {
+    /// Ends it. Returns the store.
+    async fn end(self) -> Arc<dyn Store> {
+        self.drain.stop();
+        self.role.ended().await;
+        self.tasks.shutdown().await;
+        second_copy::make(&*self.store);
+        self.store
+    }
+
+    /// Ends it, and closes the store. False if something still uses that: then the end of the
+    /// process does.
+    async fn give_up(self) -> bool {
+        let closed = takeover::close(self.end().await).await;
+        if !closed {
+            tracing::error!("a part still uses the state: this process ends, and frees it then");
+        }
+        closed
+    }
 }
 
 /// The parts that the control side is built on.
@@ -259,8 +339,12 @@ impl Parts<'_> {
         let (acme, owners) = (certificates.engine.clone(), certificates.owners.clone());
         let of_backends = self.shared.backend_clock();
         for clock in [self.server_tls.trusted().clock(), of_backends] {
-            let engine = acme.clone();
-            clock.set(move || engine.guess());
+            // The data plane goes on when another process has taken over the state.
+            let engine = Arc::downgrade(&acme);
+            clock.set(move || match engine.upgrade() {
+                Some(engine) => engine.guess(),
+                None => UnixSeconds::now().max(RELEASED),
+            });
         }
         self.metrics
             .collect(Box::new(metrics::Certificates(acme.clone())));

@@ -13,9 +13,12 @@ use std::{
 };
 
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 
-use super::serve::serve;
+use super::{listeners::OpenListener, serve::serve};
 use crate::{
     limit::Connections,
     proxy::{Settings, l4, memory, worker::Worker},
@@ -85,14 +88,15 @@ pub(crate) enum PortSocket {
 }
 
 /// Binds one socket per core to an address; with port 0, all of them to the port that the system
-/// chose. The address must be free unless it is `ours` already.
+/// chose. The address must be free unless it is `ours` already, or that of the process that is
+/// taken over.
 pub(crate) fn bind(
     listener: Listener,
     cores: usize,
-    ours: bool,
+    (ours, origin): (bool, Origin),
     settings: &Settings,
 ) -> Result<(SocketAddr, Vec<PortSocket>), StartError> {
-    if !ours {
+    if !ours && origin != Origin::TakenOver {
         free(listener)?;
     }
 
@@ -104,7 +108,7 @@ pub(crate) fn bind(
             bound = socket.local_addr()?;
             PortSocket::Udp(socket)
         } else {
-            let socket = listen(bound, settings)?;
+            let socket = listen(bound, origin, settings)?;
             bound = socket.local_addr()?;
             PortSocket::Tcp(socket)
         });
@@ -185,12 +189,19 @@ fn receive(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
     Ok(socket.into())
 }
 
-fn listen(addr: SocketAddr, settings: &Settings) -> Result<std::net::TcpListener, StartError> {
+fn listen(
+    addr: SocketAddr,
+    origin: Origin,
+    settings: &Settings,
+) -> Result<std::net::TcpListener, StartError> {
     let socket = socket(addr, Protocol::TCP)?;
     prepare(&socket, settings)?;
     socket.set_reuse_port(true)?;
     socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
+    // Connections come to the other process until this one can serve them.
+    if origin != Origin::TakenOver {
+        socket.listen(BACKLOG)?;
+    }
     Ok(socket.into())
 }
 
@@ -206,33 +217,57 @@ fn prepare(socket: &Socket, settings: &Settings) -> io::Result<()> {
     socket.set_nonblocking(true)
 }
 
-/// Accepts until the drain begins. If the socket is `held` by the service manager, connections can
-/// wait in it: at the start until the table has all objects, and during the drain for the next
-/// process.
+/// The origin of the sockets of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The process has opened them.
+    Own,
+    /// The process opens them beside those of the process that it takes over from, and listens
+    /// once it can serve.
+    TakenOver,
+    /// The service manager holds them.
+    Held,
+}
+
+/// Accepts until the drain begins. Connections can wait in a held socket: at the start until the
+/// table has all objects, and during the drain for the next process. One that is taken over listens
+/// from then on.
 pub(crate) async fn accept(
     socket: std::net::TcpListener,
-    listener: Listener,
-    held: bool,
+    opened: &OpenListener,
     acceptor: Acceptor,
     mut drain: Drain,
 ) {
-    let served = match listener.protocol {
+    let bound = opened.bound;
+    let served = match bound.protocol {
         ListenerProtocol::Http => Served::Http(None),
         ListenerProtocol::Https => Served::Http(acceptor.tls.clone()),
         ListenerProtocol::Tcp | ListenerProtocol::Udp => {
-            Served::Tcp(Port::tcp(listener.address.port()), acceptor.tls.clone())
+            Served::Tcp(Port::tcp(bound.address.port()), acceptor.tls.clone())
         }
     };
-    let Ok(listener) = TcpListener::from_std(socket) else {
-        return;
-    };
-    if held {
+    if opened.origin != Origin::Own {
+        let ready = async {
+            opened.may_listen().await;
+            // Connections do not wait for longer.
+            let _ = timeout(PATIENCE, acceptor.worker.shared.ready()).await;
+        };
         tokio::select! {
-            () = acceptor.worker.shared.ready() => {}
-            () = tokio::time::sleep(PATIENCE) => {}
+            () = ready => {}
             _ = drain.draining() => return,
         }
     }
+    if opened.origin == Origin::TakenOver {
+        if let Err(error) = SockRef::from(&socket).listen(BACKLOG) {
+            tracing::error!(%error, "cannot listen");
+        }
+        opened.quiet.send_modify(|quiet| *quiet -= 1);
+    }
+
+    // Only now: until it listens, a socket counts as one whose other side has hung up.
+    let Ok(listener) = TcpListener::from_std(socket) else {
+        return;
+    };
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -248,7 +283,7 @@ pub(crate) async fn accept(
 
     // Idle connections close soon.
     acceptor.worker.deadlines.wake_all();
-    if held {
+    if opened.origin == Origin::Held {
         return;
     }
 

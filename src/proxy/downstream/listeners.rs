@@ -3,13 +3,16 @@
 
 use std::{
     net::{IpAddr, SocketAddr, TcpListener},
-    sync::{Arc, Mutex, Weak, atomic::Ordering::Relaxed},
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use tokio::sync::watch;
 
-use super::listen::{self, PortSocket, StartError};
+use super::listen::{self, Origin, PortSocket, StartError};
 use crate::{
     proxy::{Settings, Shared},
     routing::{Listener, ListenerProtocol, Port, Transport},
@@ -28,13 +31,25 @@ pub struct Listeners {
     settings: Arc<Settings>,
     shared: Arc<Shared>,
     cores: usize,
-    /// Sockets that the service manager holds, for the listeners with their addresses.
-    held: Arc<[TcpListener]>,
+    sockets: Sockets,
+    /// True while another process listens on the same addresses.
+    are_shared: AtomicBool,
+    /// True once sockets that are taken over may listen.
+    may_listen: Arc<watch::Sender<bool>>,
     drain: Drain,
     open: watch::Sender<OpenListeners>,
     /// The listeners that were closed, as long as a core has a socket of theirs. Held while the
     /// listeners change.
     closing: Mutex<Vec<Weak<OpenListener>>>,
+}
+
+/// The sockets that are there when the process starts.
+#[derive(Clone, Debug, Default)]
+pub struct Sockets {
+    /// Those that the service manager holds, for the listeners with their addresses.
+    pub held: Arc<[TcpListener]>,
+    /// True if the process takes over from one that still listens on the same addresses.
+    pub takes_over: bool,
 }
 
 /// A listener with its sockets.
@@ -46,8 +61,10 @@ pub(crate) struct OpenListener {
     pub(crate) bound: Listener,
     /// A socket for each core, until that core takes it.
     sockets: Mutex<Vec<Option<PortSocket>>>,
-    /// True if the service manager holds the socket.
-    pub(crate) held: bool,
+    pub(crate) origin: Origin,
+    may_listen: Arc<watch::Sender<bool>>,
+    /// The sockets that are taken over and do not listen yet.
+    pub(super) quiet: watch::Sender<usize>,
     /// Ends the listener, and its connections once they are idle.
     pub(crate) signal: drain::Signal,
 }
@@ -58,18 +75,40 @@ impl Listeners {
         settings: Arc<Settings>,
         shared: Arc<Shared>,
         cores: usize,
-        held: Arc<[TcpListener]>,
+        sockets: Sockets,
         drain: Drain,
     ) -> Self {
         Self {
             settings,
             shared,
             cores,
-            held,
+            are_shared: AtomicBool::new(sockets.takes_over),
+            may_listen: Arc::new(watch::Sender::new(!sockets.takes_over)),
+            sockets,
             drain,
             open: watch::Sender::new(Arc::from([])),
             closing: Mutex::default(),
         }
+    }
+
+    /// Lets sockets that are taken over listen, and waits until they do. Nothing may fail from here
+    /// on: connections would be lost.
+    pub async fn listen(&self) {
+        self.may_listen.send_replace(true);
+        let open = self.open.borrow().clone();
+        for listener in open
+            .iter()
+            .filter(|one| one.bound.protocol != ListenerProtocol::Udp)
+        {
+            let mut quiet = listener.quiet.subscribe();
+            // It fails only without a sender, which the listener has.
+            let _ = quiet.wait_for(|quiet| *quiet == 0).await;
+        }
+    }
+
+    /// Notes that no other process listens on the same addresses any more.
+    pub fn are_alone(&self) {
+        self.are_shared.store(false, Relaxed);
     }
 
     /// Returns the addresses that are listened on for a protocol, with their ports.
@@ -165,13 +204,18 @@ impl Listeners {
         let is_ours = ours.any(|one| {
             one.bound.address == requested.address && is_udp(one.bound) == is_udp(requested)
         });
-        let held = self.held.iter().find(|held| {
+        let held = self.sockets.held.iter().find(|held| {
             let at = held.local_addr();
             !is_udp(requested) && at.is_ok_and(|at| is_same(at, requested.address))
         });
+        let origin = match held {
+            Some(_) => Origin::Held,
+            None if self.are_shared.load(Relaxed) => Origin::TakenOver,
+            None => Origin::Own,
+        };
         let (address, sockets) = match held {
             Some(held) => listen::share(held, self.cores, &self.settings)?,
-            None => listen::bind(requested, self.cores, is_ours, &self.settings)?,
+            None => listen::bind(requested, self.cores, (is_ours, origin), &self.settings)?,
         };
         let (signal, _drain) = drain::channel();
         Ok(Arc::new(OpenListener {
@@ -181,7 +225,12 @@ impl Listeners {
                 ..requested
             },
             sockets: Mutex::new(sockets.into_iter().map(Some).collect()),
-            held: held.is_some(),
+            may_listen: self.may_listen.clone(),
+            quiet: watch::Sender::new(match origin {
+                Origin::TakenOver => self.cores,
+                Origin::Own | Origin::Held => 0,
+            }),
+            origin,
             signal,
         }))
     }
@@ -220,6 +269,12 @@ fn is_same(socket: SocketAddr, listener: SocketAddr) -> bool {
 }
 
 impl OpenListener {
+    /// Waits until sockets that are taken over may listen.
+    pub(super) async fn may_listen(&self) {
+        // It fails only without a sender, which the listener has.
+        let _ = self.may_listen.subscribe().wait_for(|may| *may).await;
+    }
+
     /// Takes the socket of a core; `None` if that core has it already.
     pub(crate) fn take(&self, core: usize) -> Option<PortSocket> {
         lock(&self.sockets).get_mut(core)?.take()

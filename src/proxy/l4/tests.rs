@@ -11,7 +11,7 @@ use std::{
 use socket2::{Domain, Socket, Type};
 
 use crate::{
-    proxy::{Running, Settings, Shared, StartError, start},
+    proxy::{Running, Settings, Shared, Sockets, StartError, start},
     routing::{
         Access, Backend, BackendId, BackendSettings, ClientLimits, Endpoint, EndpointSet, Limits,
         OpenPort, Origin, Policy, Port, PortRoute, PortTable, Prefixes, ProxyVersion,
@@ -44,8 +44,15 @@ impl Front {
             workers,
             ..settings
         };
-        let running =
-            start(settings, &[], Arc::default(), shared.clone(), None, drain).expect("no listener");
+        let running = start(
+            settings,
+            &[],
+            Sockets::default(),
+            shared.clone(),
+            None,
+            drain,
+        )
+        .expect("no listener");
         Self {
             running,
             shared,

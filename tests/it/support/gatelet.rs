@@ -180,6 +180,16 @@ impl Gatelet {
         self.child = Some(command.spawn().expect("gatelet starts"));
     }
 
+    /// Starts another process that takes over from this one, and returns this one; `None` if it has
+    /// ended.
+    pub fn take_over(&mut self) -> Option<Child> {
+        let before = self.child.take();
+        let mut command = self.run_command();
+        command.arg("--takeover");
+        self.spawn_command(command);
+        before
+    }
+
     /// Waits until `/readyz` returns 200.
     pub fn wait_ready(&mut self) {
         let url = format!("http://127.0.0.1:{}/readyz", self.admin);

@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    proxy::{Running, Settings, Shared, start},
+    proxy::{Running, Settings, Shared, Sockets, start},
     routing::{
         Action, Backend, BackendId, BackendSettings, Endpoint, EndpointSet, Listener,
         ListenerProtocol, Origin, Protocol, ResponseStep, Route, RoutingTable, Split, Steps,
@@ -87,7 +87,7 @@ impl Front {
         let running = start(
             settings,
             &listeners,
-            Arc::default(),
+            Sockets::default(),
             shared.clone(),
             Some(tls),
             drain,
