@@ -68,6 +68,14 @@ impl Collector for DataPlane {
         ];
         let copies = copies.map(|(outcome, value)| (one("outcome", outcome), value));
         families::COPIES.write_counter(encoder, copies)?;
+        let checks = [
+            ("passed", sum(&|core| &core.checks_passed)),
+            ("failed", sum(&|core| &core.checks_failed)),
+        ];
+        let checks = checks.map(|(outcome, value)| (one("outcome", outcome), value));
+        families::HEALTH_CHECKS.write_counter(encoder, checks)?;
+        let down = i64::try_from(self.0.down().len()).unwrap_or(i64::MAX);
+        families::ENDPOINTS_DOWN.write_gauge(encoder, alone(down))?;
         let budget = i64::try_from(self.0.memory.budget()).unwrap_or(i64::MAX);
         families::MEMORY_BUDGET.write_gauge(encoder, alone(budget))?;
         families::MEMORY_SHED.write_counter(encoder, alone(self.0.memory.shed()))?;

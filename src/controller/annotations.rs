@@ -7,6 +7,7 @@ mod backend_tls;
 mod buffers;
 mod canary;
 mod certificates;
+mod checks;
 mod client_certificates;
 mod compression;
 mod cors;
@@ -34,10 +35,10 @@ pub use row::Annotation;
 use row::ON_SERVICES;
 use value::{InvalidValue, guards};
 pub(super) use values::{
-    AccessValues, AnnotationFinding, AnnotationValues, BackendTlsValues, CanaryAnnotations, Choice,
-    ClientValues, CorsValues, ElsewhereValues, ExternalValues, GroupAnnotations, HttpsValues,
-    LimitAnnotations, LoginValues, NamedAuthorities, OauthValues, PathKind, ServerSnippet,
-    ServerValues, StickyAnnotations,
+    AccessValues, AnnotationFinding, AnnotationValues, BackendTlsValues, CanaryAnnotations,
+    CheckAnnotations, Choice, ClientValues, CorsValues, ElsewhereValues, ExternalValues,
+    GroupAnnotations, HttpsValues, LimitAnnotations, LoginValues, NamedAuthorities, OauthValues,
+    PathKind, ServerSnippet, ServerValues, StickyAnnotations,
 };
 
 use super::{Reason, UnsupportedGuards};
@@ -127,6 +128,10 @@ pub const ANNOTATIONS: &[AnnotationTable] = &[
     AnnotationTable {
         title: "The choice of an endpoint",
         rows: sticky::ROWS,
+    },
+    AnnotationTable {
+        title: "Health checks",
+        rows: checks::ROWS,
     },
     AnnotationTable {
         title: "Groups of endpoints (blue-green)",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::routing::{BackendTls, EndpointGroups, Protocol, ProxyVersion, Reach};
+use crate::routing::{BackendTls, EndpointGroups, HealthCheck, Protocol, ProxyVersion, Reach};
 
 /// The terms of a backend that annotations ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(super) struct BackendTerms {
     pub(super) max_requests: Option<u32>,
     /// The groups of its endpoints.
     pub(super) groups: Option<Arc<EndpointGroups>>,
+    /// The health check of its endpoints.
+    pub(super) check: Option<Arc<HealthCheck>>,
 }
 
 /// The header of the PROXY protocol at the start of connections.

@@ -57,6 +57,7 @@ impl Backends {
             only_http1: _,
             max_requests,
             groups,
+            check,
         } = terms;
         let settings = BackendSettings {
             tls,
@@ -67,6 +68,7 @@ impl Backends {
                 idle: None,
             },
             groups,
+            check,
             ..BackendSettings::new(id, protocol.unwrap_or_default())
         };
 
@@ -252,6 +254,14 @@ impl Backends {
         let all = self.of_service.iter();
         let grouped = all.filter(|(_, backends)| backends.iter().any(|one| is_grouped(one)));
         grouped.map(|(service, _)| service)
+    }
+
+    /// Returns the backends whose endpoints are checked.
+    pub(super) fn checked(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        let all = self.of_service.values().flatten();
+        all.filter(|backend| {
+            backend.settings.check.is_some() && backend.protocol() != Protocol::ByScheme
+        })
     }
 
     /// Returns the groups of endpoints, each with its Service.

@@ -234,6 +234,8 @@ fn inherit(
         terms.protocol = Some(own.protocol());
         terms.tls = own.settings.tls.clone();
     }
+    let check = own.settings.check.clone();
+    terms.check = check.or(terms.check);
     terms.groups.clone_from(&own.settings.groups);
     terms.max_requests = own.settings.limits.requests.or(terms.max_requests);
     if let Some(version) = own.settings.sends_proxy {

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use super::{
@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     objects::{Event, NamedConfigMaps, ObjectRef, PodLabels, StatusPatch},
-    routing::{Authorities, HostPattern, Port, Route, RoutingTable},
+    routing::{Authorities, Backend, HostPattern, Port, Route, RoutingTable},
 };
 
 /// The compiler's model of the cluster.
@@ -51,6 +51,8 @@ pub struct Index {
     config_maps: NamedConfigMaps,
     /// The labels of Pods to follow, as the last [`Output`] had them.
     pods: Option<PodLabels>,
+    /// The backends whose endpoints are checked, as the last [`Output`] had them.
+    checked: Vec<Weak<Backend>>,
     /// The classes that are not served, as the last [`Output`] reported them.
     reported_classes: Option<Vec<OtherClass>>,
     counted: Arc<CountedIngresses>,
@@ -96,6 +98,7 @@ impl Index {
             service_findings: BTreeMap::new(),
             config_maps: NamedConfigMaps::default(),
             pods: None,
+            checked: Vec::new(),
             reported_classes: None,
             counted: Arc::default(),
         }
@@ -323,9 +326,18 @@ impl Index {
         if effects.other_classes {
             output.other_classes = self.changed_classes();
         }
+        self.release(output)
+    }
+
+    /// Drops the backends that nothing uses any more, and adds to an output what follows from that.
+    /// After an output was published, those of the table before it are gone too.
+    pub fn release(&mut self, output: Output) -> Output {
         self.backends.drop_unused();
-        output.pods = self.changed_pods();
-        output
+        Output {
+            pods: self.changed_pods(),
+            checked: self.changed_checks(),
+            ..output
+        }
     }
 
     /// Returns the parts to visit: those that were touched directly, and those that depend on the
@@ -541,6 +553,22 @@ impl Index {
             self.config_maps = named.clone();
             named
         })
+    }
+
+    /// Returns the backends whose endpoints are checked if they are others than were last returned.
+    fn changed_checks(&mut self) -> Option<Vec<Weak<Backend>>> {
+        let mut checked: Vec<&Arc<Backend>> = self.backends.checked().collect();
+        checked.sort_unstable_by(|one, other| one.settings.cmp(&other.settings));
+        let is_same = |(one, other): (&Weak<Backend>, &&Arc<Backend>)| {
+            std::ptr::eq(one.as_ptr(), Arc::as_ptr(other))
+        };
+
+        let before = &self.checked;
+        if before.len() == checked.len() && before.iter().zip(&checked).all(is_same) {
+            return None;
+        }
+        self.checked = checked.into_iter().map(Arc::downgrade).collect();
+        Some(self.checked.clone())
     }
 
     /// Returns the labels of Pods to follow if they are others than were last returned.

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use serde::{Deserialize, Serialize};
@@ -197,6 +197,8 @@ pub struct Output {
     pub config_maps: Option<NamedConfigMaps>,
     /// The labels of Pods that groups of endpoints ask for, if others than before.
     pub pods: Option<PodLabels>,
+    /// The backends whose endpoints are checked, if others than before.
+    pub checked: Option<Vec<Weak<Backend>>>,
     /// All hosts with TLS, if any of them or their Secrets changed.
     pub certificates: Option<Vec<TlsHost>>,
     /// All desired certificates, sorted by id, if any of them changed.

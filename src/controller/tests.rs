@@ -3,6 +3,7 @@ mod annotations;
 mod backend_tls;
 mod canary;
 mod certificates;
+mod checks;
 mod class_parameters;
 mod classes;
 mod client_certificates;

@@ -86,6 +86,10 @@ pub struct Counters {
     pub copies_dropped: Count,
     /// Copies without a response of the mirror.
     pub copies_failed: Count,
+    /// Health checks of endpoints that are well.
+    pub checks_passed: Count,
+    /// Health checks that failed.
+    pub checks_failed: Count,
     endpoints: Mutex<HashMap<(SocketAddr, Arc<BackendSettings>), Arc<EndpointStats>>>,
 }
 

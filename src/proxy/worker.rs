@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Weak as SyncWeak,
         atomic::{AtomicU16, Ordering::Relaxed},
     },
     time::{Duration, Instant, SystemTime},
@@ -35,6 +35,7 @@ use super::{
         outside::HttpsPorts,
     },
     upstream::{
+        checks::{self, CheckedBackends},
         condition::{Condition, Conditions, ConnectFailure, EndpointKey},
         dns::DnsCache,
         endpoints::KnownEndpoints,
@@ -45,7 +46,9 @@ use super::{
 use crate::{
     balance::EjectPolicy,
     limit::{Breakers, Clients, Place, TooMany, network},
-    routing::{BackendSettings, BackendTls, ClientLimits, PortTable, RoutingTable, Verify},
+    routing::{
+        Backend, BackendSettings, BackendTls, ClientLimits, PortTable, RoutingTable, Verify,
+    },
     tls::{Challenges, UpstreamConfigs, UpstreamTlsError, VerificationClock},
     util::{random, sync::lock},
 };
@@ -91,6 +94,8 @@ pub struct Shared {
     pub memory: Arc<Memory>,
     /// The secret of sticky sessions.
     pub(super) sessions: SessionSecret,
+    /// The backends whose endpoints are checked.
+    checked: watch::Sender<CheckedBackends>,
     /// True once the table has all objects.
     ready: watch::Sender<bool>,
 }
@@ -152,6 +157,21 @@ impl Shared {
     /// Returns the endpoints that no connection can be made to, with the reasons.
     pub fn failing(&self) -> HashMap<EndpointKey, ConnectFailure> {
         self.conditions.failing()
+    }
+
+    /// Returns the endpoints that are down by their health checks, with the reasons.
+    pub fn down(&self) -> HashMap<EndpointKey, Box<str>> {
+        self.conditions.down()
+    }
+
+    /// Lets the endpoints of these backends be checked, and of no others.
+    pub fn check(&self, backends: Vec<SyncWeak<Backend>>) {
+        self.checked.send_replace(backends.into());
+    }
+
+    /// Returns the backends whose endpoints are checked.
+    pub(super) fn checked(&self) -> watch::Receiver<CheckedBackends> {
+        self.checked.subscribe()
     }
 
     /// Changes whenever TLS with an endpoint starts failing, recovers, or fails for a different
@@ -222,6 +242,10 @@ impl Worker {
             worker.deadlines.clone(),
         ));
         let weak = Rc::downgrade(&worker);
+        // One core is enough.
+        if index == 0 {
+            tokio::task::spawn_local(checks::run(weak.clone()));
+        }
         tokio::task::spawn_local(async move {
             loop {
                 tokio::time::sleep(SWEEP).await;

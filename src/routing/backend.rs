@@ -9,7 +9,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::{BackendTls, EndpointGroups, ProxyVersion, Transport};
+use super::{BackendTls, EndpointGroups, HealthCheck, ProxyVersion, Transport};
 use crate::util::hash::fnv1a;
 
 /// The stable identity of a backend. Pools, ejection state and counters are keyed by it, so that
@@ -96,6 +96,8 @@ pub struct BackendSettings {
     pub limits: BackendLimits,
     /// The groups that decide about the weights of its endpoints; `None` for none.
     pub groups: Option<Arc<EndpointGroups>>,
+    /// The health check of its endpoints; `None` for none.
+    pub check: Option<Arc<HealthCheck>>,
 }
 
 /// The addresses that requests for a Service go to.
@@ -227,6 +229,7 @@ impl BackendSettings {
             sends_proxy: None,
             limits: BackendLimits::default(),
             groups: None,
+            check: None,
         }
     }
 }

@@ -23,6 +23,7 @@ pub mod external_auth;
 pub mod go_pattern;
 pub mod groups;
 mod grpc_web;
+pub mod health;
 pub mod host;
 mod host_hash;
 pub mod limits;
@@ -81,6 +82,7 @@ pub use external_auth::{
 pub use go_pattern::GoPattern;
 pub use groups::{EndpointGroups, GroupSelector, GroupWeight, NamedGroups};
 pub use grpc_web::{GrpcWeb, GrpcWebForm};
+pub use health::{CheckRequest, HealthCheck};
 pub use host::{Authority, Host, HostError, HostPattern};
 pub use limits::{ClientLimits, Limits, Pace, RATES, Rate};
 pub use listener::{Listener, ListenerProtocol};

@@ -143,6 +143,9 @@ families! {
         "upstream_ejections",
         "Endpoints ejected after failures in a row",
     );
+    HEALTH_CHECKS = counter("health_checks", "Health checks of endpoints")
+        .labelled(&[("outcome", "`passed`, `failed`")]);
+    ENDPOINTS_DOWN = gauge("endpoints_down", "Endpoints that are down by their health checks");
     CORES_STALLED = gauge("cores_stalled", "Cores of the data plane that hang");
     HOSTS = gauge("hosts", "Host patterns in the routing table");
     ROUTING_TABLES = counter("routing_tables", "Routing tables published since the start");

@@ -1,6 +1,7 @@
 //! The same requests to gatelet with annotations of the controllers on HAProxy, and to a real
 //! HAProxy with the configuration that they would write for them.
 
+mod checks;
 mod groups;
 
 use std::{

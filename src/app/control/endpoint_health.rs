@@ -18,6 +18,7 @@ pub(crate) struct Health {
     stats: HashMap<SocketAddr, EndpointHealth>,
     ejected: Vec<SocketAddr>,
     failing: HashMap<EndpointKey, ConnectFailure>,
+    down: HashMap<EndpointKey, Box<str>>,
 }
 
 impl Health {
@@ -31,6 +32,7 @@ impl Health {
             stats,
             ejected: shared.ejected(),
             failing: shared.failing(),
+            down: shared.down(),
         }
     }
 
@@ -70,6 +72,7 @@ impl Health {
         let reason = failure.as_deref().unwrap_or("connections failed");
 
         let health = match stats {
+            _ if self.down.contains_key(&key) => format!("down: {}", self.down[&key]),
             _ if self.ejected.contains(&addr) => format!("ejected: {reason}"),
             Some(stats) if stats.ejected_on > 0 => format!("retried: {reason}"),
             _ if failure.is_some() => format!("failing: {reason}"),

@@ -345,6 +345,9 @@ impl ControlLoop {
         self.complete_findings(&mut output, issuers_changed);
         self.publish(&mut output);
         self.write_back(output);
+        let mut released = self.index.release(Output::default());
+        self.follow(&mut released);
+
         // Objects that were asked for come soon, or a refusal.
         if !self.index.waits() {
             self.ready.store(true, Ordering::Release);
@@ -374,6 +377,17 @@ impl ControlLoop {
             self.selection
                 .send_modify(|selection| selection.config_maps = config_maps);
         }
+        self.follow(output);
+        let now = self.certificates.engine.now();
+        self.publisher
+            .publish(output, &self.certificates.active(), now);
+    }
+
+    /// Follows the Pods, and checks the endpoints, that an output asks for.
+    fn follow(&mut self, output: &mut Output) {
+        if let Some(checked) = output.checked.take() {
+            self.publisher.shared.check(checked);
+        }
         if let Some(pods) = output.pods.take() {
             if let Some((cache, _store)) = self.cache.as_mut().filter(|_| pods.is_empty()) {
                 cache.observe(&Event::Reset(Kind::Pod, Vec::new()));
@@ -381,9 +395,6 @@ impl ControlLoop {
             self.selection
                 .send_modify(|selection| selection.pods = pods);
         }
-        let now = self.certificates.engine.now();
-        self.publisher
-            .publish(output, &self.certificates.active(), now);
     }
 
     /// Publishes the certificates for the hosts of the last compile.

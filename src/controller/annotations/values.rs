@@ -1,6 +1,6 @@
 //! The settings that the annotations of an object make.
 
-use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU32, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
@@ -10,11 +10,15 @@ use crate::{
     objects::EventType,
     pki::{KeyType, RenewBefore},
     routing::{
-        AllowedList, AuthMethod, CanaryValues, Conditional, CookieChange, CorsDialect, Edit,
-        FieldNames, GoPattern, GroupWeight, HeaderMatch, Host, HostPattern, Location, Origins,
-        Policy, RewriteTarget, SameSite, SubjectPattern, TlsVersions, Variables, VerifyClient,
+        AllowedList, AuthMethod, CanaryValues, CheckRequest, Conditional, CookieChange,
+        CorsDialect, Edit, FieldNames, GoPattern, GroupWeight, HeaderMatch, HealthCheck, Host,
+        HostPattern, Location, Origins, Policy, RewriteTarget, SameSite, SubjectPattern,
+        TlsVersions, Variables, VerifyClient,
     },
 };
+
+/// The longest time that a health check may take.
+const MAX_CHECK: Duration = Duration::from_secs(60);
 
 /// The settings that the annotations of an Ingress make.
 #[derive(Debug, Default)]
@@ -43,6 +47,7 @@ pub(in crate::controller) struct AnnotationValues {
     pub(in crate::controller) canary: CanaryAnnotations,
     pub(in crate::controller) sticky: StickyAnnotations,
     pub(in crate::controller) groups: GroupAnnotations,
+    pub(in crate::controller) checks: CheckAnnotations,
     pub(in crate::controller) limits: LimitAnnotations,
     pub(in crate::controller) elsewhere: ElsewhereValues,
     pub(in crate::controller) rewrite: RewriteValues,
@@ -273,6 +278,57 @@ pub(in crate::controller) struct StickyAnnotations {
     pub(in crate::controller) hash: Option<(Box<str>, Variables)>,
     pub(in crate::controller) has_subset: bool,
     pub(in crate::controller) subset_size: Option<NonZeroU32>,
+}
+
+/// The health check of endpoints. `None` if there is no annotation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::controller) struct CheckAnnotations {
+    /// True if there is one.
+    pub(in crate::controller) is_on: Option<bool>,
+    pub(in crate::controller) request: Option<CheckRequest>,
+    pub(in crate::controller) addr: Option<IpAddr>,
+    pub(in crate::controller) port: Option<u16>,
+    pub(in crate::controller) interval: Option<Duration>,
+    pub(in crate::controller) timeout: Option<Duration>,
+    pub(in crate::controller) rise: Option<u32>,
+    pub(in crate::controller) fall: Option<u32>,
+}
+
+impl CheckAnnotations {
+    /// Returns those of an Ingress with those of a Service in place of them.
+    pub(in crate::controller) fn with_service(&self, of_service: Self) -> Self {
+        Self {
+            is_on: of_service.is_on.or(self.is_on),
+            request: of_service.request.or_else(|| self.request.clone()),
+            addr: of_service.addr.or(self.addr),
+            port: of_service.port.or(self.port),
+            interval: of_service.interval.or(self.interval),
+            timeout: of_service.timeout.or(self.timeout),
+            rise: of_service.rise.or(self.rise),
+            fall: of_service.fall.or(self.fall),
+        }
+    }
+
+    /// Returns the health check; `None` for none. Without annotations about them its terms are
+    /// those of HAProxy Ingress.
+    pub(in crate::controller) fn check(&self) -> Option<Arc<HealthCheck>> {
+        let interval = self.interval.unwrap_or(Duration::from_secs(2));
+        let timeout = self
+            .timeout
+            .unwrap_or(interval)
+            .min(interval)
+            .min(MAX_CHECK);
+        let check = || HealthCheck {
+            request: self.request.clone(),
+            addr: self.addr,
+            port: self.port,
+            interval,
+            timeout,
+            rise: self.rise.unwrap_or(2),
+            fall: self.fall.unwrap_or(3),
+        };
+        (self.is_on == Some(true)).then(|| Arc::new(check()))
+    }
 }
 
 /// The groups of the endpoints of a Service.

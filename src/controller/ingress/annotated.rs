@@ -24,6 +24,7 @@ impl<'a> Compiler<'a> {
         annotated.https_only |= verdict.https_only;
         self.out.closes_hosts = verdict.refusal.filter(|_| verdict.closes_hosts);
         annotated.terms.groups = groups::groups(&annotated.groups);
+        annotated.terms.check = annotated.checks.check();
         let mut backend_tls = self.backend_tls(&mut annotated);
         self.canary(&mut annotated);
 

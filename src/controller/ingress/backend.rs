@@ -6,7 +6,9 @@ use super::{Compiler, GuardedBy, Judged, Reason, Target};
 use crate::{
     controller::{
         access::{self, Made},
-        annotations::{self, AnnotationFinding, AnnotationValues, GroupAnnotations},
+        annotations::{
+            self, AnnotationFinding, AnnotationValues, CheckAnnotations, GroupAnnotations,
+        },
         backend_terms::BackendTerms,
         backend_tls, client_certificates,
         external_auth::{self, MadeAuths},
@@ -79,11 +81,12 @@ impl Compiler<'_> {
             ..
         } = values.terms;
         let has_groups = values.groups != GroupAnnotations::default();
+        let has_checks = values.checks != CheckAnnotations::default();
         let is_reached = reach == Reach::Service;
 
         let is_plain = protocol.is_none() && sends_proxy.is_none() && max_requests.is_none();
         let is_unset = values.backend_tls.is_unset() && values.transport.is_none();
-        if is_plain && !is_reached && is_unset && !has_groups {
+        if is_plain && !is_reached && is_unset && !has_groups && !has_checks {
             return Ok((own.clone(), Timeouts::default()));
         }
 
@@ -95,6 +98,9 @@ impl Compiler<'_> {
             terms.reach = reach;
         }
 
+        if has_checks {
+            terms.check = self.annotated.checks.with_service(values.checks).check();
+        }
         if has_groups {
             let both = self.annotated.groups.with_service(values.groups);
             terms.groups = groups::groups(&both);

@@ -92,8 +92,8 @@ const INGRESS_ROWS: &[Row] = &[
     unsupported(&["fcgi-app"], "gatelet does not speak FastCGI"),
     nothing(&["initial-weight"]),
     unsupported(
-        &["agent-check-*", "backend-check-interval", "health-check-*"],
-        "gatelet has no health checks: an endpoint that refuses connections is ejected for a time",
+        &["agent-check-*"],
+        "agents are not asked: health-check-* ask the endpoints themselves",
     ),
     unsupported(
         &["maxqueue-server"],
@@ -167,10 +167,6 @@ const TECHNOLOGIES_ROWS: &[Row] = &[
         DENIED_BY_FIELD,
     ),
     unsupported(&["src-ip-header"], SOURCE),
-    unsupported(
-        &["check", "check-http", "check-interval", "timeout-check"],
-        "gatelet has no health checks: an endpoint that refuses connections is ejected for a time",
-    ),
     unsupported(
         &["timeout-server-fin"],
         "the timeouts under [proxy] in the settings apply",

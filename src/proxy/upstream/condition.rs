@@ -61,6 +61,8 @@ pub(crate) struct Condition {
     key: EndpointKey,
     /// True while `state` has a failure. Read for every response, written under the lock.
     failing: AtomicBool,
+    /// True while health checks say that it is down.
+    down: AtomicBool,
     state: Mutex<State>,
     changes: watch::Sender<u64>,
     /// The requests in flight, of all cores, if the backend limits them.
@@ -76,6 +78,8 @@ struct State {
     logged: Option<Instant>,
     /// True if the recovery must be logged, because the failure was.
     log_end: bool,
+    /// The reason why health checks say that it is down.
+    down: Option<Box<str>>,
 }
 
 /// The conditions of all endpoints.
@@ -183,6 +187,37 @@ impl Condition {
         self.tell(before.as_ref(), None);
     }
 
+    /// Reports whether health checks say that it is down.
+    pub(crate) fn is_down(&self) -> bool {
+        self.down.load(Relaxed)
+    }
+
+    /// Records that health checks failed.
+    pub(super) fn is_down_because(&self, why: &str) {
+        self.down.store(true, Relaxed);
+        lock(&self.state).down = Some(why.into());
+        let (endpoint, backend) = (self.key.addr, &self.key.backend.id);
+        tracing::warn!(
+            %endpoint,
+            %backend,
+            reason = why,
+            "the endpoint is down by its health checks"
+        );
+    }
+
+    /// Records that health checks succeeded, or that there are none any more.
+    pub(super) fn is_well(&self) {
+        if self.down.swap(false, Relaxed) {
+            lock(&self.state).down = None;
+            let (endpoint, backend) = (self.key.addr, &self.key.backend.id);
+            tracing::info!(
+                %endpoint,
+                %backend,
+                "the endpoint is well again by its health checks"
+            );
+        }
+    }
+
     /// Returns the reason why there is no connection to it.
     pub(crate) fn failure(&self) -> Option<ConnectFailure> {
         lock(&self.state).failure.clone()
@@ -211,9 +246,11 @@ impl Conditions {
         known.retain(|_, one| Arc::strong_count(one) > 1 || !full && one.failing.load(Relaxed));
 
         let (failing, state) = (AtomicBool::new(false), Mutex::default());
+        let down = AtomicBool::new(false);
         let condition = Arc::new(Condition {
             key: key.clone(),
             failing,
+            down,
             state,
             changes: self.changes.clone(),
             in_flight: AtomicU32::new(0),
@@ -231,6 +268,14 @@ impl Conditions {
         known
             .iter()
             .filter_map(|(key, one)| Some((key.clone(), one.failure()?)))
+            .collect()
+    }
+
+    /// Returns the endpoints that are down by their health checks, with the reasons.
+    pub(crate) fn down(&self) -> HashMap<EndpointKey, Box<str>> {
+        let known = lock(&self.known);
+        let down = known.iter().filter(|(_, one)| one.is_down());
+        down.filter_map(|(key, one)| Some((key.clone(), lock(&one.state).down.clone()?)))
             .collect()
     }
 

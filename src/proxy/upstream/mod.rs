@@ -1,5 +1,6 @@
 //! The endpoints' side: choice, connection, sending, retries.
 
+pub(crate) mod checks;
 pub(crate) mod condition;
 pub(crate) mod copy;
 mod deferred_write_error;

@@ -267,9 +267,13 @@ impl Upstream {
         }
     }
 
-    /// Returns true if requests should rather go to another endpoint: this one is ejected, or a
+    /// Returns true if requests should rather go to another endpoint: health checks say that this
+    /// one is down, it is ejected, or a
     /// request already waits for a connection to it and there is reason to doubt that it comes.
     pub(crate) fn seems_down(&self, now: Instant) -> bool {
+        if self.condition.is_down() {
+            return true;
+        }
         let outlier = self.outlier.borrow();
         let (pending, since) = self.pending.get();
         let doubtful = outlier.has_failed() || now.duration_since(since) >= USUAL_CONNECT;
@@ -431,7 +435,7 @@ impl Upstream {
     }
 
     /// Begins TLS. `protocols` are offered in place of that of HTTP (ALPN).
-    async fn tls<T: AsyncRead + AsyncWrite + Unpin>(
+    pub(super) async fn tls<T: AsyncRead + AsyncWrite + Unpin>(
         &self,
         tcp: T,
         worker: &Worker,
