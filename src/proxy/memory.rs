@@ -10,14 +10,14 @@ use std::{
     cell::{Cell, RefCell},
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
 
-use crate::util::memory::Resident;
+use crate::util::memory::{Resident, Stalls};
 
 /// The shortest time between two looks: much less than it takes to fill a quarter of a small budget
 /// over a fast network.
@@ -25,6 +25,13 @@ const LOOK: Duration = Duration::from_millis(10);
 /// The shortest time between two shares of what has to be given back. Memory that was freed is
 /// returned to the system in between.
 pub(super) const SHARE: Duration = Duration::from_millis(200);
+
+/// The shortest time between two looks at the device.
+const LOOK_AROUND: Duration = Duration::from_secs(1);
+/// The percentage of the time for which tasks of the device wait for memory when that counts as
+/// short, whatever is left of the budget: the system drops and reads pages of programs again and
+/// again.
+const STALLED: u8 = 10;
 
 /// The least that is left of the budget when it counts as used up: what was let in before takes
 /// more for a while.
@@ -36,10 +43,10 @@ pub(super) const BLOCKED: usize = 16 * 1024;
 /// The part of the budget that is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pressure {
-    /// Usually less than three quarters, or there is no budget.
+    /// Usually less than three quarters, or there is no budget; and the device has enough.
     #[default]
     Low,
-    /// More than that.
+    /// More than that, or the device is short of memory.
     High,
     /// Usually at least seven eighths.
     Critical,
@@ -51,11 +58,15 @@ pub struct Memory {
     /// Bytes; 0 for no limit.
     budget: AtomicU64,
     reader: Option<Resident>,
+    stalls: Option<Stalls>,
+    /// True if the device is short of memory, as of the last look.
+    is_device_short: AtomicBool,
     /// Bytes, as of the last look.
     resident: AtomicU64,
     born: Instant,
     /// The times of the last look and of the last share, in milliseconds since `born`.
     looked: AtomicU64,
+    looked_around: AtomicU64,
     shared: AtomicU64,
     /// Bytes that still have to be given back.
     excess: AtomicI64,
@@ -76,9 +87,12 @@ impl Default for Memory {
         Self {
             budget: AtomicU64::new(0),
             reader: Resident::open(),
+            stalls: Stalls::open(),
+            is_device_short: AtomicBool::new(false),
             resident: AtomicU64::new(0),
             born: Instant::now(),
             looked: AtomicU64::new(0),
+            looked_around: AtomicU64::new(0),
             shared: AtomicU64::new(0),
             excess: AtomicI64::new(0),
             changes: watch::Sender::default(),
@@ -116,11 +130,12 @@ impl Memory {
     /// Returns the pressure `now`.
     pub fn pressure(&self, now: Instant) -> Pressure {
         let budget = self.budget();
-        if budget == 0 {
-            return Pressure::Low;
-        }
-
         let now = u64::try_from((now - self.born).as_millis()).unwrap_or(u64::MAX);
+        if is_due(&self.looked_around, now, LOOK_AROUND)
+            && let Some(stalls) = &self.stalls
+        {
+            self.look_around(stalls);
+        }
         if is_due(&self.looked, now, LOOK)
             && let Some(resident) = self.reader.as_ref().and_then(Resident::bytes)
         {
@@ -129,13 +144,21 @@ impl Memory {
         *self.changes.borrow()
     }
 
+    fn look_around(&self, stalls: &Stalls) {
+        let is_short = stalls.percentage().is_some_and(|share| share >= STALLED);
+        if self.is_device_short.swap(is_short, Relaxed) != is_short {
+            tracing::info!(is_short, "the device is short of memory");
+        }
+    }
+
     fn note(&self, resident: u64, budget: u64, now: u64) {
         let grown = resident.saturating_sub(self.resident.swap(resident, Relaxed));
+        let budget = if budget == 0 { u64::MAX } else { budget };
         let critical = budget.saturating_sub(MARGIN.max(budget / 8));
         let high = critical.saturating_sub(budget / 8);
         let pressure = match () {
             () if resident >= critical => Pressure::Critical,
-            () if resident >= high => Pressure::High,
+            () if resident >= high || self.is_device_short.load(Relaxed) => Pressure::High,
             () => Pressure::Low,
         };
         // Memory that was freed since the last share may still count. Growth since then is real.
@@ -239,6 +262,25 @@ mod tests {
     }
 
     #[test]
+    fn a_device_without_memory_counts_like_a_budget_that_ends() {
+        let path = std::env::temp_dir().join(format!("device-{}", crate::util::stamp::uid()));
+        let memory = Memory::default();
+        for (share, budget, pressure) in [
+            ("0.00", 64, Pressure::Low),
+            ("9.99", 64, Pressure::Low),
+            ("10.00", 64, Pressure::High),
+            ("100.00", 0, Pressure::High),
+            ("0.00", 0, Pressure::Low),
+        ] {
+            std::fs::write(&path, format!("some avg10={share} avg60=0.00\n")).expect("a file");
+            memory.look_around(&Stalls::of(&path).expect("a file"));
+            memory.note(10 * MIB, budget * MIB, 0);
+            assert_eq!(*memory.changes().borrow(), pressure, "{share} {budget}");
+        }
+        std::fs::remove_file(&path).expect("a file");
+    }
+
+    #[test]
     fn a_small_budget_keeps_the_margin_too() {
         let memory = Memory::default();
         for (resident, pressure) in [
@@ -268,6 +310,7 @@ mod tests {
         assert_eq!(memory.shed(), 2);
 
         memory.set_budget(0);
+        let now = now + LOOK;
         assert_eq!(memory.pressure(now), Pressure::Low, "there is no budget");
     }
 

@@ -68,6 +68,36 @@ impl Resident {
     }
 }
 
+/// Reads for how much of the time tasks wait for memory, because the device or the control group
+/// is short of it (pressure stall information of Linux).
+#[derive(Debug)]
+pub struct Stalls(File);
+
+impl Stalls {
+    /// Opens what the system says about the device; `None` where the kernel does not measure it.
+    pub fn open() -> Option<Self> {
+        Self::of(Path::new("/proc/pressure/memory"))
+    }
+
+    /// Opens a file of that form.
+    pub fn of(path: &Path) -> Option<Self> {
+        let stalls = Self(File::open(path).ok()?);
+        // A kernel that was started without it has the file, and refuses to read it.
+        stalls.percentage().is_some().then_some(stalls)
+    }
+
+    /// Returns the percentage of the last ten seconds in which some task waited.
+    pub fn percentage(&self) -> Option<u8> {
+        let mut text = [0; 256];
+        let length = self.0.read_at(&mut text, 0).ok()?;
+        let text = std::str::from_utf8(&text[..length]).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("some "))?;
+        let mut words = line.split(' ');
+        let average = words.find_map(|word| word.strip_prefix("avg10="))?;
+        average.split('.').next()?.parse().ok()
+    }
+}
+
 fn page_size() -> Option<u64> {
     #[allow(unsafe_code, reason = "there is no safe way to ask it")]
     // SAFETY: it takes and returns numbers.
@@ -113,6 +143,27 @@ pub fn total() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stalls_are_those_of_some_task_in_ten_seconds() {
+        let path = std::env::temp_dir().join(format!("stalls-{}", crate::util::stamp::uid()));
+        for (text, expected) in [
+            (
+                "some avg10=12.34 avg60=1.00 avg300=0.00 total=1\nfull avg10=0.50 avg60=0.00 \
+                 avg300=0.00 total=0\n",
+                Some(12),
+            ),
+            ("some avg10=100.00 avg60=0.00", Some(100)),
+            ("full avg10=1.00", None),
+            ("", None),
+            ("some avg10=x", None),
+        ] {
+            fs::write(&path, text).expect("a file");
+            let stalls = Stalls::of(&path);
+            assert_eq!(stalls.and_then(|stalls| stalls.percentage()), expected);
+        }
+        fs::remove_file(&path).expect("a file");
+    }
 
     #[test]
     fn the_resident_memory_of_this_process_is_known() {

@@ -34,6 +34,7 @@ mod client_certificates;
 mod client_limits;
 mod cluster;
 mod commands;
+mod control_group;
 mod counted_ingresses;
 mod deadlines;
 mod elsewhere;

@@ -19,24 +19,28 @@ const HOST: &str = "budget.example.com";
 /// KiB that clients could take many times over.
 const BUDGET: u64 = 24 * 1024;
 
-fn fields(method: &'static str, path: &'static str) -> [(&'static str, &'static str); 4] {
+fn fields<'a>(
+    method: &'static str,
+    path: &'static str,
+    host: &'a str,
+) -> [(&'static str, &'a str); 4] {
     [
         (":method", method),
         (":scheme", "http"),
         (":path", path),
-        (":authority", HOST),
+        (":authority", host),
     ]
 }
 
 /// Asks for much over HTTP/2, with the largest windows, and reads nothing.
-fn unread_http2(to: SocketAddr) -> Option<Client> {
+pub(crate) fn unread_http2(to: SocketAddr, host: &str) -> Option<Client> {
     let mut client = Client::with(to, &[(4, 0x7fff_ffff)]).ok()?;
     let window = 0x7fff_0000_u32.to_be_bytes();
     client
         .send(&frame(frames::WINDOW_UPDATE, 0, 0, &window))
         .ok()?;
     for n in 0..20 {
-        let large = fields("GET", "/bytes/100000000");
+        let large = fields("GET", "/bytes/100000000", host);
         client.request(2 * n + 1, &large, true).ok()?;
     }
     Some(client)
@@ -45,7 +49,9 @@ fn unread_http2(to: SocketAddr) -> Option<Client> {
 /// Uploads as much as the window lets it to a backend that takes nothing.
 fn upload(to: SocketAddr) -> Option<Client> {
     let mut client = Client::open(to).ok()?;
-    client.request(1, &fields("POST", "/stuck"), false).ok()?;
+    client
+        .request(1, &fields("POST", "/stuck", HOST), false)
+        .ok()?;
     let piece = frame(frames::DATA, 0, 1, &[b'x'; 16 * 1024]);
     for _ in 0..60 {
         client.send(&piece).ok()?;
@@ -54,9 +60,9 @@ fn upload(to: SocketAddr) -> Option<Client> {
 }
 
 /// Asks for much over HTTP/1.1 and reads nothing.
-fn unread_http1(to: SocketAddr) -> Option<TcpStream> {
+pub(crate) fn unread_http1(to: SocketAddr, host: &str) -> Option<TcpStream> {
     let mut client = TcpStream::connect(to).ok()?;
-    let request = format!("GET /bytes/100000000 HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+    let request = format!("GET /bytes/100000000 HTTP/1.1\r\nHost: {host}\r\n\r\n");
     client.write_all(request.as_bytes()).ok()?;
     Some(client)
 }
@@ -114,8 +120,8 @@ fn clients_that_take_much_do_not_exceed_the_budget() {
 
         // Each kind alone would take more than the budget.
         let uploads: Vec<_> = (0..60).map(|_| upload(to)).collect();
-        let unread: Vec<_> = (0..40).map(|_| unread_http2(to)).collect();
-        let plain: Vec<_> = (0..300).map(|_| unread_http1(to)).collect();
+        let unread: Vec<_> = (0..40).map(|_| unread_http2(to, HOST)).collect();
+        let plain: Vec<_> = (0..300).map(|_| unread_http1(to, HOST)).collect();
         thread::sleep(Duration::from_secs(5));
         over.store(true, Relaxed);
         drop((uploads, unread, plain));
