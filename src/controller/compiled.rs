@@ -12,7 +12,8 @@ use crate::{
     objects::ObjectRef,
     pki::CertificateTerms,
     routing::{
-        CanaryTerms, ClientCertificates, HostPattern, Passthrough, PortRoute, Refusal, Route, Rule,
+        CanaryTerms, ClientCertificates, GoPattern, HostPattern, Passthrough, PortRoute, Refusal,
+        Route, Rule,
     },
 };
 
@@ -62,6 +63,8 @@ pub(super) struct Compiled {
     pub(super) with_tls: BTreeSet<HostPattern>,
     /// Further names of hosts, each with the host whose rules it has.
     pub(super) aliases: BTreeMap<HostPattern, HostPattern>,
+    /// Expressions of further hosts, with what requests for them get. Few Ingresses have any.
+    pub(super) host_expressions: Vec<(GoPattern, FurtherHost)>,
     /// Further hosts whose requests are redirected.
     pub(super) redirected: BTreeMap<HostPattern, Arc<Route>>,
     /// True if its redirects from paths without a slash have no scheme and host.
@@ -71,6 +74,15 @@ pub(super) struct Compiled {
     /// The hosts that have rules, and hosts whose only rule was refused (they keep their fallback).
     /// Sorted, each once, after [`Self::finish`].
     pub(super) hosts: Vec<HostPattern>,
+}
+
+/// The effect of a request for a further host.
+#[derive(Debug)]
+pub(super) enum FurtherHost {
+    /// That of one for this host.
+    As(HostPattern),
+    /// A redirect.
+    Redirected(Arc<Route>),
 }
 
 /// The TCP port of an Ingress.

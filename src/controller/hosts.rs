@@ -10,7 +10,7 @@ use super::{
     backends::Backends,
     canary::Mains,
     client_certificates,
-    compiled::CompiledIngresses,
+    compiled::{Compiled, CompiledIngresses, FurtherHost},
     dependencies::Dependencies,
     expressions, guards, host_steps,
     objects::{Name, Objects},
@@ -20,7 +20,10 @@ use super::{
 };
 use crate::{
     objects::EventType,
-    routing::{Action, HostPattern, HostRoutes, Loser, Origin, PathMatch, Refusal, Route, Rule},
+    routing::{
+        Action, HostExpression, HostPattern, HostRoutes, Loser, Origin, PathMatch, Refusal, Route,
+        RoutingTable, Rule,
+    },
 };
 
 /// Returns the further names of hosts that have the rules of one of these.
@@ -38,6 +41,33 @@ pub(super) fn aliases(
     };
     let aliases = hosts.iter().flat_map(of_host);
     aliases.filter(|alias| !hosts.contains(alias)).collect()
+}
+
+/// Returns the expressions of hosts with the rules in a table, those of older Ingresses first.
+pub(super) fn expressions(
+    objects: &Objects,
+    compiled: &CompiledIngresses,
+    table: &RoutingTable,
+) -> Arc<[HostExpression]> {
+    let has = |one: &Compiled| !one.host_expressions.is_empty();
+    let names = compiled.iter().filter(|(_, one)| has(one));
+    let names: Vec<Name> = names.map(|(name, _)| name.clone()).collect();
+
+    let names = objects.by_age(&names).into_iter();
+    let all = names.flat_map(|name| &compiled[name].host_expressions);
+    let expressions = all.filter_map(|(pattern, further)| {
+        let routes = match further {
+            FurtherHost::As(host) => table.get(host)?.clone(),
+            FurtherHost::Redirected(route) => {
+                let none: [(PathMatch, Arc<Route>); 0] = [];
+                let (routes, _) = HostRoutes::new(HostPattern::Any, none, Some(route.clone()));
+                Arc::new(routes)
+            }
+        };
+        let pattern = pattern.clone();
+        Some(HostExpression { pattern, routes })
+    });
+    expressions.collect()
 }
 
 /// Returns the rules of a host: its own ones, else those of the host that it is another name of,

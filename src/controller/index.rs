@@ -288,6 +288,8 @@ impl Index {
             for host in effects.hosts.iter().chain(&aliases) {
                 self.assemble(host);
             }
+            let expressions = hosts::expressions(&self.objects, &self.compiled, &self.table);
+            self.table.set_expressions(expressions);
             if effects.default_route {
                 let route = self.default_route();
                 self.table.set_default(route);

@@ -23,7 +23,7 @@ use super::{
     annotations::{self, AnnotationFinding, AnnotationValues, HttpsValues, PathKind},
     backend_terms::BackendTerms,
     backends::Backends,
-    compiled::{Compiled, TlsEntry},
+    compiled::{Compiled, FurtherHost, TlsEntry},
     counted::CountedIngresses,
     external_auth::MadeAuth,
     facts::IngressFact,

@@ -106,6 +106,6 @@ pub use same_site::{SameSite, misreads_none};
 pub use server::Server;
 pub use steps::{RemovedField, RequestStep, ResponseStep, SetField, SetHost, SetText, Steps};
 pub use sticky::{Stickiness, StickyCookie, StickyHash};
-pub use table::{Candidate, Found, HostRoutes, HostSearch, RoutingTable};
+pub use table::{Candidate, Found, HostExpression, HostRoutes, HostSearch, RoutingTable};
 pub use url_redirect::{SentUrl, UrlForm, UrlRedirect};
 pub use variables::{RequestParts, Variables, VariablesError};

@@ -1,13 +1,14 @@
 //! The routing table and its lookup.
 //!
 //! The most specific host pattern comes first: the exact host, then the wildcard one label up, then
-//! the rules without a host. If that pattern has no matching path, its own fallback takes the
-//! request, and [`HostSearch`] says whether other patterns may.
+//! the expressions of hosts in their order, then the rules without a host. If that pattern has no
+//! matching path, its own fallback takes the request, and [`HostSearch`] says whether other
+//! patterns may.
 
 use std::{collections::HashMap, hash::BuildHasher, sync::Arc};
 
 use super::{
-    ClientCertificates, Conditions, HostPattern, Passthrough, PathMatch, Route, Rule,
+    ClientCertificates, Conditions, GoPattern, HostPattern, Passthrough, PathMatch, Route, Rule,
     host::wildcard_suffix,
     host_hash::HostHash,
     matcher::{Loser, Matcher},
@@ -49,12 +50,22 @@ pub struct RoutingTable {
     hash: HostHash,
     exact: Shards,
     wildcard: Shards,
+    expressions: Arc<[HostExpression]>,
     any: Option<Arc<HostRoutes>>,
     default: Option<Arc<Route>>,
     /// The number of hosts whose TLS is passed through.
     passthroughs: usize,
     /// The number of hosts with terms for certificates of clients.
     with_client_certificates: usize,
+}
+
+/// Hosts that have the rules of another one.
+#[derive(Clone, Debug)]
+pub struct HostExpression {
+    /// It is found in their names.
+    pub pattern: GoPattern,
+    /// The rules.
+    pub routes: Arc<HostRoutes>,
 }
 
 /// The rule that matches a request.
@@ -191,6 +202,7 @@ impl RoutingTable {
             hash: HostHash::new(),
             exact: empty(),
             wildcard: empty(),
+            expressions: Arc::from([]),
             any: None,
             default: None,
             passthroughs: 0,
@@ -252,11 +264,21 @@ impl RoutingTable {
         let wildcards = suffixes
             .take(labels)
             .filter_map(|suffix| self.shard(&self.wildcard, suffix));
+        // Looked at only where no pattern takes the host.
+        let further = std::iter::once(host).filter_map(|host| self.further(host?));
         exact
             .into_iter()
             .chain(wildcards)
+            .chain(further)
             .chain(&self.any)
             .take(hosts)
+    }
+
+    /// Returns the rules that an expression gives a host.
+    fn further(&self, host: &str) -> Option<&Arc<HostRoutes>> {
+        let mut expressions = self.expressions.iter();
+        let found = expressions.find(|one| one.pattern.is_in(host.as_bytes()))?;
+        Some(&found.routes)
     }
 
     /// Returns every rule that is looked at for the request, in order of precedence.
@@ -308,6 +330,20 @@ impl RoutingTable {
     /// Returns the route for requests that no host pattern matches.
     pub fn default_route(&self) -> Option<&Arc<Route>> {
         self.default.as_ref()
+    }
+
+    /// Returns the rules of a host pattern.
+    pub fn get(&self, pattern: &HostPattern) -> Option<&Arc<HostRoutes>> {
+        match pattern {
+            HostPattern::Any => self.any.as_ref(),
+            HostPattern::Exact(host) => self.shard(&self.exact, host.as_str()),
+            HostPattern::Wildcard(host) => self.shard(&self.wildcard, host.as_str()),
+        }
+    }
+
+    /// Sets the expressions of hosts; the first that is found in a host counts.
+    pub fn set_expressions(&mut self, expressions: Arc<[HostExpression]>) {
+        self.expressions = expressions;
     }
 
     /// Puts in the rules of a host pattern, in place of those it had.

@@ -5,11 +5,15 @@ use super::{
     traffic::{REDIRECT, redirect_code},
     value::{InvalidValue, boolean, list, not},
 };
-use crate::routing::HostPattern;
+use crate::routing::{GoPattern, HostPattern};
 
 const PREFIXES: &[&str] = &[OURS, NGINX, OLD];
 const OF_NGINX: &[&str] = &[NGINX, OLD];
 const OF_INGRESS: &[&str] = &[HAPROXY, OLD];
+
+const EXPRESSION: &str = "a regular expression of RE2";
+const NO_CERTIFICATE: &str =
+    "No certificate is ordered for such hosts. Of several Ingresses the older one comes first.";
 
 /// The most further hosts of an Ingress.
 const MAX_HOSTS: usize = 64;
@@ -72,6 +76,30 @@ pub(super) const ROWS: &[Annotation] = &[
     .differs("A wildcard is no first host."),
     row(
         OF_INGRESS,
+        "redirect-from-regex",
+        EXPRESSION,
+        "The same from hosts that the expression is found in. Hosts and wildcards of other rules \
+         come first.",
+        |values, name, value| {
+            values.further.redirected_expression = Some((name.into(), expression(value)?));
+            Ok(())
+        },
+    )
+    .differs(NO_CERTIFICATE),
+    row(
+        OF_INGRESS,
+        "server-alias-regex",
+        EXPRESSION,
+        "Hosts that the expression is found in have the rules of the first host of the Ingress. \
+         Hosts and wildcards of other rules come first.",
+        |values, name, value| {
+            values.further.alias_expression = Some((name.into(), expression(value)?));
+            Ok(())
+        },
+    )
+    .differs(NO_CERTIFICATE),
+    row(
+        OF_INGRESS,
         "redirect-from-code",
         REDIRECT,
         "The status in place of 302.",
@@ -117,3 +145,12 @@ pub(super) const ROWS: &[Annotation] = &[
     )
     .differs("That is always so, where it is not the port of the scheme."),
 ];
+
+/// Parses an expression of hosts, which are in lower case.
+fn expression(value: &str) -> Result<GoPattern, InvalidValue> {
+    if value.is_empty() {
+        // It would be found in every host.
+        return Err(InvalidValue::Empty);
+    }
+    GoPattern::parse(value).map_err(InvalidValue::Pattern)
+}

@@ -512,6 +512,11 @@ pub(in crate::controller) struct ServerValues {
 pub(in crate::controller) struct FurtherValues {
     /// The name of the annotation, and the hosts.
     pub(in crate::controller) aliases: Option<(Box<str>, Vec<HostPattern>)>,
+    /// The name of the annotation, and the expression of hosts that have the rules of the first
+    /// one.
+    pub(in crate::controller) alias_expression: Option<(Box<str>, GoPattern)>,
+    /// The name of the annotation, and the expression of hosts that lead to the first one.
+    pub(in crate::controller) redirected_expression: Option<(Box<str>, GoPattern)>,
     /// The name of the annotation that asks for redirects from and to `www.`.
     pub(in crate::controller) www: Option<Box<str>>,
     /// The name of the annotation, and the host that leads to those of the Ingress.

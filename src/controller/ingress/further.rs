@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use super::{Compiler, Reason, TlsEntry};
+use super::{Compiler, FurtherHost, Reason, TlsEntry};
 use crate::routing::{Action, Host, HostPattern, Origin, Redirect, Route};
 
 impl Compiler<'_> {
@@ -21,8 +21,22 @@ impl Compiler<'_> {
             }
         }
 
-        if let Some((from, host)) = self.annotated.further.redirected.take() {
-            self.redirect_from(host, &from);
+        if let Some((_, pattern)) = self.annotated.further.alias_expression.take() {
+            let further = FurtherHost::As(first);
+            self.out.host_expressions.push((pattern, further));
+        }
+
+        if let Some((from, host)) = self.annotated.further.redirected.take()
+            && let Some(route) = self.redirect_to_first(&from)
+        {
+            self.serve_over_tls(&host);
+            self.out.redirected.insert(host, route);
+        }
+        if let Some((from, pattern)) = self.annotated.further.redirected_expression.take()
+            && let Some(route) = self.redirect_to_first(&from)
+        {
+            let further = FurtherHost::Redirected(route);
+            self.out.host_expressions.push((pattern, further));
         }
 
         let Some(from) = self.annotated.further.www.take() else {
@@ -44,8 +58,9 @@ impl Compiler<'_> {
         }
     }
 
-    /// Sends the clients of another host to the first host.
-    fn redirect_from(&mut self, from: HostPattern, annotation: &str) {
+    /// Returns the route that sends clients to the first host. `None` with a finding if no host is
+    /// one that they can be sent to.
+    fn redirect_to_first(&mut self, annotation: &str) -> Option<Arc<Route>> {
         let exact = self.out.hosts.iter().find_map(|host| match host {
             HostPattern::Exact(host) => Some(host.clone()),
             _ => None,
@@ -54,13 +69,11 @@ impl Compiler<'_> {
             let message = "no rule has a host that clients can be sent to".to_owned();
             let field = format!("metadata.annotations[{annotation}]");
             self.warn(Reason::InvalidAnnotation, field, message);
-            return;
+            return None;
         };
 
         let code = self.annotated.further.redirected_code;
-        let route = self.redirect_to(host, code.unwrap_or(StatusCode::FOUND), annotation);
-        self.serve_over_tls(&from);
-        self.out.redirected.insert(from, route);
+        Some(self.redirect_to(host, code.unwrap_or(StatusCode::FOUND), annotation))
     }
 
     /// Returns the route that sends clients to a host, as they came otherwise.

@@ -81,10 +81,6 @@ const INGRESS_ROWS: &[Row] = &[
     ),
     // === Redirects and paths ===
     unsupported(
-        &["redirect-from-regex", "server-alias-regex"],
-        "the further hosts are not served",
-    ),
-    unsupported(
         &["ssl-always-add-https", "ssl-always-follow-redirect"],
         "gatelet.dev/ssl-redirect and the setting ssl_redirect decide about redirects",
     ),

@@ -159,3 +159,38 @@ fn a_closed_ingress_closes_its_further_hosts() {
         assert_eq!(met(&index, host, "/"), closed, "{host}");
     }
 }
+
+#[test]
+fn expressions_of_hosts_come_behind_the_hosts_of_rules() {
+    const ALIAS: &str = "haproxy-ingress.github.io/server-alias-regex";
+    const FROM: &str = "haproxy-ingress.github.io/redirect-from-regex";
+    let mut index = index();
+    let mut one = with_paths(&mut index, "one", &[("/", "Prefix", "a")]);
+    one["metadata"]["annotations"] =
+        json!({ALIAS: "^[a-z]+[.]alias[.]example$", FROM: "[.]old[.]example$"});
+    index.apply(apply(one.clone()));
+    let mut two = with_paths(&mut index, "two", &[("/two", "Prefix", "b")]);
+    two["spec"]["rules"][0]["host"] = "own.alias.example".into();
+    index.apply(apply(two));
+    assert!(compiled(&mut index).is_empty());
+
+    assert_eq!(met(&index, "x.alias.example", "/x"), A);
+    assert_eq!(met(&index, "1.alias.example", "/x"), "404");
+    assert_eq!(met(&index, "own.alias.example", "/two"), B);
+    assert_eq!(met(&index, "own.alias.example", "/x"), "404");
+    let to = redirected(&index, "x.old.example", "/x");
+    assert_eq!(to.as_deref(), Some("302 http://a.example/x?q"));
+
+    // The rules are those of the host, also after an edit.
+    one["spec"]["rules"][0]["http"]["paths"][0]["path"] = "/only".into();
+    index.apply(apply(one.clone()));
+    compiled(&mut index);
+    assert_eq!(met(&index, "x.alias.example", "/only"), A);
+    assert_eq!(met(&index, "x.alias.example", "/x"), "404");
+
+    one["metadata"]["annotations"] = json!({});
+    index.apply(apply(one));
+    compiled(&mut index);
+    assert_eq!(met(&index, "x.alias.example", "/only"), "404");
+    assert_eq!(redirected(&index, "x.old.example", "/x"), None);
+}

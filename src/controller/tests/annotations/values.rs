@@ -205,6 +205,18 @@ pub(super) const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
     ),
     ("request-redirect-code", CODES, &[], NO_CODES),
     (
+        "redirect-from-regex",
+        &["^.*[.]b[.]example$"],
+        &[],
+        &["", "(", "(?=a)"],
+    ),
+    (
+        "server-alias-regex",
+        &["^.*[.]b[.]example$"],
+        &[],
+        &["", "(", "(?=a)"],
+    ),
+    (
         "redirect-from",
         &["b.example", "*.b.example"],
         &[],
