@@ -11,7 +11,10 @@ use crate::{
     config::{Config, Listen},
     controller,
     objects::{Event, Kind, PodLabels, Selection},
-    proxy::{Settings, settings::AccessLog},
+    proxy::{
+        Settings, cores,
+        settings::{AccessLog, MAX_PIPES},
+    },
     telemetry,
     util::memory,
 };
@@ -19,14 +22,22 @@ use crate::{
 /// Descriptors that are kept for the store, the API, and connections to CAs and DNS servers.
 const RESERVED_DESCRIPTORS: u64 = 128;
 
+/// The part of the other descriptors that pipes may take: one in so many.
+const PART_OF_PIPES: usize = 16;
+
 /// Returns the settings of the data plane, without listeners. At most as many client connections as
-/// the limit of open `descriptors` allows: each may need one to an endpoint.
+/// the limit of open `descriptors` allows, less those of pipes: each may need one to an endpoint.
 pub(super) fn proxy(config: &Config, descriptors: u64) -> Settings {
-    let affordable = descriptors.saturating_sub(RESERVED_DESCRIPTORS) / 2;
-    let affordable = usize::try_from(affordable).unwrap_or(usize::MAX).max(1);
+    let affordable = descriptors.saturating_sub(RESERVED_DESCRIPTORS);
+    let affordable = usize::try_from(affordable).unwrap_or(usize::MAX);
+    let cores = cores(config.workers).max(1);
+    let pipes = (affordable / PART_OF_PIPES / 2 / cores).min(MAX_PIPES);
+    let affordable = ((affordable - 2 * pipes * cores) / 2).max(1);
+
     Settings {
         max_connections: config.proxy.max_connections.min(affordable),
         workers: config.workers,
+        pipes,
         access_log: match (config.log.access, config.log.format) {
             (None, _) => AccessLog::Off,
             (Some(share), telemetry::Format::Text) => AccessLog::Text(share),
@@ -168,10 +179,16 @@ mod tests {
 
     #[test]
     fn connections_follow_the_limit_of_descriptors() {
-        let config = Config::default();
-        let connections = |descriptors| proxy(&config, descriptors).max_connections;
-        assert_eq!(connections(1 << 20), config.proxy.max_connections);
-        assert_eq!(connections(1024), (1024 - 128) / 2);
-        assert_eq!(connections(64), 1);
+        let config = Config {
+            workers: 2,
+            ..Config::default()
+        };
+        let allowed = |descriptors| {
+            let settings = proxy(&config, descriptors);
+            (settings.max_connections, settings.pipes)
+        };
+        assert_eq!(allowed(1 << 20), (config.proxy.max_connections, MAX_PIPES));
+        assert_eq!(allowed(1024), ((1024 - 128) / 2 - 2 * 14, 14));
+        assert_eq!(allowed(64), (1, 0));
     }
 }

@@ -46,6 +46,8 @@ pub struct Counters {
     pub retries: Count,
     /// Upstream connections opened.
     pub connects: Count,
+    /// Bytes of ports that went through pipes, without a copy.
+    pub spliced: Count,
     /// Connections to endpoints that were refused or not accepted in time.
     pub connect_failures: Count,
     /// Endpoints ejected after consecutive failures.

@@ -1,6 +1,7 @@
 //! The memory budget of the process, and what a core does when little of it is left.
 //!
-//! The resident memory decides, because it is what the system counts, whatever it is spent on. Each
+//! The resident memory decides, because it is what the system counts, whatever it is spent on; what
+//! waits in pipes, which the kernel keeps, is added to it. Each
 //! core looks at it when it has work, so a process without work does not wake. Under pressure the
 //! cores read less ahead. When next to nothing is left they take no further connection or request,
 //! and end what waits and holds most: clients that do not read, uploads that pile up, idle
@@ -63,6 +64,8 @@ pub struct Memory {
     is_device_short: AtomicBool,
     /// Bytes, as of the last look.
     resident: AtomicU64,
+    /// Bytes that the kernel keeps for the process, and that are known.
+    outside: AtomicI64,
     born: Instant,
     /// The times of the last look and of the last share, in milliseconds since `born`.
     looked: AtomicU64,
@@ -90,6 +93,7 @@ impl Default for Memory {
             stalls: Stalls::open(),
             is_device_short: AtomicBool::new(false),
             resident: AtomicU64::new(0),
+            outside: AtomicI64::new(0),
             born: Instant::now(),
             looked: AtomicU64::new(0),
             looked_around: AtomicU64::new(0),
@@ -112,9 +116,15 @@ impl Memory {
         self.budget.load(Relaxed)
     }
 
-    /// Returns the resident memory in bytes, as of the last look.
+    /// Returns the resident memory in bytes, and what waits in pipes, as of the last look.
     pub fn resident(&self) -> u64 {
         self.resident.load(Relaxed)
+    }
+
+    /// Returns the bytes that wait in pipes.
+    #[cfg(test)]
+    pub(super) fn outside(&self) -> u64 {
+        u64::try_from(self.outside.load(Relaxed)).unwrap_or(0)
     }
 
     /// Returns the number of what was refused or ended because of the budget.
@@ -139,7 +149,8 @@ impl Memory {
         if is_due(&self.looked, now, LOOK)
             && let Some(resident) = self.reader.as_ref().and_then(Resident::bytes)
         {
-            self.note(resident, budget, now);
+            let outside = u64::try_from(self.outside.load(Relaxed)).unwrap_or(0);
+            self.note(resident + outside, budget, now);
         }
         *self.changes.borrow()
     }
@@ -231,6 +242,13 @@ pub(super) fn is_used_up() -> bool {
 /// Returns true if something that holds about this many bytes, and waits, has to end now.
 pub(super) fn sheds(bytes: usize) -> bool {
     pressure() == Pressure::Critical && with(|memory| memory.sheds(bytes)) == Some(true)
+}
+
+/// Counts bytes that wait in the kernel: so many `before`, and so many now.
+pub(super) fn wait_outside(before: usize, bytes: usize) {
+    let change = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let change = change(bytes) - change(before);
+    with(|memory| memory.outside.fetch_add(change, Relaxed));
 }
 
 fn with<T>(f: impl FnOnce(&Memory) -> T) -> Option<T> {

@@ -16,6 +16,9 @@ use crate::{
 /// The least that [`Settings::max_header_bytes`] may be: the HTTP server's own buffer.
 const MIN_HEADER_BYTES: usize = 8 * 1024;
 
+/// The most pipes of a core. Each takes two descriptors.
+pub const MAX_PIPES: usize = 16;
+
 /// Settings of the data plane, fixed for the life of the process: the section `[proxy]` of the
 /// file, and what the composition root adds, which the file cannot set here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +27,9 @@ pub struct Settings {
     /// Data-plane cores; 0 for all.
     #[serde(skip)]
     pub workers: usize,
+    /// Pipes of each core, for large transfers of ports.
+    #[serde(skip)]
+    pub pipes: usize,
     /// The access log.
     #[serde(skip)]
     pub access_log: AccessLog,
@@ -135,6 +141,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             workers: 0,
+            pipes: MAX_PIPES,
             access_log: AccessLog::Off,
             // gRPC servers count pings that come more often than every 5 minutes, and end the
             // connection after a few.

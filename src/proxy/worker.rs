@@ -24,7 +24,7 @@ use super::{
     copies::Copies,
     counters::{self, Counters, EndpointHealth},
     deadline::Deadlines,
-    l4::{attached::AttachedEndpoints, mismatch::ProxyMismatches},
+    l4::{attached::AttachedEndpoints, mismatch::ProxyMismatches, splice::Pipes},
     logins::{Comparer, Logins},
     memory::{self, Memory, Pressure},
     nonces::Nonces,
@@ -117,6 +117,8 @@ pub(crate) struct Worker {
     pub(super) endpoints: KnownEndpoints,
     /// The endpoints that connections of ports go to.
     pub(super) attached: AttachedEndpoints,
+    /// The pipes that large transfers of ports go through.
+    pub(super) pipes: Rc<Pipes>,
     random: Cell<u64>,
     /// The value of `Date`, and the time until which it is right.
     date: Cell<(Instant, [u8; DATE])>,
@@ -214,6 +216,7 @@ impl Worker {
         tokio::task::spawn_local(async move { pulse.run().await });
 
         memory::enter(shared.memory.clone());
+        let pipes = Pipes::new(settings.pipes);
         let worker = Rc::new(Self {
             settings,
             shared,
@@ -226,6 +229,7 @@ impl Worker {
             upstreams: RefCell::default(),
             endpoints: KnownEndpoints::default(),
             attached: AttachedEndpoints::default(),
+            pipes,
             random: Cell::new(seed()),
             date: Cell::new((clock::now(), [0; DATE])),
         });

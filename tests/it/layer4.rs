@@ -124,6 +124,62 @@ fn kubectl_opens_and_closes_ports() {
     assert!(metrics.contains(open), "{metrics}");
 }
 
+/// Sends much through a connection to an echo while it is read.
+fn echoes_much(stream: &TcpStream) {
+    let sent: Vec<u8> = (0..30_000_000_u32).map(|at| (at / 3 % 251) as u8).collect();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut writing = stream;
+            writing.write_all(&sent).expect("sent");
+        });
+        let mut echoed = vec![0; sent.len()];
+        let mut reading = stream;
+        reading.read_exact(&mut echoed).expect("the echo");
+        assert!(echoed == sent);
+    });
+}
+
+/// Returns the numbers of the descriptors of a process, and of those that are pipes.
+fn descriptors(pid: u32) -> (usize, usize) {
+    let all = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("its descriptors");
+    let targets: Vec<_> = all
+        .flatten()
+        .filter_map(|one| std::fs::read_link(one.path()).ok())
+        .collect();
+    let is_pipe = |target: &&std::path::PathBuf| target.to_string_lossy().starts_with("pipe:");
+    (targets.len(), targets.iter().filter(is_pipe).count())
+}
+
+#[test]
+fn a_large_transfer_without_descriptors_is_copied() {
+    let gatelet = Gatelet::start();
+    let port = free_port();
+    let listen = format!("gatelet.dev/tcp-listen: \"{port}:80\"");
+    gatelet.apply(&service("echo", &listen, echo()));
+    eventually("the port is open", || {
+        (echoed(port, "hello")? == "hello").then_some(())
+    });
+
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    stream.write_all(b"a").expect("sent");
+    stream.read_exact(&mut [0; 1]).expect("the echo");
+    let pid = gatelet.pid();
+    let (_, before) = descriptors(pid);
+    let limit = |limit: &str| {
+        let mut prlimit = Command::new("prlimit");
+        prlimit.args(["--pid", &pid.to_string(), &format!("--nofile={limit}")]);
+        assert!(prlimit.status().expect("prlimit").success());
+    };
+    // The hard limit stays, so that the soft one can be raised again.
+    limit("3:");
+    echoes_much(&stream);
+    assert_eq!(descriptors(pid).1, before, "no pipe could be opened");
+
+    limit("1024:");
+    echoes_much(&stream);
+    assert!(descriptors(pid).1 > before, "it goes through pipes again");
+}
+
 #[test]
 fn ports_that_cannot_be_had_are_events() {
     let gatelet = Gatelet::start();

@@ -1,19 +1,29 @@
 //! Copies bytes in both directions between two streams. A direction that has ended is closed at the
 //! other side (half-close) while the other direction goes on. Streams that wait hold no buffer.
+//!
+//! A large transfer between two sockets goes through a pipe instead ([`super::splice`]), once some
+//! reads in a row were full. It is copied again when it becomes slow.
 
 use std::{
     cell::RefCell,
+    mem,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
 
-use super::{attached::Attached, tcp};
+use super::{attached::Attached, splice::Pipe, tcp};
 use crate::{
-    proxy::{counters::PortCounters, deadline::Deadline, proxy_header, worker::Worker},
+    proxy::{
+        counters::PortCounters, deadline::Deadline, proxy_header, transport::Transport,
+        worker::Worker,
+    },
     routing::Port,
     util::drain::{Drain, Phase},
 };
@@ -23,6 +33,10 @@ const BUFFER: usize = 32 * 1024;
 /// The most bytes of a read after a receiver did not take all. A relay keeps what its receiver does
 /// not take, so slow receivers cost little.
 const SMALL: usize = 4 * 1024;
+/// The full reads in a row after which a transfer is a large one.
+const LARGE: u8 = 4;
+/// The bytes that a direction may move before the other connections of the core have their turn.
+const TURN: u64 = 1024 * 1024;
 /// The silence after which a relay ends while the process or its listener drains.
 const DRAIN_QUIET: Duration = Duration::from_secs(1);
 
@@ -31,9 +45,19 @@ thread_local! {
 }
 
 /// A stream in both directions.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {
+    /// Returns the socket if its bytes are those of the stream.
+    fn plain(&self) -> Option<&TcpStream>;
+}
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for Transport<S> {
+    fn plain(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(stream) => Some(stream),
+            Self::Tls(_) => None,
+        }
+    }
+}
 
 /// The reason why a relay ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +115,12 @@ struct Way {
     /// Bytes that the receiver has not taken yet, from `taken` on.
     held: Vec<u8>,
     taken: usize,
+    /// The pipe with such bytes, while nothing is held.
+    pipe: Option<Pipe>,
+    /// The full reads in a row.
+    full: u8,
+    /// True if the receiver has taken bytes since the relay looked.
+    progressed: bool,
     /// True after the receiver did not take all bytes.
     is_slow: bool,
     /// True if bytes may wait in the receiver's own buffer.
@@ -160,12 +190,11 @@ impl<'a, C: Stream, E: Stream> Relay<'a, C, E> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let before = (self.up.bytes, self.down.bytes);
-        let up = self
-            .up
-            .pump(cx, self.client, self.endpoint, (End::Client, End::Endpoint));
+        let (worker, sides) = (self.worker, (End::Client, End::Endpoint));
+        let up = self.up.pump(cx, worker, self.client, self.endpoint, sides);
         let down = self
             .down
-            .pump(cx, self.endpoint, self.client, (End::Endpoint, End::Client));
+            .pump(cx, worker, self.endpoint, self.client, (sides.1, sides.0));
 
         let moved = (self.up.bytes - before.0, self.down.bytes - before.1);
         self.counters.received.add(moved.0);
@@ -189,7 +218,8 @@ impl<'a, C: Stream, E: Stream> Relay<'a, C, E> {
             self.draining = true;
             self.deadline.moved();
         }
-        if moved != (0, 0) {
+        let progressed = [&mut self.up, &mut self.down].map(|way| mem::take(&mut way.progressed));
+        if moved != (0, 0) || progressed.contains(&true) {
             self.deadline.moved();
         }
 
@@ -210,16 +240,19 @@ impl Way {
     fn pump(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut (impl AsyncRead + Unpin),
-        to: &mut (impl AsyncWrite + Unpin),
+        worker: &Worker,
+        from: &mut impl Stream,
+        to: &mut impl Stream,
         (sender, receiver): (End, End),
     ) -> Poll<()> {
+        let began = self.bytes;
         loop {
             if self.closed {
                 return Poll::Ready(());
             }
 
-            if ready!(self.drain_held(cx, to)).is_err() {
+            if ready!(self.drain_held(cx, to)).is_err() || ready!(self.drain_pipe(cx, to)).is_err()
+            {
                 self.break_off(receiver);
                 continue;
             }
@@ -231,7 +264,15 @@ impl Way {
                 continue;
             }
 
-            let passed = SHARED.with_borrow_mut(|buffer| self.pass(cx, from, to, buffer));
+            if self.bytes - began >= TURN {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+
+            let passed = match self.splice(cx, worker, from, to) {
+                Some(passed) => passed,
+                None => SHARED.with_borrow_mut(|buffer| self.pass(cx, from, to, buffer)),
+            };
             match passed {
                 Poll::Ready(Passed::Some) => {}
                 Poll::Ready(Passed::End) => self.ended = true,
@@ -259,6 +300,7 @@ impl Way {
     fn break_off(&mut self, side: End) {
         self.broken.get_or_insert(side);
         self.held = Vec::new();
+        self.pipe = None;
         self.closed = true;
     }
 
@@ -274,12 +316,67 @@ impl Way {
                 Ok(written) => self.taken += written,
                 Err(error) => return Poll::Ready(Err(error)),
             }
-            self.unflushed = true;
+            (self.unflushed, self.progressed) = (true, true);
         }
         if !self.held.is_empty() {
             (self.held, self.taken) = (Vec::new(), 0);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Moves the bytes that are in the pipe on.
+    fn drain_pipe(&mut self, cx: &mut Context<'_>, to: &impl Stream) -> Poll<std::io::Result<()>> {
+        let (Some(pipe), Some(to)) = (&mut self.pipe, to.plain()) else {
+            return Poll::Ready(Ok(()));
+        };
+        while !pipe.is_empty() {
+            let Poll::Ready(moved) = pipe.poll_empty(cx, to) else {
+                self.is_slow = true;
+                return Poll::Pending;
+            };
+            if let Err(error) = moved {
+                return Poll::Ready(Err(error));
+            }
+            self.progressed = true;
+        }
+        self.pipe = None;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Moves bytes of a large transfer into a pipe; `None` if they have to be copied.
+    fn splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &Worker,
+        from: &impl Stream,
+        to: &impl Stream,
+    ) -> Option<Poll<Passed>> {
+        let (from, _) = (from.plain()?, to.plain()?);
+        if self.full < LARGE || self.is_slow {
+            return None;
+        }
+
+        let Some(mut pipe) = worker.pipes.take() else {
+            self.full = 0;
+            return None;
+        };
+        let Poll::Ready(filled) = pipe.poll_fill(cx, from) else {
+            return Some(Poll::Pending);
+        };
+        Some(Poll::Ready(match filled {
+            Ok(None) => return None,
+            Ok(Some(0)) => Passed::End,
+            Ok(Some(bytes)) => {
+                self.bytes += bytes as u64;
+                worker.counters.spliced.add(bytes as u64);
+                if bytes < SMALL {
+                    self.full = 0;
+                }
+                self.pipe = Some(pipe);
+                Passed::Some
+            }
+            Err(_) => Passed::Unread,
+        }))
     }
 
     /// Reads once, and writes that as far as possible.
@@ -305,6 +402,10 @@ impl Way {
             self.begins_with_proxy = proxy_header::begins(bytes);
         }
         self.bytes += bytes.len() as u64;
+        self.full = match bytes.len() == most {
+            true => self.full.saturating_add(1),
+            false => 0,
+        };
         self.unflushed = true;
         let written = match Pin::new(to).poll_write(cx, bytes) {
             Poll::Ready(Ok(written)) => written,

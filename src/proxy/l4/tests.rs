@@ -19,6 +19,8 @@ use crate::{
     util::drain,
 };
 
+mod large;
+
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// More than every buffer on the way together.
 const MUCH: usize = 20 << 20;
