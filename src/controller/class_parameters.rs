@@ -4,8 +4,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Finding, Reason, UnsupportedGuards,
+    Finding, Reason,
     annotations::{self, CLASS_PREFIXES, GlobalAnnotation},
+    config_maps::{self, NO},
     facts::{ClassFact, ConfigMapFact},
     globals::ClassSettings,
     objects::{Name, Objects},
@@ -15,9 +16,6 @@ use crate::{
     objects::{EventType, Texts},
     routing::Refusal,
 };
-
-/// Values for "no".
-const NO: &[&str] = &["", "false", "off", "0"];
 
 /// Reads the parameters of all classes that are ours.
 pub(super) fn read(objects: &Objects) -> BTreeMap<Arc<str>, ClassSettings> {
@@ -197,12 +195,9 @@ impl Reader<'_> {
 
     /// Closes the paths because of a guard that is not supported, unless the settings ignore it.
     fn guard(&mut self, key: &str, message: String) {
-        match self.objects.settings.unsupported_guards {
-            UnsupportedGuards::Ignore => {
-                let by = "unsupported_guards in the settings";
-                self.note(key, format!("{message}: it has no effect, because of {by}"));
-            }
-            UnsupportedGuards::Refuse => self.close(key, message),
+        match config_maps::ignored(self.objects, &message) {
+            Some(note) => self.note(key, note),
+            None => self.close(key, message),
         }
     }
 
@@ -226,16 +221,8 @@ impl Reader<'_> {
     }
 
     fn report(&mut self, key: &str, severity: EventType, message: String) {
-        self.out.findings.push(Finding {
-            about: self.fact.about.clone(),
-            severity,
-            reason: match severity {
-                EventType::Normal => Reason::UnsupportedSetting,
-                EventType::Warning => Reason::InvalidConfigMap,
-            },
-            field: format!("data[{key}]").into(),
-            message: message.into(),
-        });
+        let finding = config_maps::finding(self.fact, key, severity, message);
+        self.out.findings.push(finding);
     }
 }
 

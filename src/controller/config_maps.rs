@@ -1,19 +1,52 @@
-//! Reads fields of messages from the ConfigMaps that annotations name.
+//! Reads fields of messages from the ConfigMaps that annotations name, and reports about those with
+//! settings.
 
 use std::sync::Arc;
 
 use http::HeaderName;
 
 use super::{
-    Reason,
+    Finding, Reason, UnsupportedGuards,
     annotations::FORBIDDEN_FIELDS,
+    facts::ConfigMapFact,
     objects::{Name, Objects},
 };
+use crate::objects::EventType;
 
 /// The most fields of a ConfigMap.
 const MAX_FIELDS: usize = 64;
 /// The most bytes of a value.
 const MAX_VALUE: usize = 2048;
+
+/// Values of a key for "no".
+pub(super) const NO: &[&str] = &["", "false", "off", "0"];
+
+/// Returns a finding about a key of a ConfigMap with settings: a warning if it is not valid, and a
+/// note if it has no effect.
+pub(super) fn finding(
+    map: &ConfigMapFact,
+    key: &str,
+    severity: EventType,
+    message: String,
+) -> Finding {
+    Finding {
+        about: map.about.clone(),
+        severity,
+        reason: match severity {
+            EventType::Normal => Reason::UnsupportedSetting,
+            EventType::Warning => Reason::InvalidConfigMap,
+        },
+        field: format!("data[{key}]").into(),
+        message: message.into(),
+    }
+}
+
+/// Returns the note about a guard that is not supported, if the settings ignore those.
+pub(super) fn ignored(objects: &Objects, message: &str) -> Option<String> {
+    let ignores = objects.settings.unsupported_guards == UnsupportedGuards::Ignore;
+    let by = "unsupported_guards in the settings";
+    ignores.then(|| format!("{message}: it has no effect, because of {by}"))
+}
 
 /// Returns the name of the ConfigMap that an object in a namespace means: `name`, or
 /// `namespace/name` with its own namespace.

@@ -2,9 +2,9 @@
 //! Ingress beside its own annotations.
 
 use super::{
-    Finding, Reason, UnsupportedGuards,
+    Reason,
     annotations::{self, GlobalAnnotation},
-    config_maps,
+    config_maps::{self, NO},
     facts::ConfigMapFact,
     globals::GlobalSettings,
     nginx_config,
@@ -141,9 +141,6 @@ const KEYS: &[(&str, Meaning)] = &[
         Meaning::Setting("proxy.proxy_protocol_from"),
     ),
 ];
-
-/// Values for "no".
-const NO: &[&str] = &["", "false", "off", "0"];
 
 /// Reads the ConfigMap that the settings name.
 pub(super) fn read(objects: &Objects) -> GlobalSettings {
@@ -289,12 +286,9 @@ impl Reader<'_> {
     }
 
     fn guard(&mut self, key: &str, message: String) {
-        match self.objects.settings.unsupported_guards {
-            UnsupportedGuards::Ignore => {
-                let by = "unsupported_guards in the settings";
-                self.note(key, format!("{message}: it has no effect, because of {by}"));
-            }
-            UnsupportedGuards::Refuse => self.close(key, message),
+        match config_maps::ignored(self.objects, &message) {
+            Some(note) => self.note(key, note),
+            None => self.close(key, message),
         }
     }
 
@@ -316,16 +310,8 @@ impl Reader<'_> {
     }
 
     fn report(&mut self, key: &str, severity: EventType, message: String) {
-        self.out.findings.push(Finding {
-            about: self.fact.about.clone(),
-            severity,
-            reason: match severity {
-                EventType::Normal => Reason::UnsupportedSetting,
-                EventType::Warning => Reason::InvalidConfigMap,
-            },
-            field: format!("data[{key}]").into(),
-            message: message.into(),
-        });
+        let finding = config_maps::finding(self.fact, key, severity, message);
+        self.out.findings.push(finding);
     }
 }
 

@@ -58,11 +58,7 @@ pub(super) fn expressions(
     let expressions = all.filter_map(|(pattern, further)| {
         let routes = match further {
             FurtherHost::As(host) => table.get(host)?.clone(),
-            FurtherHost::Redirected(route) => {
-                let none: [(PathMatch, Arc<Route>); 0] = [];
-                let (routes, _) = HostRoutes::new(HostPattern::Any, none, Some(route.clone()));
-                Arc::new(routes)
-            }
+            FurtherHost::Redirected(route) => Arc::new(only(HostPattern::Any, route.clone())),
         };
         let pattern = pattern.clone();
         Some(HostExpression { pattern, routes })
@@ -124,13 +120,17 @@ pub(super) fn routes(
 
     let mut redirected = further().filter_map(|(_, one)| one.redirected.get(host));
     if let Some(route) = redirected.next() {
-        let none: [(PathMatch, Arc<Route>); 0] = [];
-        let (routes, _) = HostRoutes::new(host.clone(), none, Some(route.clone()));
-        return (Some(routes), Vec::new());
+        return (Some(only(host.clone(), route.clone())), Vec::new());
     }
 
     // Canaries without a main Ingress have findings.
     assemble(objects, backends, compiled, host, &own)
+}
+
+/// Returns the rules of a host where one route takes every request.
+fn only(host: HostPattern, route: Arc<Route>) -> HostRoutes {
+    let none: [(PathMatch, Arc<Route>); 0] = [];
+    HostRoutes::new(host, none, Some(route)).0
 }
 
 /// Assembles the rules of a host, with findings about rules that are not served as they are

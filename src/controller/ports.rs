@@ -416,7 +416,7 @@ impl Compiler<'_> {
             self.compiled.secrets.extend(made.secrets);
             made.findings.extend(values.findings);
 
-            // What cannot be read must not weaken the terms.
+            // An annotation that cannot be read closes the port: the terms could be weaker.
             let is_warning =
                 |one: &&annotations::AnnotationFinding| one.severity == EventType::Warning;
             if let Some(finding) = made.findings.iter().find(is_warning) {

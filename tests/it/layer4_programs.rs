@@ -200,7 +200,7 @@ fn much_data_goes_both_ways() {
             output.status.success().then_some(output)
         });
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a report");
-        // What is still on its way when the sender is done is not counted. One direction may be
+        // iperf3 does not count bytes that arrive after the sender has ended. One direction may be
         // much slower, also without anything in between: both end when the first is done.
         let received = ["sum_received", "sum_received_bidir_reverse"]
             .map(|sum| report["end"][sum]["bytes"].as_u64());

@@ -94,7 +94,7 @@ pub(super) struct Place(Option<UnixListener>);
 pub(super) struct Successor(UnixStream);
 
 impl Place {
-    /// Listens. Without the socket nobody can ask.
+    /// Listens on the socket. If that fails, no process can take over.
     pub(super) fn listen(state: &Path) -> Self {
         let listener = state_socket::listen(&path(state));
         if let Err(error) = &listener {

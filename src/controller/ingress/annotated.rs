@@ -151,7 +151,7 @@ impl<'a> Compiler<'a> {
         let of_class = class.and_then(|class| class.closed.as_ref());
         for (reason, refusal, message) in global.closed.iter().chain(of_class) {
             verdict.refusal = verdict.refusal.or(Some(*refusal));
-            // What is not known yet is no problem.
+            // The ConfigMap of the class may still come: no finding until then.
             if message.is_empty() {
                 continue;
             }

@@ -99,7 +99,8 @@ impl Compiler<'_> {
         Arc::new(Route::new(origin, Action::Redirect(Box::new(redirect))))
     }
 
-    fn serve_over_tls(&mut self, host: &HostPattern) {
+    /// Serves a host over TLS, with any certificate that fits.
+    pub(super) fn serve_over_tls(&mut self, host: &HostPattern) {
         if !self.out.with_tls.contains(host) {
             self.push_tls(TlsEntry {
                 pattern: host.clone(),

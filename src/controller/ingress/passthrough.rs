@@ -161,13 +161,7 @@ impl<'a> Compiler<'a> {
 
         let route = PortRoute {
             kind: "Ingress",
-            origin: Origin {
-                namespace: self.name.0.clone(),
-                name: self.name.1.clone(),
-                field: field.into(),
-                requests: None,
-                priority: None,
-            },
+            origin: self.origin_of_port(field),
             ends_tls: None,
             limits: None,
             total: None,
@@ -180,6 +174,17 @@ impl<'a> Compiler<'a> {
         Passthrough {
             target: Ok(Arc::new(route)),
             accesses,
+        }
+    }
+
+    /// Returns the origin of a route for connections, whose requests are not counted.
+    pub(super) fn origin_of_port(&self, field: &str) -> Origin {
+        Origin {
+            namespace: self.name.0.clone(),
+            name: self.name.1.clone(),
+            field: field.into(),
+            requests: None,
+            priority: None,
         }
     }
 

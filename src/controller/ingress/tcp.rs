@@ -9,15 +9,13 @@ use crate::{
         Reason,
         annotations::{self, AnnotationFinding},
         backend_terms::BackendTerms,
-        compiled::{TcpService, TlsEntry},
+        compiled::TcpService,
         guards::{Decision, ServiceOutcome},
         resolve::{ResolveError, resolve},
         secrets,
     },
     objects::slim::IngressBackend,
-    routing::{
-        Access, EndedTls, HostPattern, Identity, Origin, Policy, PortRoute, Protocol, Refusal,
-    },
+    routing::{Access, EndedTls, HostPattern, Identity, Policy, PortRoute, Protocol, Refusal},
 };
 
 impl Compiler<'_> {
@@ -100,14 +98,8 @@ impl Compiler<'_> {
         }
 
         let ends_tls = self.ended_tls(&host);
-        if ends_tls.is_some() && host != HostPattern::Any && !self.out.with_tls.contains(&host) {
-            self.push_tls(TlsEntry {
-                pattern: host.clone(),
-                listed: false,
-                secret: None,
-                usable: false,
-                claim: None,
-            });
+        if ends_tls.is_some() && host != HostPattern::Any {
+            self.serve_over_tls(&host);
         }
 
         let target = match closed {
@@ -227,13 +219,7 @@ impl Compiler<'_> {
 
         Ok(PortRoute {
             kind: "Ingress",
-            origin: Origin {
-                namespace: self.name.0.clone(),
-                name: self.name.1.clone(),
-                field: field.into(),
-                requests: None,
-                priority: None,
-            },
+            origin: self.origin_of_port(field),
             ends_tls: None,
             sends_proxy,
             accesses,

@@ -88,7 +88,8 @@ fn message(trailers: &HeaderMap) -> Vec<u8> {
     [&[TRAILERS][..], &length.to_be_bytes(), &text].concat()
 }
 
-/// Decodes a body in Base64 as it passes. It may have padding inside, where a client began anew.
+/// Decodes a body in Base64 as it passes. Clients may encode it in several parts, each of which
+/// ends with padding.
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     /// The characters of a group that is not whole yet.

@@ -95,7 +95,7 @@ pub(super) fn location(
                 made.push(one);
             }
             (["deny", "all"], None) => is_denied = true,
-            // Leaving it out lets nobody in.
+            // These directives do not decide who may come in.
             _ if is_harmless(directive) || self::media_type(directive).is_some() => {}
             _ => return None,
         }

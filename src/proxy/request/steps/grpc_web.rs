@@ -8,14 +8,9 @@ use http::{
     header::{CONTENT_TYPE, TE},
 };
 
-use super::Passing;
+use super::{Passing, origin::value};
 use crate::{
-    proxy::request::{
-        around::Around,
-        fields::{Field, FieldName, Fields},
-        handle::Response,
-        message::RequestHead,
-    },
+    proxy::request::{around::Around, fields::FieldName, handle::Response, message::RequestHead},
     routing::{GrpcWeb, GrpcWebForm, SetField},
 };
 
@@ -129,11 +124,4 @@ pub(in crate::proxy::request) fn leave(
         fields.set("access-control-allow-origin", origin);
         fields.set("access-control-allow-credentials", b"true");
     }
-}
-
-/// Returns the first value of a field, unless it is empty.
-fn value<'f>(fields: &'f Fields, name: &[u8]) -> Option<&'f [u8]> {
-    let is_named = |field: &Field<'_>| field.name.eq_ignore_ascii_case(name);
-    let found = fields.iter().find(is_named)?;
-    (!found.value.is_empty()).then_some(found.value)
 }

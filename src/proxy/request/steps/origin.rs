@@ -79,7 +79,7 @@ fn allow(terms: &OriginTerms, origin: &[u8], fields: &mut Fields) {
 }
 
 /// Returns the first value of a field, unless it is empty.
-fn value<'f>(fields: &'f Fields, name: &[u8]) -> Option<&'f [u8]> {
+pub(super) fn value<'f>(fields: &'f Fields, name: &[u8]) -> Option<&'f [u8]> {
     let is_named = |field: &Field<'_>| field.name.eq_ignore_ascii_case(name);
     let found = fields.iter().find(is_named)?;
     (!found.value.is_empty()).then_some(found.value)
