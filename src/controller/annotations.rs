@@ -300,9 +300,13 @@ pub(super) fn read_of_path<'a>(
     of_service: &[(Box<str>, Box<str>)],
     global: impl IntoIterator<Item = &'a GlobalAnnotation>,
 ) -> AnnotationValues {
+    // Guards are made on their own, but for those that change requests. An invalid value takes no
+    // place of one of the Ingress.
+    let is_of_requests = |row: &Annotation| !row.is_guard || row.is_on_services;
     let rows = of_service.iter().filter_map(|(name, value)| {
-        let row = find(name).filter(|(.., row)| !row.is_guard)?;
-        Some((row, &**name, &**value, false))
+        let found = find(name).filter(|(.., row)| is_of_requests(row))?;
+        let read = (found.2.read)(&mut AnnotationValues::default(), name, value.trim());
+        read.is_ok().then_some((found, &**name, &**value, false))
     });
     let mut rows: Vec<Found<'_>> = rows.collect();
     let has = |name: &str| {

@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     Finding, backend_terms::BackendTerms, facts::TraefikId, host_steps::HostSteps, objects::Name,
+    references::References,
 };
 use crate::{
     objects::ObjectRef,
@@ -128,6 +129,14 @@ pub(super) struct CertificateClaim {
 }
 
 impl Compiled {
+    /// Adds objects that a part of it names.
+    pub(super) fn follow(&mut self, mut references: References) {
+        self.services.append(&mut references.services);
+        self.secrets.append(&mut references.secrets);
+        self.config_maps.append(&mut references.config_maps);
+        self.traefik.append(&mut references.traefik);
+    }
+
     /// Returns the hosts that have rules, and the further ones; one may occur twice.
     pub(super) fn hosts(&self) -> impl Iterator<Item = &HostPattern> {
         let further = self.aliases.keys().chain(self.redirected.keys());

@@ -10,7 +10,8 @@ use super::{
     annotations::{AnnotationFinding, CLOSED, ExternalValues, OauthValues},
     backends::Backends,
     config_maps,
-    objects::{Name, Objects},
+    objects::Objects,
+    references::References,
     server_url::ServerUrl,
     servers::{self, FoundServer},
 };
@@ -33,10 +34,8 @@ pub(super) struct MadeAuths {
     pub(super) auths: Vec<MadeAuth>,
     /// The refusal, if one of them is not valid.
     pub(super) refusal: Option<Refusal>,
-    /// The Services that they depend on, whether they exist or not.
-    pub(super) services: Vec<Name>,
-    /// The ConfigMaps that they depend on, whether they exist or not.
-    pub(super) config_maps: Vec<Name>,
+    /// The objects that they depend on.
+    pub(super) references: References,
     pub(super) findings: Vec<AnnotationFinding>,
 }
 
@@ -137,7 +136,7 @@ pub(super) fn make<'v>(
         let found = servers::find(
             objects,
             backends,
-            &mut made.services,
+            &mut made.references,
             namespace,
             &url.server,
         );
@@ -275,7 +274,7 @@ impl MadeAuths {
         };
 
         let map = config_maps::name(namespace, map)?;
-        self.config_maps.push(map.clone());
+        self.references.config_maps.push(map.clone());
 
         let fields = config_maps::fields(objects, &map)?.into_iter();
         let fields = fields.map(|(name, text)| {

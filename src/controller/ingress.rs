@@ -40,8 +40,8 @@ use crate::{
         slim::{BackendPort, IngressBackend, IngressPath, IngressRule},
     },
     routing::{
-        Access, Action, ClientLimits, Conditional, Conditions, HostPattern, Origin, PathMatch,
-        Policy, Refusal, RequestCounts, RequestStep, Route, Steps, path,
+        Access, Action, Conditional, Conditions, HostPattern, Origin, PathMatch, Policy, Refusal,
+        RequestCounts, RequestStep, Route, Steps, path,
     },
 };
 
@@ -64,7 +64,6 @@ pub(super) fn compile(
         annotated: AnnotationValues::default(),
         read_terms: BackendTerms::default(),
         verdict: Verdict::default(),
-        limits: None,
         guarded_by: GuardedBy::default(),
         middlewares: MadeMiddlewares::default(),
         route_terms: RouteTerms::default(),
@@ -156,7 +155,6 @@ struct Compiler<'a> {
     /// The terms of backends as the annotations have them, before Secrets are read.
     read_terms: BackendTerms,
     verdict: Verdict,
-    limits: Option<Arc<ClientLimits>>,
     /// The decisions about who may come in.
     guarded_by: GuardedBy,
     /// The steps of middlewares.
@@ -291,7 +289,7 @@ impl Compiler<'_> {
                 && let Some(mut target) = self.backend(&path.backend, &format!("{field}.backend"))
             {
                 target.path = Some(matched.clone());
-                target.rewriting.extend(self.swapping(path.text()));
+                target.rewriting.extend(self.swapping(&target, path.text()));
                 let route = self.route(field, target, &pattern);
                 self.push_rule(&pattern, matched, route);
             }
@@ -437,7 +435,7 @@ impl Compiler<'_> {
         };
         let only_plain = self.annotated.passthrough.from.is_some();
         let only_plain = only_plain.then_some(RequestStep::OnlyPlain);
-        let limit = self.limits.clone().map(RequestStep::Limit);
+        let limit = terms.limits.map(RequestStep::Limit);
         let further = only_plain.into_iter().chain(limit).chain(guards);
         let further = further.chain(terms.inside).chain(rewriting);
         steps(

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use http::StatusCode;
 
-use super::{annotations::LimitAnnotations, objects::Name};
+use super::annotations::LimitAnnotations;
 use crate::routing::{ClientLimits, Limits, Pace, Rate};
 
 /// The time of a limit of HAProxy without an annotation.
@@ -12,8 +12,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// The burst without an annotation, in seconds or minutes of the rate.
 const BURST: u32 = 5;
 
-/// Returns the limits of the clients of an Ingress; `None` if there are none.
-pub(super) fn limits(values: &LimitAnnotations, object: &Name) -> Option<Arc<ClientLimits>> {
+/// Returns the limits of the clients of an object; `None` if there are none.
+pub(super) fn limits(values: &LimitAnnotations, object: String) -> Option<Arc<ClientLimits>> {
     let multiplier = values.burst.unwrap_or(BURST);
     let rate = |count: Option<u32>, period: Duration| {
         let count = count?;
@@ -50,7 +50,7 @@ pub(super) fn limits(values: &LimitAnnotations, object: &Name) -> Option<Arc<Cli
     let from: Vec<&str> = from.into_iter().collect();
     Some(Arc::new(ClientLimits {
         from: from.join(", ").into(),
-        object: format!("{}/{}", object.0, object.1).into(),
+        object: object.into(),
         limits,
         exempt: values.exempt.iter().copied().collect(),
         is_shared: false,

@@ -25,6 +25,7 @@ use super::{
     facts::{TraefikFact, TraefikId},
     guards::Decision,
     objects::{Name, Objects},
+    references::References,
     traefik::{self, Fields, Problem},
 };
 use crate::{
@@ -79,12 +80,8 @@ pub(super) struct MadeMiddlewares {
     changed: Vec<Box<str>>,
     /// The refusal, if one of them cannot be done.
     pub(super) refusal: Option<Refusal>,
-    /// The Middlewares, whether they exist or not.
-    pub(super) ids: Vec<TraefikId>,
-    /// The Secrets that they name, whether they exist or not.
-    pub(super) secrets: Vec<Name>,
-    /// The Services that they name, whether they exist or not.
-    pub(super) services: Vec<Name>,
+    /// The Middlewares, and the objects that they name.
+    pub(super) references: References,
     pub(super) findings: Vec<AnnotationFinding>,
 }
 
@@ -128,21 +125,21 @@ impl MadeMiddlewares {
         policy.max_body_bytes = sizes.into_iter().flatten().min();
     }
 
-    /// Refuses a limit of requests in flight beside one of annotations: a request has one place.
-    pub(super) fn check_limits(&mut self, asked: Asked<'_>, of_annotations: Option<&ClientLimits>) {
+    /// Returns what is wrong with a limit of requests in flight beside one of annotations: a
+    /// request has one place.
+    pub(super) fn both_in_flight(
+        &self,
+        annotation: &str,
+        of_annotations: Option<&ClientLimits>,
+    ) -> Option<AnnotationFinding> {
         let limiting = of_annotations.filter(|one| one.limits.in_flight.is_some());
-        if let Some(annotations) = limiting.filter(|_| self.has_in_flight) {
-            self.refusal = Some(Refusal::InvalidGuard);
-            self.findings.push(AnnotationFinding {
-                severity: EventType::Warning,
-                reason: Reason::UnsupportedMiddleware,
-                annotation: asked.annotation.into(),
-                message: format!(
-                    "a Middleware limits requests in flight, and {} too{CLOSED}",
-                    annotations.from
-                ),
-            });
-        }
+        let limiting = limiting.filter(|_| self.has_in_flight)?;
+        let message = format!(
+            "a Middleware limits requests in flight, and {} too{CLOSED}",
+            limiting.from
+        );
+        let reason = Reason::UnsupportedMiddleware;
+        Some(AnnotationFinding::warning(reason, annotation, message))
     }
 
     /// Returns the steps on the requests of a rule for a host; `None` if that is not possible.
@@ -209,7 +206,7 @@ impl<'a> Making<'a> {
     fn identified(&mut self, id: TraefikId) -> Result<(), Failure> {
         let found = traefik::find(self.objects, &id);
         let found = found.map_err(|problem| (id.1.to_string(), problem));
-        self.made.ids.push(id);
+        self.made.references.traefik.push(id);
         let (name, fact) = found?;
         self.existing(name, fact)
     }

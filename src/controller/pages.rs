@@ -2,11 +2,12 @@
 
 use super::{
     Reason, annotations,
-    backend_terms::BackendTerms,
     backends::Backends,
     facts::ServiceFact,
     objects::{Name, Objects},
+    references::References,
     resolve::{ResolveError, resolve},
+    service_terms,
 };
 use crate::{
     objects::slim::BackendPort,
@@ -14,17 +15,18 @@ use crate::{
 };
 
 /// Returns the backend of a Service, for a port or else its first one, with the protocol of the
-/// port or another one.
+/// port or another one, and follows the Service and what its annotations name.
 ///
 /// # Errors
 /// The reason, and a message for people.
 pub(super) fn backend(
     objects: &Objects,
     backends: &mut Backends,
+    references: &mut References,
     service: &Name,
-    port: Option<BackendPort>,
-    protocol: Option<Protocol>,
+    (port, protocol): (Option<BackendPort>, Option<Protocol>),
 ) -> Result<BackendRef, (Reason, String)> {
+    references.services.push(service.clone());
     let name = &service.1;
     let fact = objects.services.get(service);
     let unknown = || {
@@ -44,10 +46,8 @@ pub(super) fn backend(
         (Reason::UnknownPort, message)
     };
     let port = port.or_else(first).ok_or_else(|| no_port(""))?;
-    let terms = BackendTerms {
-        protocol,
-        ..BackendTerms::default()
-    };
+    let own = &service.0;
+    let terms = service_terms::of_server(objects, backends, references, own, service, protocol)?;
     let resolved = resolve(objects, backends, service, &port, terms);
     let action = resolved.map_err(|error| match error {
         ResolveError::UnknownService { .. } => unknown(),

@@ -10,8 +10,10 @@ use super::{
     backend_terms::BackendTerms,
     backends::Backends,
     objects::{Name, Objects},
+    references::References,
     resolve::{ResolveError, resolve},
     server_url::{UrlPort, UrlServer},
+    service_terms,
 };
 use crate::{
     objects::slim::BackendPort,
@@ -27,15 +29,15 @@ pub(super) struct FoundServer {
     pub(super) own_host: Option<Host>,
 }
 
-/// Finds a server that an object of the namespace `own` names, and adds the Service that it depends
-/// on to `services`, whether it exists or not.
+/// Finds a server that an object of the namespace `own` names, and adds what it depends on to
+/// `references`.
 ///
 /// # Errors
 /// The reason, and a message for people.
 pub(super) fn find(
     objects: &Objects,
     backends: &mut Backends,
-    services: &mut Vec<Name>,
+    references: &mut References,
     own: &Arc<str>,
     server: &UrlServer,
 ) -> Result<FoundServer, (Reason, String)> {
@@ -55,9 +57,18 @@ pub(super) fn find(
                 return Err((Reason::InvalidAnnotation, message.to_owned()));
             }
             let service: Name = (namespace.into(), (**name).into());
-            services.push(service.clone());
-            let server = (port, *https, host.clone());
-            let backend = of_service(objects, backends, &service, server)?;
+            references.services.push(service.clone());
+            // HAProxy speaks TLS with Services that ask for it by `appProtocol`.
+            let protocol = host.as_ref().map(|_| match *https {
+                true => Protocol::Https,
+                false => Protocol::Http1,
+            });
+            let mut terms =
+                service_terms::of_server(objects, backends, references, own, &service, protocol)?;
+            if *https && terms.tls.server_name.is_none() {
+                terms.tls.server_name = host.clone();
+            }
+            let backend = of_service(objects, backends, &service, port, terms)?;
             (backend, authority, None)
         }
         UrlServer::Host {
@@ -103,31 +114,17 @@ pub(super) fn find(
     })
 }
 
-/// Returns the backend of a Service, for its port, TLS and the name in its certificate.
+/// Returns the backend of a Service for a port.
 fn of_service(
     objects: &Objects,
     backends: &mut Backends,
     service: &Name,
-    (port, https, host): (&UrlPort, bool, Option<Host>),
+    port: &UrlPort,
+    terms: BackendTerms,
 ) -> Result<Arc<Backend>, (Reason, String)> {
     let port = match port {
         UrlPort::Number(number) => BackendPort::of_number(*number),
         UrlPort::Name(name) => BackendPort::of_name(name),
-    };
-    // HAProxy speaks TLS with Services that ask for it by `appProtocol`.
-    let protocol = match (&host, https) {
-        (None, _) => None,
-        (Some(_), true) => Some(Protocol::Https),
-        (Some(_), false) => Some(Protocol::Http1),
-    };
-    let tls = BackendTls {
-        server_name: host.filter(|_| https),
-        ..BackendTls::default()
-    };
-    let terms = BackendTerms {
-        protocol,
-        tls,
-        ..BackendTerms::default()
     };
 
     let (namespace, name) = service;

@@ -28,6 +28,7 @@ mod passthrough;
 mod paths;
 mod ports;
 mod ranks;
+mod server_terms;
 mod servers_transport;
 mod service_middlewares;
 mod snippets;

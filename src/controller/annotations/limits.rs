@@ -35,15 +35,16 @@ pub(super) const ROWS: &[Annotation] = &[
         WITH_HAPROXY,
         "limit-rps",
         NUMBER,
-        "Requests of a client in a second, to all paths of the Ingress; further ones get 503, or \
-         what the setting `proxy.limit_status` says. `limit-burst-multiplier` times as many, and \
-         one, may come at once.",
+        "Requests of a client in a second, to all paths of the Ingress, or of the Service that has \
+         it; further ones get 503, or what the setting `proxy.limit_status` says. \
+         `limit-burst-multiplier` times as many, and one, may come at once.",
         |values, name, value| {
             values.limits.per_second = limit(value)?;
             note(values, name);
             Ok(())
         },
     )
+    .on_services()
     .differs(COUNTED),
     row(
         PREFIXES,
@@ -81,6 +82,7 @@ pub(super) const ROWS: &[Annotation] = &[
             Ok(())
         },
     )
+    .on_services()
     .differs(COUNTED),
     row(
         PREFIXES,
@@ -95,7 +97,8 @@ pub(super) const ROWS: &[Annotation] = &[
         NETWORKS,
         "The same.",
         exempt,
-    ),
+    )
+    .on_services(),
     row(
         PREFIXES,
         "limit-rate",
@@ -121,14 +124,15 @@ pub(super) const ROWS: &[Annotation] = &[
         OF_HAPROXY,
         "rate-limit-requests",
         NUMBER,
-        "Requests of a client in the time of `rate-limit-period`, to all paths of the Ingress; \
-         further ones get 403, or `rate-limit-status-code`.",
+        "Requests of a client in the time of `rate-limit-period`, to all paths of the Ingress, or \
+         of the Service that has it; further ones get 403, or `rate-limit-status-code`.",
         |values, name, value| {
             values.limits.of_period = limit(value)?;
             note(values, name);
             Ok(())
         },
     )
+    .on_services()
     .differs(COUNTED_EVENLY),
     row(
         OF_HAPROXY,
@@ -144,7 +148,8 @@ pub(super) const ROWS: &[Annotation] = &[
             values.limits.period = Some(period);
             Ok(())
         },
-    ),
+    )
+    .on_services(),
     row(
         OF_HAPROXY,
         "rate-limit-status-code",
@@ -159,7 +164,8 @@ pub(super) const ROWS: &[Annotation] = &[
             values.limits.status = Some(status.ok_or_else(wrong)?);
             Ok(())
         },
-    ),
+    )
+    .on_services(),
     row(
         OF_HAPROXY,
         "rate-limit-whitelist",
@@ -167,6 +173,7 @@ pub(super) const ROWS: &[Annotation] = &[
         "Clients with these addresses have no limit.",
         exempt,
     )
+    .on_services()
     .differs("Pattern files are a finding."),
     row(
         OF_HAPROXY,
@@ -174,7 +181,8 @@ pub(super) const ROWS: &[Annotation] = &[
         "a size",
         "None: a bounded number of clients is remembered.",
         nothing,
-    ),
+    )
+    .on_services(),
 ];
 
 fn exempt(values: &mut AnnotationValues, _: &str, value: &str) -> Result<(), InvalidValue> {

@@ -10,7 +10,6 @@ use super::{
 use crate::routing::{Edit, GoPattern, HeaderMatch, Pattern, RewriteTarget, TextMatch, path};
 
 const PREFIXES: &[&str] = &[OURS, NGINX, OLD];
-const WITH_HAPROXY: &[&str] = &[OURS, NGINX, HAPROXY, OLD];
 const OF_HAPROXY: &[&str] = &[HAPROXY_TECHNOLOGIES, HAPROXY_OLD];
 const OF_INGRESS: &[&str] = &[HAPROXY, OLD];
 
@@ -36,20 +35,14 @@ pub(super) const ROWS: &[Annotation] = &[
          behind escapes is taken by no expression.",
     ),
     row(
-        WITH_HAPROXY,
+        PREFIXES,
         "rewrite-target",
         "a path or a URL; groups of the path's expression as `$1` to `$9`, and the variables of \
          `temporal-redirect`, may stand in it",
         "The backend gets this path and the query of the request. The paths are regular \
-         expressions, as with `use-regex`. A URL: 302 to it. Under `haproxy-ingress.github.io/` a \
-         path that the backend gets in place of the path of the rule, at the beginning of that of \
-         the request.",
+         expressions, as with `use-regex`. A URL: 302 to it.",
         |values, name, value| {
             if value.is_empty() {
-                return Ok(());
-            }
-            if name.starts_with(HAPROXY) {
-                values.rewrite.swap = Some((name.into(), plain_path(value)?));
                 return Ok(());
             }
             let target = RewriteTarget::parse(value);
@@ -63,6 +56,22 @@ pub(super) const ROWS: &[Annotation] = &[
         "Escapes of the request stay as they are. Guards see the path of the request; a result \
          with dot segments is 400. Other variables close the paths.",
     ),
+    row(
+        &[HAPROXY],
+        "rewrite-target",
+        "a path",
+        "The backend gets this path in place of the path of the rule, at the beginning of that of \
+         the request. On a Service too.",
+        |values, name, value| {
+            if !value.is_empty() {
+                values.rewrite.swap = Some((name.into(), plain_path(value)?));
+            }
+            Ok(())
+        },
+    )
+    .guard()
+    .on_services()
+    .differs("Guards see the path of the request."),
     row(
         OF_HAPROXY,
         "path-rewrite",
@@ -81,6 +90,7 @@ pub(super) const ROWS: &[Annotation] = &[
         },
     )
     .guard()
+    .on_services()
     .differs(
         "Look-around, backreferences and formats (`%[...]`) close the paths. Escapes of the \
          request stay as they are, and guards see its path.",

@@ -234,7 +234,7 @@ pub(in crate::controller) struct CanaryAnnotations {
 }
 
 /// The limits of each client, and of responses. `None` for none.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::controller) struct LimitAnnotations {
     /// The annotations that limit.
     pub(in crate::controller) from: Vec<Box<str>>,

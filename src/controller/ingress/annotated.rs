@@ -14,6 +14,7 @@ use crate::controller::{
     middlewares::{self, Asked, MadeMiddlewares},
     objects::Objects,
 };
+use crate::routing::Refusal;
 
 impl<'a> Compiler<'a> {
     /// Reads the annotations, and makes what they ask for.
@@ -36,9 +37,17 @@ impl<'a> Compiler<'a> {
         made.findings.append(&mut terms.findings);
 
         self.out.relative_redirects = annotated.further.relative;
-        self.limits = limits::limits(&annotated.limits, self.name);
+        let object = format!("{}/{}", self.name.0, self.name.1);
+        let limits = limits::limits(&annotated.limits, object);
         let mut middlewares = self.router_middlewares(&annotated, decision);
-        let (route_terms, unset) = self.made_route_terms(&mut annotated, &middlewares);
+        if let Some((annotation, _)) = &annotated.middlewares {
+            let finding = middlewares.both_in_flight(annotation, limits.as_deref());
+            middlewares.refusal = middlewares
+                .refusal
+                .or_else(|| finding.is_some().then_some(Refusal::InvalidGuard));
+            middlewares.findings.extend(finding);
+        }
+        let (route_terms, unset) = self.made_route_terms(&mut annotated, &middlewares, limits);
         self.route_terms = route_terms;
         let refusals = [
             middlewares.refusal,
@@ -131,10 +140,7 @@ impl<'a> Compiler<'a> {
         before: MadeMiddlewares,
     ) -> MadeMiddlewares {
         let mut made = middlewares::make(self.objects, self.backends, asked, before);
-        self.out.traefik.append(&mut made.ids);
-        self.out.secrets.append(&mut made.secrets);
-        self.out.services.append(&mut made.services);
-        made.check_limits(asked, self.limits.as_deref());
+        self.out.follow(mem::take(&mut made.references));
         made
     }
 

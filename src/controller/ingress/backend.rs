@@ -2,15 +2,13 @@
 
 use std::{mem, sync::Arc};
 
-use super::{Compiler, GuardedBy, Judged, Reason, Target};
+use super::{Compiler, GuardedBy, Judged, Reason, RouteTerms, Target};
 use crate::{
     controller::{
         access::{self, Made},
-        annotations::{
-            self, AnnotationFinding, AnnotationValues, CheckAnnotations, GroupAnnotations,
-        },
+        annotations::{self, AnnotationFinding, AnnotationValues, GroupAnnotations},
         backend_terms::BackendTerms,
-        backend_tls, client_certificates,
+        client_certificates,
         external_auth::{self, MadeAuths},
         facts::ServiceFact,
         groups,
@@ -18,11 +16,14 @@ use crate::{
         middlewares::{Asked, MadeMiddlewares},
         objects::Name,
         resolve::resolve,
-        servers_transport::{self, MadeTransport},
+        service_terms::{self, OfIngress},
     },
     objects::{EventType, slim::IngressBackend},
-    routing::{Action, Reach, Refusal, Timeouts},
+    routing::{Action, Refusal, Timeouts},
 };
+
+/// The annotation with the Middlewares of a Service.
+const SERVICE_MIDDLEWARES: &str = "traefik.ingress.kubernetes.io/service.middlewares";
 
 impl Compiler<'_> {
     /// Returns the action for a backend, or `None` if its Service must take a part of the requests
@@ -68,67 +69,36 @@ impl Compiler<'_> {
         service: &Name,
         field: &str,
     ) -> Result<(BackendTerms, Timeouts), Refusal> {
-        let own = &self.annotated.terms;
-        let Some(fact) = self.objects.services.get(service) else {
-            return Ok((own.clone(), Timeouts::default()));
+        let (objects, annotated) = (self.objects, &self.annotated);
+        let of_ingress = OfIngress {
+            terms: &self.read_terms,
+            tls: &annotated.backend_tls,
+            groups: &annotated.groups,
+            checks: &annotated.checks,
         };
-        let values = annotations::read(&fact.annotations);
-        let BackendTerms {
-            protocol,
-            reach,
-            sends_proxy,
-            max_requests,
-            ..
-        } = values.terms;
-        let has_groups = values.groups != GroupAnnotations::default();
-        let has_checks = values.checks != CheckAnnotations::default();
-        let is_reached = reach == Reach::Service;
 
-        let is_plain = protocol.is_none() && sends_proxy.is_none() && max_requests.is_none();
-        let is_unset = values.backend_tls.is_unset() && values.transport.is_none();
-        if is_plain && !is_reached && is_unset && !has_groups && !has_checks {
-            return Ok((own.clone(), Timeouts::default()));
-        }
-
-        let mut terms = self.read_terms.clone();
-        terms.protocol = protocol.or(terms.protocol);
-        terms.sends_proxy = sends_proxy.or(terms.sends_proxy);
-        terms.max_requests = max_requests.or(terms.max_requests);
-        if is_reached {
-            terms.reach = reach;
-        }
-
-        if has_checks {
-            terms.check = self.annotated.checks.with_service(values.checks).check();
-        }
-        if has_groups {
-            let both = self.annotated.groups.with_service(values.groups);
-            terms.groups = groups::groups(&both);
-            self.check_groups(&both, Some(service), field);
-        }
-        let both = self.annotated.backend_tls.with_service(values.backend_tls);
-        let (objects, namespace) = (self.objects, &self.name.0);
-        let mut made = backend_tls::make(objects, self.backends, namespace, &both, &mut terms);
-        self.out.secrets.append(&mut made.secrets);
-
-        let mut transport = match &values.transport {
-            None => MadeTransport::default(),
-            Some(named) => servers_transport::make(objects, self.backends, named, &mut terms),
+        let fact = objects.services.get(service);
+        let made = fact.and_then(|fact| {
+            service_terms::make(objects, self.backends, service, fact, of_ingress)
+        });
+        let Some(mut made) = made else {
+            return Ok((annotated.terms.clone(), Timeouts::default()));
         };
-        self.out.traefik.extend(transport.id.take());
-        self.out.secrets.append(&mut transport.secrets);
-        self.out.config_maps.append(&mut transport.config_maps);
-        made.findings.append(&mut transport.findings);
 
+        self.out.follow(made.references);
+        if let Some(groups) = &made.groups {
+            self.check_groups(groups, Some(service), field);
+        }
         if self.annotated.passthrough.from.is_some() {
-            terms.protocol = self.annotated.terms.protocol;
+            made.terms.protocol = self.annotated.terms.protocol;
         }
 
         for finding in made.findings {
             self.note(field.to_owned(), of_service(service, finding));
         }
-        match made.refusal.or(transport.refusal) {
-            None => Ok((terms, transport.timeouts)),
+
+        match made.refusal {
+            None => Ok((made.terms, made.timeouts)),
             Some(refusal) => Err(refusal),
         }
     }
@@ -188,8 +158,9 @@ impl Compiler<'_> {
             return Some(action.into());
         }
 
-        let judged = self.judged(service, fact);
-        let route_terms = self.route_terms_of(fact, judged.middlewares.as_ref());
+        let mut judged = self.judged(service, fact);
+        let route_terms = self.route_terms_of(service, fact, judged.middlewares.as_ref());
+        self.check_limits(service, &mut judged, route_terms.as_deref());
         for finding in judged.findings {
             self.note(field.to_owned(), finding);
         }
@@ -202,6 +173,23 @@ impl Compiler<'_> {
                 middlewares: judged.middlewares,
                 ..Target::from(action)
             }),
+        }
+    }
+
+    /// Refuses the paths to a Service if two of their limits are about requests in flight.
+    fn check_limits(&self, service: &Name, judged: &mut Judged, terms: Option<&RouteTerms>) {
+        let limits = terms.unwrap_or(&self.route_terms).limits.as_deref();
+        let middlewares = judged.middlewares.as_ref().unwrap_or(&self.middlewares);
+        let annotation = match (&judged.middlewares, limits) {
+            (None, Some(limits)) => &limits.from,
+            _ => SERVICE_MIDDLEWARES,
+        };
+        let Some(finding) = middlewares.both_in_flight(annotation, limits) else {
+            return;
+        };
+        judged.findings.push(of_service(service, finding));
+        if judged.outcome == ServiceOutcome::Served {
+            judged.outcome = ServiceOutcome::Refused(Refusal::InvalidGuard);
         }
     }
 
@@ -298,12 +286,10 @@ impl Compiler<'_> {
         let MadeAuths {
             mut auths,
             refusal,
-            mut services,
-            mut config_maps,
+            references,
             findings,
         } = external;
-        self.out.services.append(&mut services);
-        self.out.config_maps.append(&mut config_maps);
+        self.out.follow(references);
         made.findings.extend(findings);
         made.refusal = made.refusal.or(refusal);
 

@@ -4,7 +4,7 @@ use std::{mem, sync::Arc};
 
 use super::{Compiler, Reason, default_backend};
 use crate::{
-    controller::{annotations::AnnotationValues, objects::Name, pages},
+    controller::{annotations::AnnotationValues, objects::Name, pages, references::References},
     objects::{EventType, slim::BackendPort},
     routing::{BackendRef, ErrorPages, Page},
 };
@@ -62,8 +62,15 @@ impl Compiler<'_> {
         service: Name,
         port: Option<BackendPort>,
     ) -> Result<BackendRef, (Reason, String)> {
-        let found = pages::backend(self.objects, self.backends, &service, port, None);
-        self.out.services.push(service);
+        let mut references = References::default();
+        let found = pages::backend(
+            self.objects,
+            self.backends,
+            &mut references,
+            &service,
+            (port, None),
+        );
+        self.out.follow(references);
         found
     }
 }

@@ -119,13 +119,19 @@ impl Compiler<'_> {
     }
 
     /// Returns the step that puts another path in place of that of a rule.
-    pub(super) fn swapping(&self, text: &str) -> Option<RequestStep> {
-        let (from, to) = self.annotated.rewrite.swap.as_ref()?;
+    pub(super) fn swapping(&self, target: &Target, text: &str) -> Option<RequestStep> {
+        let (from, to) = self.swap(target)?;
         let own = path::normalize(text).ok()?;
         Some(RequestStep::EditPath(Arc::new(PathEdit {
             from: from.clone(),
             change: Edit::Swap(path::matched(&own).into(), to.clone()),
         })))
+    }
+
+    /// Returns the name of the annotation, and the path in place of that of a rule.
+    pub(super) fn swap<'t>(&'t self, target: &'t Target) -> Option<&'t (Box<str>, Box<str>)> {
+        let of_service = target.route_terms.as_deref();
+        of_service.unwrap_or(&self.route_terms).swap.as_ref()
     }
 
     /// Returns the steps that rewrite a path.

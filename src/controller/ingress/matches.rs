@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Compiler, Reason};
+use super::{Compiler, Reason, Target};
 use crate::{
     controller::{annotations::PathKind, regex},
     objects::slim::IngressPath,
@@ -93,14 +93,14 @@ impl Compiler<'_> {
             return;
         };
         target.path = Some(matched.clone());
-        target.rewriting.extend(self.replacing());
+        target.rewriting.extend(self.replacing(&target));
         let route = self.route(field, target, host);
         self.push_rule(host, matched, route);
     }
 
     /// Returns the step that puts another path in place of one that an expression takes.
-    fn replacing(&self) -> Option<RequestStep> {
-        let (from, to) = self.annotated.rewrite.swap.as_ref()?;
+    fn replacing(&self, target: &Target) -> Option<RequestStep> {
+        let (from, to) = self.swap(target)?;
         let whole = GoPattern::parse("(?s)^.*$").ok()?;
         Some(RequestStep::EditPath(Arc::new(PathEdit {
             from: from.clone(),

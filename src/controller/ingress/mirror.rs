@@ -6,6 +6,7 @@ use super::{Compiler, Reason};
 use crate::{
     controller::{
         annotations::{AnnotationFinding, AnnotationValues},
+        references::References,
         server_url::{ServerUrl, UrlServer},
         servers,
     },
@@ -30,13 +31,15 @@ impl Compiler<'_> {
             return None;
         };
 
+        let mut references = References::default();
         let found = servers::find(
             self.objects,
             self.backends,
-            &mut self.out.services,
+            &mut references,
             &self.name.0,
             &url.server,
         );
+        self.out.follow(references);
         let host = mirror.host.or_else(|| own_host(&url));
         let missing = || (Reason::InvalidAnnotation, "it has no host".to_owned());
         let made = found.and_then(|found| {

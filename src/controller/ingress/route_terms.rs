@@ -1,7 +1,7 @@
 //! The changes and terms of the requests of a route: those of the annotations of its Ingress, and
 //! in place of them those of its Service.
 
-use std::mem;
+use std::{mem, sync::Arc};
 
 use super::{
     Compiler, Target, fields,
@@ -9,12 +9,13 @@ use super::{
 };
 use crate::{
     controller::{
-        annotations::{self, AnnotationValues},
+        annotations::{self, AnnotationValues, LimitAnnotations},
         facts::ServiceFact,
         groups, limits,
         middlewares::MadeMiddlewares,
+        objects::Name,
     },
-    routing::{Refusal, Timeouts},
+    routing::{ClientLimits, Refusal, Timeouts},
 };
 
 impl Compiler<'_> {
@@ -24,6 +25,7 @@ impl Compiler<'_> {
         &mut self,
         annotated: &mut AnnotationValues,
         middlewares: &MadeMiddlewares,
+        limits: Option<Arc<ClientLimits>>,
     ) -> (RouteTerms, Option<Refusal>) {
         let policy = &mut annotated.policy;
         policy.pace = limits::pace(&annotated.limits);
@@ -57,6 +59,8 @@ impl Compiler<'_> {
             responses,
             policy,
             sticky: mem::take(&mut annotated.sticky),
+            limits,
+            swap: annotated.rewrite.swap.take(),
         };
         (terms, refusal)
     }
@@ -79,17 +83,28 @@ impl Compiler<'_> {
     /// Middlewares are with those of the Ingress; `None` if it names none.
     pub(super) fn route_terms_of(
         &mut self,
-        service: &ServiceFact,
+        service: &Name,
+        fact: &ServiceFact,
         middlewares: Option<&MadeMiddlewares>,
     ) -> Option<Box<RouteTerms>> {
-        if service.annotations.is_empty() {
+        if fact.annotations.is_empty() {
             return None;
         }
         let own = &self.fact.annotations;
-        let mut values = annotations::read_of_path(own, &service.annotations, self.defaults());
+        let mut values = annotations::read_of_path(own, &fact.annotations, self.defaults());
+        // The limits of a Service count all requests to it, whatever Ingress they come by.
+        let of_service = annotations::read(&fact.annotations).limits;
+        let limits = match of_service == LimitAnnotations::default() {
+            true => self.route_terms.limits.clone(),
+            false => {
+                let object = format!("Service {}/{}", service.0, service.1);
+                limits::limits(&values.limits, object)
+            }
+        };
         // A refusal is about the Ingress, and known.
         let own = self.middlewares.clone();
-        let (terms, _) = self.made_route_terms(&mut values, middlewares.unwrap_or(&own));
+        let middlewares = middlewares.unwrap_or(&own);
+        let (terms, _) = self.made_route_terms(&mut values, middlewares, limits);
         Some(Box::new(terms))
     }
 }

@@ -14,8 +14,8 @@ use crate::{
         objects::Objects,
     },
     routing::{
-        AllowedList, Cors, CorsDialect, Elsewhere, ErrorPages, GoPattern, Location, Mirror,
-        OriginList, Origins, PathEdit, Policy, RequestStep, ResponseStep, SetHost, Steps,
+        AllowedList, ClientLimits, Cors, CorsDialect, Elsewhere, ErrorPages, GoPattern, Location,
+        Mirror, OriginList, Origins, PathEdit, Policy, RequestStep, ResponseStep, SetHost, Steps,
     },
 };
 
@@ -73,6 +73,10 @@ pub(super) struct RouteTerms {
     /// The terms without sticky sessions.
     pub(super) policy: Option<Arc<Policy>>,
     pub(super) sticky: StickyAnnotations,
+    /// The limits of each client.
+    pub(super) limits: Option<Arc<ClientLimits>>,
+    /// The name of an annotation, and the path in place of that of the rule.
+    pub(super) swap: Option<(Box<str>, Box<str>)>,
 }
 
 /// The changes of responses, and the copies of requests, that annotations ask for.

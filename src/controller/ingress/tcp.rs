@@ -15,7 +15,9 @@ use crate::{
         secrets,
     },
     objects::slim::IngressBackend,
-    routing::{Access, EndedTls, HostPattern, Identity, Policy, PortRoute, Protocol, Refusal},
+    routing::{
+        Access, ClientLimits, EndedTls, HostPattern, Identity, Policy, PortRoute, Protocol, Refusal,
+    },
 };
 
 impl Compiler<'_> {
@@ -212,7 +214,7 @@ impl Compiler<'_> {
         let to = action.backends().next().cloned();
         let to = to.ok_or(Refusal::InvalidBackend)?;
 
-        let (of_service, policy) = self.tcp_service_terms(&name, &field_of_service)?;
+        let (of_service, policy, limits) = self.tcp_service_terms(&name, &field_of_service)?;
         let fact = self.objects.services.get(&name);
         let own = self.guarded_by.access.clone().into_iter();
         let accesses: Box<[Arc<Access>]> = own.chain(of_service.access).collect();
@@ -223,7 +225,7 @@ impl Compiler<'_> {
             ends_tls: None,
             sends_proxy,
             accesses,
-            limits: self.limits.clone(),
+            limits,
             total: None,
             sticky: fact.is_some_and(|fact| fact.sticky),
             backend: to,
@@ -236,8 +238,9 @@ impl Compiler<'_> {
         &mut self,
         name: &super::Name,
         field: &str,
-    ) -> Result<(GuardedBy, Policy), Refusal> {
+    ) -> Result<(GuardedBy, Policy, Option<Arc<ClientLimits>>), Refusal> {
         let mut policy = self.route_terms.policy.clone();
+        let mut limits = self.route_terms.limits.clone();
         let mut guarded_by = GuardedBy::default();
         if let Some(fact) = self.objects.services.get(name) {
             let Judged {
@@ -246,8 +249,9 @@ impl Compiler<'_> {
                 middlewares,
                 findings,
             } = self.judged(name, fact);
-            if let Some(terms) = self.route_terms_of(fact, middlewares.as_ref()) {
+            if let Some(terms) = self.route_terms_of(name, fact, middlewares.as_ref()) {
                 policy = terms.policy;
+                limits = terms.limits;
             }
             for finding in findings {
                 self.note(field.to_owned(), finding);
@@ -279,7 +283,7 @@ impl Compiler<'_> {
         let mut policy = policy.as_deref().cloned().unwrap_or_default();
         // Bytes go both ways as in a tunnel.
         policy.timeouts.idle = policy.timeouts.tunnel.or(policy.timeouts.idle);
-        Ok((guarded_by, policy))
+        Ok((guarded_by, policy, limits))
     }
 }
 

@@ -138,7 +138,7 @@ impl Making<'_> {
         parse: impl Fn(&RawUsers) -> UserList,
     ) -> Result<Users, Problem> {
         let secret: Name = (self.namespace(), secret.into());
-        self.made.secrets.push(secret.clone());
+        self.made.references.secrets.push(secret.clone());
         let text = format!("Secret {}/{}", secret.0, secret.1);
         let problem = |reason, why| Problem {
             reason,

@@ -100,8 +100,14 @@ impl Making<'_> {
         }
 
         let service: Name = (own, name.into());
-        self.made.services.push(service.clone());
-        let found = pages::backend(self.objects, self.backends, &service, port, protocol);
+        let references = &mut self.made.references;
+        let found = pages::backend(
+            self.objects,
+            self.backends,
+            references,
+            &service,
+            (port, protocol),
+        );
         let backend = found.map_err(|(reason, why)| Problem {
             reason,
             field: fields.field("name"),

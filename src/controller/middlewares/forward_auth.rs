@@ -97,11 +97,11 @@ impl Making<'_> {
         fields.flag("preserveLocationHeader")?;
 
         let namespace = self.namespace();
-        let services = &mut self.made.services;
+        let references = &mut self.made.references;
         let found = servers::find(
             self.objects,
             self.backends,
-            services,
+            references,
             &namespace,
             &url.server,
         );

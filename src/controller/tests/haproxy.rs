@@ -590,3 +590,34 @@ fn the_limit_of_a_service_precedes_that_of_its_ingress() {
     let queue = queue.expect("a policy").timeouts.queue;
     assert_eq!(queue, Some(Duration::from_secs(2)));
 }
+
+#[test]
+fn paths_are_rewritten_as_the_service_says() {
+    let rewritten = |of_ingress: &[(&str, &str)], of_service: &[(&str, &str)]| {
+        let route = route(of_ingress, of_service);
+        if matches!(route.action, Action::Refuse(_)) {
+            return "closed".to_owned();
+        }
+        let mut path = "/a/b".to_owned();
+        for step in steps(&route) {
+            if let RequestStep::EditPath(edit) = step
+                && let Some(edited) = edit.apply(&path).expect("a path")
+            {
+                path = edited.path.to_string();
+            }
+        }
+        path
+    };
+    let rewrite = of_technologies("path-rewrite");
+    let (swap, on_ingress) = (("rewrite-target", "/in"), ("rewrite-target", "/out"));
+    assert_eq!(rewritten(&[on_ingress], &[]), "/out/a/b");
+    assert_eq!(rewritten(&[], &[swap]), "/in/a/b");
+    assert_eq!(rewritten(&[on_ingress], &[swap]), "/in/a/b");
+    assert_eq!(rewritten(&[], &[(&rewrite, "/x")]), "/x");
+    let other = [(&*rewrite, "/a/(.*) /y/\\1")];
+    assert_eq!(rewritten(&[(&rewrite, "/x")], &other), "/y/b");
+    for invalid in [("rewrite-target", "in"), (&rewrite, "(?=a) /x")] {
+        assert_eq!(rewritten(&[], &[invalid]), "closed", "{invalid:?}");
+        assert_eq!(rewritten(&[on_ingress], &[invalid]), "closed");
+    }
+}

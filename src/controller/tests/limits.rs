@@ -8,6 +8,7 @@ use super::*;
 use crate::routing::{ClientLimits, Pace, Rate, RequestStep, Route};
 
 const NGINX: &str = "nginx.ingress.kubernetes.io/";
+const HAPROXY: &str = "haproxy-ingress.github.io/";
 
 fn compiled(annotations: &[(&str, &str)]) -> (Arc<Route>, Vec<(String, &'static str)>) {
     let mut index = index();
@@ -101,6 +102,82 @@ fn limits_of_haproxy_have_their_period_and_status() {
         (in_flight.limits.in_flight, in_flight.status),
         (Some(4), None)
     );
+}
+
+/// The limits on the paths of two Ingresses to one Service with annotations.
+fn of_service(of_ingress: &[(&str, &str)], of_service: &[(&str, &str)]) -> [Option<Limited>; 2] {
+    let named = |annotations: &[(&str, &str)]| -> serde_json::Map<String, Value> {
+        let named = annotations.iter().map(|(name, value)| {
+            let prefix = if name.contains('/') { "" } else { HAPROXY };
+            (format!("{prefix}{name}"), (*value).into())
+        });
+        named.collect()
+    };
+    let mut index = index();
+    let mut web = service("web");
+    web["metadata"]["annotations"] = Value::Object(named(of_service));
+    index.apply(apply(web));
+    for name in ["one", "two"] {
+        let mut one = ingress(name, &format!("{name}.example"), "/", "web");
+        one["metadata"]["annotations"] = Value::Object(named(of_ingress));
+        index.apply(apply(one));
+    }
+    index.compile();
+    ["one", "two"].map(|name| {
+        let host = format!("{name}.example");
+        let found = index.table().find(Some(&host), "/", &GET);
+        let route = found.expect("a route").route.clone();
+        let mut steps = route.steps.as_ref()?.request.iter();
+        steps.find_map(|step| match step {
+            RequestStep::Limit(one) => Some(Limited {
+                object: one.object.to_string(),
+                rate: one.limits.rates[0].map(|rate| rate.interval),
+                in_flight: one.limits.in_flight,
+                status: one.status,
+            }),
+            _ => None,
+        })
+    })
+}
+
+#[derive(Debug, PartialEq)]
+struct Limited {
+    object: String,
+    rate: Option<Duration>,
+    in_flight: Option<u32>,
+    status: Option<StatusCode>,
+}
+
+#[test]
+fn limits_of_a_service_count_all_requests_to_it() {
+    let second = Duration::from_secs(1);
+    let ten = ("limit-rps", "10");
+    let [one, two] = of_service(&[ten], &[]).map(|one| one.expect("limits"));
+    assert_eq!((&*one.object, &*two.object), ("default/one", "default/two"));
+
+    // As the backend of HAProxy they count together, whatever the Ingress is.
+    let [one, two] = of_service(&[ten], &[("limit-connections", "3")]);
+    let one = one.expect("limits");
+    assert_eq!(one.object, "Service default/web");
+    assert_eq!((one.rate, one.in_flight), (Some(second / 10), Some(3)));
+    assert_eq!(Some(one), two);
+
+    let [own, _] = of_service(&[ten], &[("limit-rps", "2")]);
+    assert_eq!(own.expect("limits").rate, Some(second / 2));
+    assert_eq!(of_service(&[ten], &[("limit-rps", "0")]), [None, None]);
+    // An invalid value does not take away that of the Ingress.
+    let [left, _] = of_service(&[ten], &[("limit-rps", "two")]);
+    assert_eq!(left.expect("limits").rate, Some(second / 10));
+
+    let period = ("haproxy.org/rate-limit-period", "10s");
+    let requests = ("haproxy.org/rate-limit-requests", "5");
+    let [own, _] = of_service(&[period], &[requests]);
+    let own = own.expect("limits");
+    assert_eq!(own.rate, Some(second * 2));
+    assert_eq!(own.status, Some(StatusCode::FORBIDDEN));
+    // ingress-nginx reads nothing on Services.
+    let nginx = ("nginx.ingress.kubernetes.io/limit-rps", "1");
+    assert_eq!(of_service(&[], &[nginx]), [None, None]);
 }
 
 #[test]

@@ -234,6 +234,23 @@ fn limits_of_a_service_count_for_all_paths_to_it() {
 }
 
 #[test]
+fn two_limits_in_flight_close_the_paths_of_a_service() {
+    let flight = middleware("flight", json!({"inFlightReq": {"amount": 1}}));
+    let list = "default-flight@kubernetescrd";
+    let limit = ("haproxy-ingress.github.io/limit-connections", "1");
+    for (of_ingress, of_service) in [
+        (&[(ROUTER, list)][..], &[limit][..]),
+        (&[], &[(SERVICE, list), limit]),
+    ] {
+        let all = [flight.clone()];
+        let mut index = index_with(of_ingress, of_service, &all);
+        let [web, plain] = outcome(&mut index);
+        assert!(web.contains("not"), "{web}");
+        assert!(plain.starts_with("/foo/bar"), "{plain}");
+    }
+}
+
+#[test]
 fn a_service_of_the_settings_has_no_middlewares() {
     for (decision, expected) in [(None, true), (Some("ignore"), false)] {
         let mut index = index();
