@@ -68,6 +68,14 @@ impl Collector for DataPlane {
         ];
         let copies = copies.map(|(outcome, value)| (one("outcome", outcome), value));
         families::COPIES.write_counter(encoder, copies)?;
+        let spooled = [
+            ("whole", sum(&|core| &core.bodies_spooled)),
+            ("refused", sum(&|core| &core.bodies_not_spooled)),
+        ];
+        let spooled = spooled.map(|(outcome, value)| (one("outcome", outcome), value));
+        families::SPOOLED_BODIES.write_counter(encoder, spooled)?;
+        let spooled = i64::try_from(self.0.spooled_bytes()).unwrap_or(i64::MAX);
+        families::SPOOL.write_gauge(encoder, alone(spooled))?;
         let checks = [
             ("passed", sum(&|core| &core.checks_passed)),
             ("failed", sum(&|core| &core.checks_failed)),

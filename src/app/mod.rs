@@ -23,5 +23,6 @@ pub use commands::{
     device, expose, new_user,
 };
 pub use files::{kubeconfig_path, root_path};
+pub use settings::check_spool;
 pub use start::{RunError, run};
 pub use tasks::TaskError;

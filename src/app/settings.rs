@@ -12,7 +12,7 @@ use crate::{
     controller,
     objects::{Event, Kind, PodLabels, Selection},
     proxy::{
-        Settings, cores,
+        self, Settings, SpoolError, cores,
         settings::{AccessLog, MAX_PIPES},
     },
     telemetry,
@@ -24,6 +24,15 @@ const RESERVED_DESCRIPTORS: u64 = 128;
 
 /// The part of the other descriptors that pipes may take: one in so many.
 const PART_OF_PIPES: usize = 16;
+
+/// Checks that request bodies can be written where the settings say.
+///
+/// # Errors
+/// If they cannot.
+pub fn check_spool(config: &Config) -> Result<(), SpoolError> {
+    let directory = config.proxy.spool_directory.as_deref();
+    directory.map_or(Ok(()), proxy::check_spool)
+}
 
 /// Returns the settings of the data plane, without listeners. At most as many client connections as
 /// the limit of open `descriptors` allows, less those of pipes: each may need one to an endpoint.

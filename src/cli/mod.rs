@@ -14,7 +14,7 @@ mod generate;
 mod kubeconfig;
 mod render;
 
-use std::{net::IpAddr, path::PathBuf, process::ExitCode};
+use std::{fmt, net::IpAddr, path::PathBuf, process::ExitCode};
 
 use clap::{
     ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, parser::ValueSource,
@@ -345,6 +345,10 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
             });
             let config = flags.map(|flags| Config::load(&flags)).transpose();
             let config = config.map_err(usage)?;
+            config
+                .as_ref()
+                .map_or(Ok(()), app::check_spool)
+                .map_err(usage)?;
 
             let report = app::check(&paths, config.as_ref(), &classes).map_err(failed)?;
 
@@ -366,10 +370,12 @@ fn dispatch(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
             let (_, file) = Config::explain(&flags, &|_| None).map_err(usage)?;
             let config = Config::load(&flags).map_err(usage)?;
 
-            app::check_issuers(&config).map_err(|error| match &file {
+            let in_file = |error: &dyn fmt::Display| match &file {
                 Some(path) => Failure::Usage(format!("{}: {error}", path.display())),
                 None => Failure::Usage(error.to_string()),
-            })?;
+            };
+            app::check_issuers(&config).map_err(|error| in_file(&error))?;
+            app::check_spool(&config).map_err(|error| in_file(&error))?;
 
             match file {
                 Some(path) => println!("{}: valid", path.display()),
@@ -536,11 +542,11 @@ fn parse<T: DeserializeOwned>(json: &str) -> Result<T, Failure> {
         .map_err(|error| Failure::Unreachable(format!("{NO_GATELET}: {error}")))
 }
 
-fn failed(error: impl std::fmt::Display) -> Failure {
+fn failed(error: impl fmt::Display) -> Failure {
     Failure::Failed(error.to_string())
 }
 
-fn usage(error: impl std::fmt::Display) -> Failure {
+fn usage(error: impl fmt::Display) -> Failure {
     Failure::Usage(error.to_string())
 }
 

@@ -88,6 +88,10 @@ pub struct Counters {
     pub copies_dropped: Count,
     /// Copies without a response of the mirror.
     pub copies_failed: Count,
+    /// Request bodies that were read whole into a file.
+    pub bodies_spooled: Count,
+    /// Request bodies that did not fit there, or could not be written.
+    pub bodies_not_spooled: Count,
     /// Health checks of endpoints that are well.
     pub checks_passed: Count,
     /// Health checks that failed.

@@ -28,6 +28,7 @@ mod pulse;
 mod request;
 mod run;
 pub mod settings;
+mod spool;
 mod transport;
 mod upstream;
 mod worker;
@@ -42,6 +43,7 @@ pub use self::{
     pulse::Stalled,
     run::{Running, cores, start},
     settings::Settings,
+    spool::{SpoolError, check as check_spool},
     upstream::condition::{ConnectFailure, EndpointKey},
     worker::Shared,
 };

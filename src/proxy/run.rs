@@ -33,6 +33,9 @@ use crate::{
     util::drain::Drain,
 };
 
+/// The most threads of a core for files of request bodies.
+const MAX_DISK_THREADS: usize = 2;
+
 /// A running data plane.
 #[derive(Debug)]
 pub struct Running {
@@ -107,6 +110,8 @@ pub fn start(
             let _running = running;
             let runtime = match Builder::new_current_thread()
                 .enable_all()
+                // For files of request bodies: further work waits.
+                .max_blocking_threads(MAX_DISK_THREADS)
                 .on_thread_unpark(clock::woke)
                 .build_local(LocalOptions::default())
             {

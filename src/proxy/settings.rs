@@ -1,6 +1,6 @@
 //! Settings of the data plane.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -93,6 +93,12 @@ pub struct Settings {
     /// it. What is beyond is passed on as it comes.
     #[serde(with = "size")]
     pub max_buffered_bytes: usize,
+    /// The directory of files for the rest of those bodies, which are then read whole; `None` for
+    /// none. The files have no names.
+    pub spool_directory: Option<PathBuf>,
+    /// Bytes in all those files: what is beyond is passed on as it comes.
+    #[serde(with = "size")]
+    pub max_spool_bytes: usize,
     /// Client connections in total: further ones are closed at once.
     pub max_connections: usize,
     /// Client connections per client address; 0 for no limit.
@@ -168,6 +174,8 @@ impl Default for Settings {
             strict_targets: false,
             max_body_bytes: None,
             max_buffered_bytes: 1 << 20,
+            spool_directory: None,
+            max_spool_bytes: 256 << 20,
             max_connections: 10_000,
             max_connections_per_client: 0,
             limit_status: 503,

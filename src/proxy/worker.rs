@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::{
-        Arc, Mutex, Weak as SyncWeak,
+        Arc, Mutex, OnceLock, Weak as SyncWeak,
         atomic::{AtomicU16, Ordering::Relaxed},
     },
     time::{Duration, Instant, SystemTime},
@@ -34,6 +34,7 @@ use super::{
         loops::LoopId,
         outside::HttpsPorts,
     },
+    spool::Spool,
     upstream::{
         checks::{self, CheckedBackends},
         condition::{Condition, Conditions, ConnectFailure, EndpointKey},
@@ -94,6 +95,8 @@ pub struct Shared {
     pub memory: Arc<Memory>,
     /// The secret of sticky sessions.
     pub(super) sessions: SessionSecret,
+    /// The files of request bodies, once a core has begun.
+    spool: OnceLock<Option<Arc<Spool>>>,
     /// The backends whose endpoints are checked.
     checked: watch::Sender<CheckedBackends>,
     /// True once the table has all objects.
@@ -112,6 +115,8 @@ pub(crate) struct Worker {
     pub(super) auth_cache: RefCell<AuthCache>,
     /// The copies of requests that are under way.
     pub(super) copies: Rc<Copies>,
+    /// The files of request bodies.
+    pub(super) spool: Option<Arc<Spool>>,
     /// By the settings of the backend, then by address and name.
     upstreams: RefCell<BTreeMap<Arc<BackendSettings>, Upstreams>>,
     pub(super) endpoints: KnownEndpoints,
@@ -154,6 +159,12 @@ impl Shared {
     pub fn stalled(&self) -> Vec<Stalled> {
         let pulses = lock(&self.pulses);
         pulses.iter().filter_map(|pulse| pulse.stalled()).collect()
+    }
+
+    /// Returns the bytes of request bodies in files.
+    pub fn spooled_bytes(&self) -> u64 {
+        let spool = self.spool.get().and_then(Option::as_ref);
+        spool.map_or(0, |spool| spool.used())
     }
 
     /// Returns the endpoints that no connection can be made to, with the reasons.
@@ -217,6 +228,7 @@ impl Worker {
 
         memory::enter(shared.memory.clone());
         let pipes = Pipes::new(settings.pipes);
+        let spool = shared.spool.get_or_init(|| Spool::of(&settings)).clone();
         let worker = Rc::new(Self {
             settings,
             shared,
@@ -226,6 +238,7 @@ impl Worker {
             logins: RefCell::default(),
             auth_cache: RefCell::default(),
             copies: Rc::default(),
+            spool,
             upstreams: RefCell::default(),
             endpoints: KnownEndpoints::default(),
             attached: AttachedEndpoints::default(),

@@ -143,6 +143,11 @@ families! {
         "upstream_ejections",
         "Endpoints ejected after failures in a row",
     );
+    SPOOLED_BODIES = counter(
+        "spooled_bodies",
+        "Request bodies for `proxy.spool_directory`, whole or refused by its bound or the disk",
+    ).labelled(&[("outcome", "`whole`, `refused`")]);
+    SPOOL = gauge("spool", "Bytes of request bodies in `proxy.spool_directory`").in_bytes();
     HEALTH_CHECKS = counter("health_checks", "Health checks of endpoints")
         .labelled(&[("outcome", "`passed`, `failed`")]);
     ENDPOINTS_DOWN = gauge("endpoints_down", "Endpoints that are down by their health checks");

@@ -70,6 +70,7 @@ mod rewrites;
 mod set_fields;
 mod smoke;
 mod sockets;
+mod spool;
 mod sticky;
 mod store;
 mod takeover;

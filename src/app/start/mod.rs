@@ -102,6 +102,11 @@ async fn run_in_runtime(config: Config, takes_over: bool) -> Result<(), RunError
     };
     let state = State::open(&config)?;
 
+    // Bodies are passed on as they come then.
+    if let Err(error) = settings::check_spool(&config) {
+        tracing::warn!(%error, "no request body is read whole");
+    }
+
     // The data plane listens first: until the first compile it returns 503.
     let shared = Arc::new(Shared::default());
     shared.set_session_secret(state.local_ca.key_pem().as_bytes());

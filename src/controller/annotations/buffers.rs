@@ -28,8 +28,8 @@ pub(super) const ROWS: &[Annotation] = &[
     )
     .differs(
         "Without it bodies are passed on as they come. So is what is beyond those bytes, or comes \
-         while little memory is left: nothing is written to files. Backends with HTTP/2 and gRPC \
-         get all bodies as they come.",
+         while little memory is left, unless `proxy.spool_directory` has room: then the whole body \
+         is read first. Backends with HTTP/2 and gRPC get all bodies as they come.",
     ),
     row(PREFIXES, "proxy-buffering", "on, off", STREAMED, nothing).differs(UNBUFFERED),
     row(
@@ -57,7 +57,7 @@ pub(super) const ROWS: &[Annotation] = &[
         PREFIXES,
         "proxy-max-temp-file-size",
         SIZE,
-        "None: nothing is written to files.",
+        "None: `proxy.max_spool_bytes` bounds all files, if there are any.",
         nothing,
     ),
     row(

@@ -40,6 +40,7 @@ use crate::proxy::{
     downstream::Downstream,
     h2::Limited,
     memory,
+    spool::{self, Spool, Spooled},
     upstream::{
         h1::{self, Connection, ResponseBody},
         h2,
@@ -76,6 +77,9 @@ pub(crate) enum BodyError {
     /// The request took longer than `request_timeout`.
     #[error("the request took too long")]
     Deadline,
+    /// The disk has lost a body that was read before.
+    #[error("the body cannot be read from its file")]
+    Spool,
 }
 
 /// The progress of a request body, shared with the code that waits for the response.
@@ -120,6 +124,8 @@ struct Stream {
     copy: Option<Box<BodyCopy>>,
     /// The decoder of one in Base64.
     decoder: Option<Box<Decoder>>,
+    /// The part that was read before anybody asked for it and is in a file, before `ahead`.
+    spooled: Option<Box<Spooled>>,
     /// The part that was read before anybody asked for it.
     ahead: Bytes,
     trailers: Option<HeaderMap>,
@@ -248,6 +254,7 @@ impl RequestBody {
             counters: worker.counters.clone(),
             copy,
             decoder: None,
+            spooled: None,
             ahead: Bytes::new(),
             trailers: None,
         };
@@ -262,11 +269,16 @@ impl RequestBody {
     }
 
     /// Reads up to about `most` bytes before the upstream side asks for any, and less if memory is
-    /// short: an endpoint then gets them at once, however slowly the client sends.
+    /// short: an endpoint then gets them at once, however slowly the client sends. With a spool it
+    /// reads all of them.
     ///
     /// # Errors
     /// The failure of the body.
-    pub(crate) async fn read_ahead(&mut self, most: usize) -> Result<(), Kind> {
+    pub(crate) async fn read_ahead(
+        &mut self,
+        most: usize,
+        spool: Option<&Arc<Spool>>,
+    ) -> Result<(), Kind> {
         let Sent::Stream(stream) = &mut self.0 else {
             return Ok(());
         };
@@ -277,17 +289,12 @@ impl RequestBody {
             && ahead.len() < most
             && memory::pressure() == memory::Pressure::Low
         {
-            match std::future::poll_fn(|cx| stream.poll_client(cx)).await {
-                None => break,
-                Some(Err(error)) => {
-                    let failed = stream.state.failed.get();
-                    return Err(failed.unwrap_or_else(|| error.kind()));
-                }
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => ahead.extend_from_slice(&data),
-                    Err(frame) => stream.trailers = frame.into_trailers().ok(),
-                },
+            if !stream.read_more(&mut ahead).await? {
+                break;
             }
+        }
+        if let (Some(spool), true) = (spool, stream.from.has_body()) {
+            stream.spool(spool, &mut ahead).await?;
         }
         stream.ahead = ahead.freeze();
         stream.state.waiting.set(false);
@@ -327,7 +334,7 @@ impl http_body::Body for RequestBody {
         match &self.0 {
             Sent::Empty | Sent::Over => true,
             Sent::Whole(bytes) => bytes.is_empty(),
-            Sent::Stream(stream) => stream.is_over() && stream.ahead.is_empty(),
+            Sent::Stream(stream) => stream.is_over(),
         }
     }
 
@@ -341,12 +348,75 @@ impl http_body::Body for RequestBody {
 }
 
 impl Stream {
+    /// Reads a frame of the client into `ahead`. Returns false at the end of the body.
+    async fn read_more(&mut self, ahead: &mut BytesMut) -> Result<bool, Kind> {
+        match std::future::poll_fn(|cx| self.poll_client(cx)).await {
+            None => return Ok(false),
+            Some(Err(error)) => {
+                let failed = self.state.failed.get();
+                return Err(failed.unwrap_or_else(|| error.kind()));
+            }
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => ahead.extend_from_slice(&data),
+                Err(frame) => self.trailers = frame.into_trailers().ok(),
+            },
+        }
+        Ok(true)
+    }
+
+    /// Reads the body whole into a file. What does not fit there stays in `ahead`, and the rest
+    /// with the client.
+    async fn spool(&mut self, spool: &Arc<Spool>, ahead: &mut BytesMut) -> Result<(), Kind> {
+        let mut spooled = match spool.begin().await {
+            Ok(spooled) => Box::new(spooled),
+            Err(error) => {
+                self.not_spooled(&error);
+                return Ok(());
+            }
+        };
+
+        let mut has_more = true;
+        loop {
+            if ahead.len() >= spool::PIECE || !has_more && !ahead.is_empty() {
+                let piece = ahead.split().freeze();
+                if let Err(error) = spooled.write(piece.clone()).await {
+                    self.not_spooled(&error);
+                    *ahead = piece.into();
+                    break;
+                }
+            }
+            if !has_more {
+                self.counters.bodies_spooled.add(1);
+                break;
+            }
+            has_more = self.read_more(ahead).await? && self.from.has_body();
+        }
+
+        self.spooled = Some(spooled).filter(|spooled| spooled.left() > 0);
+        Ok(())
+    }
+
+    fn not_spooled(&self, error: &std::io::Error) {
+        self.counters.bodies_not_spooled.add(1);
+        tracing::debug!(%error, "a body is passed on as it comes");
+    }
+
     /// Returns the next frame for the upstream side.
     fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = if !self.ahead.is_empty() {
+        let frame = if let Some(spooled) = &mut self.spooled {
+            let Ok(piece) = ready!(spooled.poll_read(cx)) else {
+                let kind = Kind::Unavailable("a request body cannot be read from its file");
+                return self.fail(kind, BodyError::Spool);
+            };
+            if spooled.left() == 0 {
+                self.spooled = None;
+            }
+            self.state.moved.set(Some(clock::now()));
+            Some(Ok(Frame::data(piece)))
+        } else if !self.ahead.is_empty() {
             Some(Ok(Frame::data(std::mem::take(&mut self.ahead))))
         } else if let Some(trailers) = self.trailers.take() {
             Some(Ok(Frame::trailers(trailers)))
@@ -431,16 +501,18 @@ impl Stream {
         }
     }
 
-    /// Returns true if the client has sent all of it, and no trailers are kept.
+    /// Returns true if the client has sent all of it, and nothing of it is kept.
     fn is_over(&self) -> bool {
-        self.trailers.is_none() && !self.from.has_body()
+        let is_kept = self.spooled.is_some() || !self.ahead.is_empty() || self.trailers.is_some();
+        !is_kept && !self.from.has_body()
     }
 
     fn size_hint(&self) -> SizeHint {
         if self.decoder.is_some() {
             return SizeHint::new();
         }
-        let (ahead, rest) = (self.ahead.len() as u64, self.from.size_hint());
+        let spooled = self.spooled.as_ref().map_or(0, |spooled| spooled.left());
+        let (ahead, rest) = (self.ahead.len() as u64 + spooled, self.from.size_hint());
         let mut whole = SizeHint::new();
         whole.set_lower(rest.lower().saturating_add(ahead));
         if let Some(upper) = rest.upper() {

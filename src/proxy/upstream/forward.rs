@@ -69,7 +69,11 @@ pub(crate) async fn forward(
         )
     {
         // Boxed: few routes have it.
-        let read = by(deadline, Box::pin(body.read_ahead(most))).await?;
+        let read = by(
+            deadline,
+            Box::pin(body.read_ahead(most, worker.spool.as_ref())),
+        )
+        .await?;
         read.map_err(Error::client)?;
     }
 

@@ -22,6 +22,21 @@ fn reading_ahead(endpoints: &[SocketAddr], policy: Policy) -> Proxy {
     start(settings, table_with(to_endpoints(endpoints), policy))
 }
 
+/// The same with a spool for so many bytes.
+fn spooling(endpoints: &[SocketAddr], most: usize) -> Proxy {
+    let settings = Settings {
+        max_buffered_bytes: BOUND,
+        spool_directory: Some(std::env::temp_dir()),
+        max_spool_bytes: most,
+        ..Settings::default()
+    };
+    let policy = Policy {
+        reads_ahead: true,
+        ..Policy::default()
+    };
+    start(settings, table_with(to_endpoints(endpoints), policy))
+}
+
 /// A backend that says when it was asked, and then what the body was.
 fn telling() -> (SocketAddr, Receiver<String>) {
     let (told, telling) = mpsc::channel();
@@ -32,7 +47,7 @@ fn telling() -> (SocketAddr, Receiver<String>) {
         }
         told.send("asked".to_owned()).expect("a listener");
         let mut body = String::new();
-        while !body.contains("END") {
+        while !body.ends_with("END") {
             body += &exactly(&mut stream, 1);
         }
         told.send(body).expect("a listener");
@@ -134,4 +149,65 @@ fn a_slow_body_has_the_time_of_its_request() {
     let status = exactly(&mut client, 12);
     assert_eq!(status, "HTTP/1.1 504");
     assert!(told.try_recv().is_err(), "it was asked");
+}
+
+/// More than one piece of a file.
+const LARGE: usize = 150_000;
+
+#[test]
+fn a_large_body_with_a_spool_is_sent_when_it_is_whole() {
+    for (framing, is_chunked) in [
+        (format!("Content-Length: {}", LARGE + 3), false),
+        ("Transfer-Encoding: chunked".to_owned(), true),
+    ] {
+        let (addr, told) = telling();
+        let proxy = spooling(&[refusing(), addr], 1 << 20);
+        let mut client = client(&proxy);
+        let piece = "a".repeat(LARGE);
+        let head = format!("POST / HTTP/1.1\r\nHost: a.example\r\n{framing}\r\n\r\n");
+        let (first, rest) = match is_chunked {
+            true => (format!("{LARGE:x}\r\n{piece}\r\n"), "3\r\nEND\r\n0\r\n\r\n"),
+            false => (piece, "END"),
+        };
+        say(&mut client, &(head + &first));
+        assert!(told.recv_timeout(SOON).is_err(), "{framing}: it was asked");
+
+        say(&mut client, rest);
+        assert_eq!(told.recv().expect("a request"), "asked");
+        let body = told.recv().expect("a body");
+        let sent = body.bytes().filter(|byte| *byte == b'a').count();
+        // The sizes of chunks are in it too.
+        assert!(sent >= LARGE && body.ends_with("END"), "{framing}: {sent}");
+        // The backend leaves the last chunk unread, which may reset its response.
+        if !is_chunked {
+            assert!(exactly(&mut client, OK.len()).starts_with("HTTP/1.1 200"));
+        }
+    }
+}
+
+#[test]
+fn a_full_spool_passes_the_rest_on_as_it_comes() {
+    for most in [0, 100_000] {
+        let (addr, told) = telling();
+        let proxy = spooling(&[addr], most);
+        let mut client = client(&proxy);
+        let length = LARGE + 3;
+        let head =
+            format!("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: {length}\r\n\r\n");
+        say(&mut client, &(head + &"a".repeat(LARGE)));
+        assert_eq!(told.recv().expect("a request"), "asked", "{most}");
+        say(&mut client, "END");
+        assert_eq!(told.recv().expect("a body"), "a".repeat(LARGE) + "END");
+    }
+}
+
+#[test]
+fn a_client_that_leaves_a_spooled_body_asks_no_endpoint() {
+    let (addr, told) = telling();
+    let proxy = spooling(&[addr], 1 << 20);
+    let mut gone = client(&proxy);
+    let head = "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 999999\r\n\r\n";
+    say(&mut gone, &(head.to_owned() + &"a".repeat(LARGE)));
+    drop(gone);
+    assert!(told.recv_timeout(SOON).is_err(), "it was asked");
 }
