@@ -20,19 +20,25 @@ use crate::{
     routing::{Backend, Endpoint, EndpointSet, LoadBalancing, NamedGroups},
 };
 
-/// The endpoints that were tried for one request: a bit each for the first 64.
+/// The endpoints that were tried for one request.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Tried(u64);
+pub(crate) struct Tried {
+    /// A bit each for the first 64.
+    all: u64,
+    /// The last one.
+    last: Option<usize>,
+}
 
 impl Tried {
     fn has(self, index: usize) -> bool {
-        index < 64 && self.0 & (1 << index) != 0
+        index < 64 && self.all & (1 << index) != 0
     }
 
     fn add(&mut self, index: usize) {
         if index < 64 {
-            self.0 |= 1 << index;
+            self.all |= 1 << index;
         }
+        self.last = Some(index);
     }
 }
 
@@ -116,7 +122,7 @@ impl Picker<'_> {
 
     /// Chooses an endpoint, in turn or by load, except those that were tried or seem to be down. If
     /// all seem so, chooses one anyway: an attempt is better than a certain 503. With `again`, the
-    /// same as in the last attempt.
+    /// same as in the last attempt, unless it has no room or a name leads to the endpoints.
     ///
     /// # Errors
     /// The backend has no endpoint, or none that takes another request.
@@ -150,13 +156,17 @@ impl Picker<'_> {
             upstream: at(index).clone(),
             only: list.len() == 1,
         };
+        let last = tried.last.filter(|last| again && *last < list.len());
+        if let Some(last) = last.filter(|last| has_room(at(*last))) {
+            return Ok(chosen(last));
+        }
         if let Some(groups) = self.groups
-            && let Some(index) = self.pick_in_groups(groups, list, known, tried, again)?
+            && let Some(index) = self.pick_in_groups(groups, list, known, tried)?
         {
             return Ok(chosen(index));
         }
         if let Some(session) = self.session {
-            let index = self.pick_in_session(session, list, known, tried, again)?;
+            let index = self.pick_in_session(session, list, known, tried)?;
             return Ok(chosen(index));
         }
         if let [_only] = list {
@@ -168,7 +178,7 @@ impl Picker<'_> {
         let untried = |index: usize| free(index) && !seen.has(index);
         let healthy = |index: usize| untried(index) && !at(index).seems_down(now);
 
-        let turn = known.turn().wrapping_sub(usize::from(again));
+        let turn = known.turn();
         let is_even = list.iter().all(|endpoint| endpoint.weight == 1);
         let weight = |index: usize| match healthy(index) {
             true => list[index].weight,
@@ -192,9 +202,7 @@ impl Picker<'_> {
             .or_else(|| balance::round_robin(turn, list.len(), untried))
             .or_else(|| balance::round_robin(turn, list.len(), free))
             .ok_or_else(|| none_of(list))?;
-        if !again {
-            tried.add(index);
-        }
+        tried.add(index);
         Ok(chosen(index))
     }
 
@@ -206,12 +214,11 @@ impl Picker<'_> {
         list: &[Endpoint],
         known: &Endpoints,
         tried: &mut Tried,
-        again: bool,
     ) -> Result<Option<usize>, Error> {
         let at = |index: usize| known.upstream(index);
         let now = clock::now();
-        let seen = if again { Tried::default() } else { *tried };
-        let turn = known.turn().wrapping_sub(usize::from(again));
+        let seen = *tried;
+        let turn = known.turn();
 
         for is_named in groups.tests() {
             let is_well = |index: usize| {
@@ -228,9 +235,6 @@ impl Picker<'_> {
                 None => balance::round_robin(turn, list.len(), usable),
             };
             let index = index.ok_or_else(no_room)?;
-            if let Some(session) = self.session {
-                session.went_to(index);
-            }
             tried.add(index);
             return Ok(Some(index));
         }
@@ -244,7 +248,6 @@ impl Picker<'_> {
         list: &[Endpoint],
         known: &Endpoints,
         tried: &mut Tried,
-        again: bool,
     ) -> Result<usize, Error> {
         let at = |index: usize| known.upstream(index);
 
@@ -255,14 +258,12 @@ impl Picker<'_> {
         let healthy = |index: usize| untried(index) && !at(index).seems_down(now);
         let random = || self.worker.random();
 
-        let last = session.last().filter(|last| again && *last < list.len());
-        let index = last
-            .or_else(|| session.pick(list, healthy, random))
+        let index = session
+            .pick(list, healthy, random)
             .or_else(|| session.pick(list, untried, random))
             .or_else(|| session.pick(list, free, random))
             .ok_or_else(|| none_of(list))?;
 
-        session.went_to(index);
         tried.add(index);
         Ok(index)
     }

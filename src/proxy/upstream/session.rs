@@ -38,8 +38,6 @@ pub(crate) struct Session<'a> {
     backend: &'a BackendId,
     secret: &'a SessionSecret,
     kind: Kind<'a>,
-    /// The place of the last endpoint.
-    last: Cell<Option<usize>>,
 }
 
 #[derive(Debug)]
@@ -147,7 +145,6 @@ impl<'a> Session<'a> {
             backend,
             secret,
             kind,
-            last: Cell::new(None),
         }
     }
 
@@ -163,7 +160,6 @@ impl<'a> Session<'a> {
             backend,
             secret,
             kind: Kind::Hash { key, subset },
-            last: Cell::new(None),
         }
     }
 
@@ -173,16 +169,6 @@ impl<'a> Session<'a> {
             Kind::Cookie { terms, issued, .. } => Some((*terms, issued.get()?)),
             Kind::Hash { .. } => None,
         }
-    }
-
-    /// Returns the place of the last endpoint.
-    pub(super) fn last(&self) -> Option<usize> {
-        self.last.get()
-    }
-
-    /// Remembers the place of an endpoint.
-    pub(super) fn went_to(&self, index: usize) {
-        self.last.set(Some(index));
     }
 
     /// Chooses one of the usable endpoints, whatever their weights; `None` if there is none. No
