@@ -262,7 +262,6 @@ impl Inspect for Inspector {
                 format!("{}: {}", refusal.status().as_u16(), refusal.reason())
             }
             Action::Redirect(redirect) => format!("{} redirect", redirect.status.as_u16()),
-            Action::Respond(fixed) => format!("{} without a backend", fixed.status.as_u16()),
             Action::Forward(split) => {
                 let health = Health::new(&self.shared);
                 let (backends, step) = canary::choices(split, &head);

@@ -1,10 +1,9 @@
 //! The treatment of requests that matched: forwarded to one of several backends, redirected, or
-//! responded to here.
+//! refused.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 
 use super::{Backend, Canary, Head, Host};
 use crate::util::random::below;
@@ -16,8 +15,6 @@ pub enum Action {
     Forward(Split),
     /// Respond with a redirect.
     Redirect(Box<Redirect>),
-    /// Respond with this.
-    Respond(Box<FixedResponse>),
     /// Refuse it, with the reason in the log.
     Refuse(Refusal),
 }
@@ -99,7 +96,7 @@ impl Action {
     pub fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
         let split = match self {
             Self::Forward(split) => Some(split),
-            Self::Redirect(_) | Self::Respond(_) | Self::Refuse(_) => None,
+            Self::Redirect(_) | Self::Refuse(_) => None,
         };
         split.into_iter().flat_map(Split::backends)
     }
@@ -301,17 +298,6 @@ fn origin(https: bool, host: &str, port: u16) -> String {
         (false, port) => format!("http://{host}:{port}"),
         (true, port) => format!("https://{host}:{port}"),
     }
-}
-
-/// A response that is the same for every request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FixedResponse {
-    /// The status.
-    pub status: StatusCode,
-    /// `Content-Type`, if it has a body.
-    pub content_type: Option<HeaderValue>,
-    /// The body.
-    pub body: Bytes,
 }
 
 impl Redirect {

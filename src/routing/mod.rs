@@ -54,7 +54,7 @@ pub mod url_redirect;
 pub mod variables;
 
 pub use access::{Access, AddressVerdict, Entry, Login, Users};
-pub use action::{Action, FixedResponse, PathChange, Redirect, Refusal, RequestUrl, Split};
+pub use action::{Action, PathChange, Redirect, Refusal, RequestUrl, Split};
 pub use authorities::Authorities;
 pub use backend::{
     Backend, BackendId, BackendLimits, BackendRef, BackendSettings, Endpoint, EndpointId,

@@ -30,7 +30,7 @@ use crate::{
         upstream::{forward::forward, message::Matched},
         worker::Worker,
     },
-    routing::{Action, EndpointSet, FixedResponse, Refusal, Route, path},
+    routing::{Action, EndpointSet, Refusal, Route, path},
 };
 
 /// The path of ACME's HTTP-01 challenges (RFC 8555 section 8.3). It is never redirected, whether we
@@ -311,7 +311,6 @@ async fn act(
             let location = to.location(request.url()?);
             return Ok(Response::redirect(to.status, &location));
         }
-        Action::Respond(fixed) => return Ok(respond(fixed)),
         Action::Forward(split) => split,
     };
 
@@ -432,13 +431,4 @@ pub(super) fn refused(refusal: Refusal) -> Error {
         _ => Kind::Unavailable,
     };
     Error::us(kind(refusal.reason()))
-}
-
-/// Returns the response that a route has for every request.
-fn respond(fixed: &FixedResponse) -> Response {
-    let mut response = Response::own(fixed.status, fixed.body.clone());
-    if let Some(value) = &fixed.content_type {
-        response.head.fields.set("content-type", value.as_bytes());
-    }
-    response
 }

@@ -1,9 +1,7 @@
 //! Routes with an action and a policy of their own.
 
-use http::HeaderValue;
-
 use super::*;
-use crate::routing::{FixedResponse, Policy, Redirect, Refusal, Timeouts};
+use crate::routing::{Policy, Redirect, Refusal, Timeouts};
 
 /// A proxy whose only route has this action and policy. The settings have no limit that the policy
 /// has.
@@ -262,21 +260,7 @@ fn requests_are_divided_by_the_weights_of_a_route() {
 }
 
 #[test]
-fn a_route_responds_and_redirects_by_itself() {
-    let fixed = FixedResponse {
-        status: StatusCode::IM_A_TEAPOT,
-        content_type: Some(HeaderValue::from_static("text/plain")),
-        body: "short and stout".into(),
-    };
-    let proxy = with_route(Action::Respond(Box::new(fixed)), Policy::default());
-    let response = get(&proxy).to_ascii_lowercase();
-    assert_eq!(status(&response), "418");
-    assert!(
-        response.contains("content-type: text/plain\r\n")
-            && response.ends_with("\r\n\r\nshort and stout"),
-        "{response}"
-    );
-
+fn a_route_redirects_by_itself() {
     let redirect = Redirect {
         status: StatusCode::MOVED_PERMANENTLY,
         https: None,
