@@ -38,7 +38,7 @@ pub(super) use values::{
     AccessValues, AnnotationFinding, AnnotationValues, BackendTlsValues, CanaryAnnotations,
     CheckAnnotations, Choice, ClientValues, CorsValues, ElsewhereValues, ExternalValues,
     GroupAnnotations, HttpsValues, LimitAnnotations, LoginValues, NamedAuthorities, OauthValues,
-    PathKind, ServerSnippet, ServerValues, StickyAnnotations,
+    PathKind, SentName, ServerSnippet, ServerValues, StickyAnnotations,
 };
 
 use super::{Reason, UnsupportedGuards};

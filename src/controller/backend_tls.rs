@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     Reason,
-    annotations::{AnnotationFinding, BackendTlsValues, CLOSED, NamedAuthorities},
+    annotations::{AnnotationFinding, BackendTlsValues, CLOSED, NamedAuthorities, SentName},
     backend_terms::BackendTerms,
     backends::Backends,
     facts::SecretFact,
@@ -167,20 +167,20 @@ impl<'a> Making<'a> {
     /// Chooses the names that are sent and verified.
     fn names(&mut self, to: &mut BackendTerms) {
         match &self.values.sni {
-            None => {}
-            Some((annotation, None)) => {
-                let message = "the names of each request are not sent to backends".to_owned();
-                self.refuse(annotation, (Reason::InvalidAnnotation, message));
+            Some((_, SentName::OfRequest(name))) if to.tls.server_name.is_none() => {
+                to.tls.request_name = Some(*name);
             }
-            Some((_, Some(host))) => {
+            Some((_, SentName::Fixed(host))) => {
                 to.tls.server_name.get_or_insert_with(|| host.clone());
             }
+            Some((_, SentName::OfRequest(_))) | None => {}
         }
 
         if self.values.authorities.is_some() {
+            let has_name = to.tls.server_name.is_some() || to.tls.request_name.is_some();
             self.terms.names = match &self.values.verified_name {
                 Some((_, host)) => CertificateNames::Host(host.clone()),
-                None if to.tls.server_name.is_some() => CertificateNames::Endpoint,
+                None if has_name => CertificateNames::Endpoint,
                 None => CertificateNames::Any,
             };
         }

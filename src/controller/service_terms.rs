@@ -158,6 +158,13 @@ pub(super) fn of_server(
     }
 
     let mut terms = made.terms;
+    if terms.tls.request_name.is_some() {
+        let message = format!(
+            "Service {namespace}/{name} has a secure-sni of requests, which is for the backends of \
+             paths"
+        );
+        return Err((Reason::InvalidAnnotation, message));
+    }
     let identity = |terms: &BackendTerms| terms.tls.terms.as_ref()?.identity.clone();
     if **namespace != *own && identity(&terms).is_some() {
         // Its certificate would speak for requests that its owner does not know.

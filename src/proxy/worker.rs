@@ -48,7 +48,8 @@ use crate::{
     balance::EjectPolicy,
     limit::{Breakers, Clients, Place, TooMany, network},
     routing::{
-        Backend, BackendSettings, BackendTls, ClientLimits, PortTable, RoutingTable, Verify,
+        Backend, BackendSettings, BackendTls, CertificateNames, ClientLimits, PortTable,
+        RoutingTable, Verify,
     },
     tls::{Challenges, UpstreamConfigs, UpstreamTlsError, VerificationClock},
     util::{random, sync::lock},
@@ -345,14 +346,27 @@ impl Worker {
         tls: &BackendTls,
         h2: bool,
     ) -> Result<Arc<ClientConfig>, UpstreamTlsError> {
-        let verifies = match tls.verify {
+        self.shared
+            .upstream_tls
+            .get(tls.terms.as_ref(), self.verifies(tls), h2)
+    }
+
+    fn verifies(&self, tls: &BackendTls) -> bool {
+        match tls.verify {
             Verify::Default => self.settings.verify_backends,
             Verify::Never => false,
             Verify::Always => true,
-        };
-        self.shared
-            .upstream_tls
-            .get(tls.terms.as_ref(), verifies, h2)
+        }
+    }
+
+    /// Returns true if certificates of endpoints must have the name that is sent.
+    pub(super) fn verifies_names(&self, tls: &BackendTls) -> bool {
+        let by_authorities = tls
+            .terms
+            .as_ref()
+            .filter(|terms| terms.authorities.is_some());
+        let is_sent = by_authorities.is_none_or(|terms| terms.names == CertificateNames::Endpoint);
+        self.verifies(tls) && is_sent
     }
 
     /// Returns the ports of HTTPS as they are now.

@@ -17,8 +17,19 @@ pub struct BackendTls {
     pub verify: Verify,
     /// The name for SNI and verification, in place of the name or address of the endpoint.
     pub server_name: Option<Host>,
+    /// The name of each request in its place; `None` for the same one for all.
+    pub request_name: Option<RequestName>,
     /// The terms of handshakes; `None` for the usual ones.
     pub terms: Option<Arc<TlsTerms>>,
+}
+
+/// A name that each request has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RequestName {
+    /// Its host, without a port.
+    Host,
+    /// The server name that its client has sent (SNI).
+    Sni,
 }
 
 /// The treatment of the certificates of endpoints.

@@ -60,7 +60,9 @@ pub use backend::{
     Backend, BackendId, BackendLimits, BackendRef, BackendSettings, Endpoint, EndpointId,
     EndpointSet, Protocol, Reach,
 };
-pub use backend_tls::{BackendTls, CertificateNames, Identity, TlsTerms, TlsVersions, Verify};
+pub use backend_tls::{
+    BackendTls, CertificateNames, Identity, RequestName, TlsTerms, TlsVersions, Verify,
+};
 pub use canary::{Canary, CanaryDecision, CanaryHeader, CanaryTerms, CanaryValues};
 pub use certificate_fields::{CertificatePart, NamePart, TraefikCertificateFields};
 pub use circuit_breaker::{

@@ -3,6 +3,7 @@
 
 mod checks;
 mod groups;
+mod server_names;
 
 use std::{
     io::{BufRead, BufReader, Read, Write},

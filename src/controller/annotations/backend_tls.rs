@@ -3,11 +3,11 @@
 use super::{
     row::{Annotation, HAPROXY, HAPROXY_OLD, HAPROXY_TECHNOLOGIES, NGINX, OLD, OURS, TRAEFIK, row},
     value::{InvalidValue, boolean, filled, none_of, not, switch},
-    values::{AnnotationValues, NamedAuthorities, NamedIdentity},
+    values::{AnnotationValues, NamedAuthorities, NamedIdentity, SentName},
 };
 use crate::{
     controller::ciphers,
-    routing::{Host, Protocol, TlsVersions, Verify},
+    routing::{Host, Protocol, RequestName, TlsVersions, Verify},
 };
 
 const PREFIXES: &[&str] = &[OURS, NGINX, OLD];
@@ -206,18 +206,23 @@ pub(super) const ROWS: &[Annotation] = &[
         "secure-sni",
         "a host, host, sni",
         "The name that is sent to backends with TLS (SNI), and that their certificates are \
-         verified for where they are.",
+         verified for where they are. host: the host of each request. sni: the name that its \
+         client has sent.",
         |values, name, value| {
-            let host = match value {
-                "host" | "sni" => None,
-                host => Some(parsed(host)?),
+            let sent = match value {
+                "host" => SentName::OfRequest(RequestName::Host),
+                "sni" => SentName::OfRequest(RequestName::Sni),
+                host => SentName::Fixed(parsed(host)?),
             };
-            values.backend_tls.sni = Some((name.into(), host));
+            values.backend_tls.sni = Some((name.into(), sent));
             Ok(())
         },
     )
     .on_services()
-    .differs("`host` and `sni`, the names of each request, close the paths."),
+    .differs(
+        "With `sni`, where certificates are verified for it, requests of clients without one are \
+         421: HAProxy sends them. Health checks do not begin TLS for the names of requests.",
+    ),
     row(
         OF_HAPROXY,
         "secure-verify-hostname",

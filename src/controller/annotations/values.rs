@@ -12,8 +12,8 @@ use crate::{
     routing::{
         AllowedList, AuthMethod, CanaryValues, CheckRequest, Conditional, CookieChange,
         CorsDialect, Edit, FieldNames, GoPattern, GroupWeight, HeaderMatch, HealthCheck, Host,
-        HostPattern, Location, Origins, Policy, RewriteTarget, SameSite, SubjectPattern,
-        TlsVersions, Variables, VerifyClient,
+        HostPattern, Location, Origins, Policy, RequestName, RewriteTarget, SameSite,
+        SubjectPattern, TlsVersions, Variables, VerifyClient,
     },
 };
 
@@ -97,6 +97,14 @@ pub(in crate::controller) struct TcpValues {
     pub(in crate::controller) accepts_proxy: Option<(Box<str>, bool)>,
 }
 
+/// The name that backends with TLS get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::controller) enum SentName {
+    /// The same one for all requests.
+    Fixed(Host),
+    OfRequest(RequestName),
+}
+
 /// The terms of TLS to backends. `None` if there is no annotation.
 #[derive(Clone, Debug, Default)]
 pub(in crate::controller) struct BackendTlsValues {
@@ -108,9 +116,8 @@ pub(in crate::controller) struct BackendTlsValues {
     pub(in crate::controller) identity: Option<NamedIdentity>,
     /// The Secret with the authorities of backends, which are verified.
     pub(in crate::controller) authorities: Option<NamedAuthorities>,
-    /// The name of the annotation, and the name that is sent and verified; `None` for that of each
-    /// request.
-    pub(in crate::controller) sni: Option<(Box<str>, Option<Host>)>,
+    /// The name of the annotation, and the name that is sent and verified.
+    pub(in crate::controller) sni: Option<(Box<str>, SentName)>,
     /// The name of the annotation, and the name that is verified.
     pub(in crate::controller) verified_name: Option<(Box<str>, Host)>,
     pub(in crate::controller) depth: Option<usize>,

@@ -186,6 +186,12 @@ impl Compiler<'_> {
         let (terms, _) = self.terms(&name, &field_of_service)?;
         let sends_proxy = terms.sends_proxy.and_then(|one| one.version());
 
+        if terms.tls.request_name.is_some() {
+            let message = "connections have no names of requests for secure-sni: they are reset";
+            let field = field_of_service;
+            self.warn(Reason::InvalidAnnotation, field, message.to_owned());
+            return Err(Refusal::UnmetBackendTls);
+        }
         let is_secured = matches!(terms.protocol, Some(Protocol::Https | Protocol::H2));
         let terms = BackendTerms {
             protocol: Some(if is_secured {

@@ -5,7 +5,7 @@ use super::{
     client_certificates::{index, secret},
     *,
 };
-use crate::routing::{BackendTls, CertificateNames, Host, TlsVersions, Verify};
+use crate::routing::{BackendTls, CertificateNames, Host, RequestName, TlsVersions, Verify};
 
 const PAIR: [(&str, &str); 2] = [("tls.crt", "chain"), ("tls.key", "key")];
 const BOTH: [(&str, &str); 3] = [PAIR[0], PAIR[1], ("ca.crt", "first")];
@@ -337,8 +337,6 @@ fn annotations_of_haproxy_that_cannot_be_met_close_the_paths() {
         ),
         (&[("secure-verify-ca-secret", "pair")], "InvalidSecret"),
         (&[("secure-verify-ca-secret", "missing")], "SecretNotFound"),
-        (&[("secure-sni", "host")], "InvalidAnnotation"),
-        (&[("secure-sni", "sni")], "InvalidAnnotation"),
         (&[("server-ca", "ca")], "InvalidSecret"),
         (&[("server-ca", "missing")], "SecretNotFound"),
         (
@@ -427,4 +425,34 @@ fn the_scheme_of_the_client_chooses_between_two_backends() {
             .zip(split.backends())
             .all(|(one, other)| Arc::ptr_eq(one, other))
     );
+}
+
+#[test]
+fn names_of_requests_are_sent_and_verified() {
+    let (secured, ca) = (
+        ("secure-backends", "true"),
+        ("secure-verify-ca-secret", "ca"),
+    );
+    let host = Host::parse("inside.example").expect("a host");
+    for (sni, name) in [("host", RequestName::Host), ("sni", RequestName::Sni)] {
+        let sni = ("secure-sni", sni);
+        for (on_ingress, on_service) in [
+            (&[secured, ca, sni][..], &[][..]),
+            (&[], &[secured, ca, sni]),
+            (&[secured, ca], &[sni]),
+            (&[secured, ca, ("secure-sni", "inside.example")], &[sni]),
+        ] {
+            let (found, reasons) = haproxy(on_ingress, on_service);
+            let (_, tls) = found.expect("terms");
+            assert_eq!((tls.request_name, &tls.server_name), (Some(name), &None));
+            let names = tls.terms.map(|terms| terms.names.clone());
+            assert_eq!(names, Some(CertificateNames::Endpoint));
+            assert!(reasons.is_empty(), "{reasons:?}");
+        }
+
+        let own = ("secure-verify-hostname", "inside.example");
+        let (found, _) = haproxy(&[secured, ca, sni, own], &[]);
+        let names = found.expect("terms").1.terms.expect("terms").names.clone();
+        assert_eq!(names, CertificateNames::Host(host.clone()));
+    }
 }

@@ -98,6 +98,10 @@ fn terms_that_cannot_be_met_ask_nobody() {
             (&verified[..], &PAIR[..]),
             (&[("haproxy.org/server-ca", "missing")], &[CA]),
             (&[("backend-protocol", "AUTO_HTTP")], &[CA]),
+            (
+                &[("secure-backends", "true"), ("secure-sni", "host")],
+                &[CA],
+            ),
             (&[transport], &[CA]),
         ] {
             // Under the prefix of both, which HAProxy Ingress has on Services.

@@ -417,7 +417,8 @@ impl Session {
         let header = self.header();
         let begins = Begins {
             header: header.as_deref(),
-            protocols,
+            name: None,
+            protocols: Some(protocols),
         };
         let (worker, client) = (&self.worker, self.ends.0.ip());
         let error = match connect(worker, &self.route, client, &begins).await {

@@ -17,7 +17,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::condition::{Condition, ConnectFailure, EndpointKey};
+use super::{
+    condition::{Condition, ConnectFailure, EndpointKey},
+    pool::Begins,
+};
 use crate::{
     proxy::worker::Worker,
     routing::{
@@ -244,12 +247,19 @@ async fn ask(
 
     let is_http1 = matches!(settings.protocol, Protocol::Http1 | Protocol::Https);
     let request = terms.request.as_ref().filter(|_| is_http1 || !is_own);
+
     let has_tls = matches!(settings.protocol, Protocol::Https | Protocol::H2) && is_own;
+    if has_tls && settings.tls.request_name.is_some() {
+        // A check has no name of a request.
+        return Ok(());
+    }
     if !has_tls {
         return exchange(tcp, asked, request).await;
     }
+
     let upstream = worker.upstream(settings, addr, None);
-    let tls = upstream.tls(tcp, worker, terms.timeout, None).await;
+    let begins = Begins::default();
+    let tls = upstream.tls(tcp, worker, terms.timeout, &begins).await;
     match tls {
         Ok(tls) => exchange(tls, asked, request).await,
         Err(_) => {

@@ -75,7 +75,7 @@ impl Copy {
             session: None,
             groups: None,
             downstream: None,
-            begun: begun(&self.backend, None),
+            begun: begun(worker, &self.backend, None, b"")?,
             body: None,
         };
         let sent = exchange.send(None, &mut request, None);

@@ -10,7 +10,7 @@ use super::{
     h2,
     message::UpstreamResponse,
     pick::Picker,
-    pool::{Begun, Lease, Upstream},
+    pool::{Beginning, Begun, Lease, Upstream},
     session::Session,
 };
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
         },
         worker::Worker,
     },
-    routing::{Backend, NamedGroups},
+    routing::{Authority, Backend, Host, NamedGroups, RequestName},
 };
 
 /// A request that is being forwarded: the part that is the same in every attempt.
@@ -250,11 +250,53 @@ impl Exchange<'_> {
     }
 }
 
-/// Returns the start of connections to a backend that have the requests of a client connection, or
-/// requests of our own.
-pub(super) fn begun(backend: &Backend, conn: Option<&ConnInfo>) -> Begun {
-    let version = backend.settings.sends_proxy?;
-    Some(proxy_header::of_client(version, conn).into())
+/// Returns the start of connections to a backend that have the requests of a client connection for
+/// a host, or requests of our own.
+///
+/// # Errors
+/// If certificates are verified for a name that the request does not have.
+pub(super) fn begun(
+    worker: &Worker,
+    backend: &Backend,
+    conn: Option<&ConnInfo>,
+    host: &[u8],
+) -> Result<Begun, Error> {
+    let settings = &backend.settings;
+    let header = settings
+        .sends_proxy
+        .map(|version| proxy_header::of_client(version, conn).into());
+
+    let name = match settings.tls.request_name {
+        None => None,
+        Some(asked) => {
+            let name = name_of_request(asked, conn, host);
+            if name.is_none() && worker.verifies_names(&settings.tls) {
+                let why = "the backend is verified for a name that the request does not have";
+                return Err(Error::client(Kind::Misdirected(why)));
+            }
+            name
+        }
+    };
+
+    let is_own = header.is_some() || name.is_some();
+    Ok(is_own.then(|| Rc::new(Beginning { header, name })))
+}
+
+/// Returns the name that a request has for TLS with its backend.
+fn name_of_request(asked: RequestName, conn: Option<&ConnInfo>, host: &[u8]) -> Option<Box<str>> {
+    match asked {
+        RequestName::Sni => {
+            let sni = conn?.tls.as_ref()?.sni.as_deref()?;
+            Some(sni.into())
+        }
+        RequestName::Host => {
+            let host = Host::parse(&Authority::parse(host).ok()?.host).ok()?;
+            let name = host
+                .ip()
+                .map_or_else(|| host.to_string(), |ip| ip.to_string());
+            Some(name.into())
+        }
+    }
 }
 
 /// Returns the error of a request that reached the endpoint and has no response. `again` means that

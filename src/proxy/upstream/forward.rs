@@ -77,10 +77,11 @@ pub(crate) async fn forward(
         read.map_err(Error::client)?;
     }
 
+    let begun = begun(worker, matched.backend, Some(conn), matched.host)?;
     let written = UpstreamHead::new(&worker.settings, conn, &matched, head)?;
     let mut request = written.with_body(&head.method, length, body);
     let pin = match &request {
-        UpstreamRequest::H1(_) => conn.pins.of(matched.backend, &head.fields),
+        UpstreamRequest::H1(_) => conn.pins.of(matched.backend, &begun, &head.fields),
         UpstreamRequest::H2 { .. } => None,
     };
     let exchange = Exchange {
@@ -90,7 +91,7 @@ pub(crate) async fn forward(
         session: matched.session,
         groups: matched.groups,
         downstream: downstream.as_ref(),
-        begun: begun(matched.backend, Some(conn)),
+        begun,
         body: body_state.as_ref(),
     };
     let sent = async {
@@ -245,7 +246,7 @@ impl Exchange<'_> {
             return None;
         }
         // Another request of the client may have begun to authenticate at the same time.
-        let claim = conn.and_then(|conn| conn.pins.open(self.backend).try_claim());
+        let claim = conn.and_then(|conn| conn.pins.open(self.backend, &self.begun).try_claim());
         Some(claim.map_or(Keeper::Close, Keeper::Client))
     }
 }

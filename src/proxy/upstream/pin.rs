@@ -14,7 +14,10 @@ use std::{
 use http::StatusCode;
 use tokio::sync::Notify;
 
-use super::{h1::Connection, pool::Upstream};
+use super::{
+    h1::Connection,
+    pool::{Begun, Upstream},
+};
 use crate::{
     proxy::request::fields::{FieldName, Fields, elements},
     routing::{Backend, BackendSettings, EndpointSet},
@@ -32,6 +35,7 @@ pub(crate) struct Pins(RefCell<Vec<Rc<Pin>>>);
 #[derive(Debug)]
 pub(crate) struct Pin {
     backend: Arc<BackendSettings>,
+    begun: Begun,
     claimed: Cell<bool>,
     free: Notify,
     kept: RefCell<Option<(Rc<Upstream>, Connection)>>,
@@ -44,14 +48,15 @@ pub(crate) struct Claim(Rc<Pin>);
 impl Pins {
     /// Returns the pin that a request to `backend` has to use: an existing one, or a new one if the
     /// request authenticates its connection. `None` if it needs no pin.
-    pub(crate) fn of(&self, backend: &Backend, fields: &Fields) -> Option<Rc<Pin>> {
-        self.find(backend)
-            .or_else(|| is_bound(fields.all(FieldName::Authorization)).then(|| self.open(backend)))
+    pub(crate) fn of(&self, backend: &Backend, begun: &Begun, fields: &Fields) -> Option<Rc<Pin>> {
+        let is_bound = || is_bound(fields.all(FieldName::Authorization));
+        self.find(backend, begun)
+            .or_else(|| is_bound().then(|| self.open(backend, begun)))
     }
 
-    /// Returns the pin of `backend`, creating it if necessary.
-    pub(crate) fn open(&self, backend: &Backend) -> Rc<Pin> {
-        if let Some(pin) = self.find(backend) {
+    /// Returns the pin of `backend` for connections that begin so, creating it if necessary.
+    pub(crate) fn open(&self, backend: &Backend, begun: &Begun) -> Rc<Pin> {
+        if let Some(pin) = self.find(backend, begun) {
             return pin;
         }
         let mut pins = self.0.borrow_mut();
@@ -63,6 +68,7 @@ impl Pins {
 
         let pin = Rc::new(Pin {
             backend: backend.settings.clone(),
+            begun: begun.clone(),
             claimed: Cell::new(false),
             free: Notify::new(),
             kept: RefCell::default(),
@@ -71,10 +77,10 @@ impl Pins {
         pin
     }
 
-    fn find(&self, backend: &Backend) -> Option<Rc<Pin>> {
+    fn find(&self, backend: &Backend, begun: &Begun) -> Option<Rc<Pin>> {
         let pins = self.0.borrow();
         pins.iter()
-            .find(|pin| pin.backend == backend.settings)
+            .find(|pin| pin.backend == backend.settings && pin.begun == *begun)
             .cloned()
     }
 }

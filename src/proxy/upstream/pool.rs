@@ -85,21 +85,42 @@ struct Idle {
     begun: Begun,
 }
 
-/// The header of the PROXY protocol that a connection began with. It tells the endpoint whose
-/// requests the connection has, so those of another client are never sent over it. `None` for
-/// connections that all clients share.
-pub(crate) type Begun = Option<Rc<[u8]>>;
+/// The start of a connection that has some requests alone; `None` for connections that all requests
+/// share.
+pub(crate) type Begun = Option<Rc<Beginning>>;
+
+/// The start of a connection. Requests with another one are never sent over it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Beginning {
+    /// The header of the PROXY protocol, which tells the endpoint whose requests these are.
+    pub(crate) header: Option<Box<[u8]>>,
+    /// The name in TLS that the requests have (SNI).
+    pub(crate) name: Option<Box<str>>,
+}
 
 /// A connection to an endpoint for bytes alone.
 pub(crate) type EndpointStream = Transport<TlsStream<TcpStream>>;
 
-/// The beginning of a connection for bytes alone that has TLS.
+/// The beginning of a connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Begins<'a> {
     /// The header of the PROXY protocol, before TLS.
     pub(crate) header: Option<&'a [u8]>,
-    /// The protocols that the endpoint may choose from (ALPN).
-    pub(crate) protocols: &'a [Vec<u8>],
+    /// The name in TLS, in place of that of the endpoint.
+    pub(crate) name: Option<&'a str>,
+    /// The protocols that the endpoint may choose from (ALPN); `None` for that of HTTP.
+    pub(crate) protocols: Option<&'a [Vec<u8>]>,
+}
+
+impl<'a> Begins<'a> {
+    fn of(begun: &'a Begun) -> Self {
+        let begun = begun.as_deref();
+        Self {
+            header: begun.and_then(|begun| begun.header.as_deref()),
+            name: begun.and_then(|begun| begun.name.as_deref()),
+            protocols: None,
+        }
+    }
 }
 
 /// A connection in use by one request.
@@ -231,7 +252,8 @@ impl Upstream {
             }
 
             if begun.is_some() {
-                // Only requests of the same client could wait for it.
+                // Only requests with the same beginning could wait for it.
+                self.drop_unused();
                 let opened = Box::pin(self.connect_h2(worker, limit, begun)).await?;
                 lease.place = Some(opened.join());
                 let sender = opened.sender();
@@ -344,6 +366,15 @@ impl Upstream {
         !unused || !self.idle.borrow().is_empty() || self.outlier.borrow().is_ejected(now)
     }
 
+    /// Closes connections without requests whose beginning others have not, if there are many: each
+    /// name of a request has its own.
+    fn drop_unused(&self) {
+        let mut shared = self.shared.borrow_mut();
+        if shared.len() >= MAX_SHARED {
+            shared.retain(|(begun, shared)| begun.is_none() || shared.requests() > 0);
+        }
+    }
+
     async fn connect_h1(
         &self,
         worker: &Worker,
@@ -353,7 +384,10 @@ impl Upstream {
         let _pending = Pending::begin(self);
         let tcp = self.tcp(limit, begun).await?;
         Ok(match self.key.backend.protocol {
-            Protocol::Https => Connection::new(self.tls(tcp, worker, limit, None).await?),
+            Protocol::Https => {
+                let begins = Begins::of(begun);
+                Connection::new(self.tls(tcp, worker, limit, &begins).await?)
+            }
             _ => Connection::new(tcp),
         })
     }
@@ -368,7 +402,7 @@ impl Upstream {
         let tcp = self.tcp(limit, begun).await?;
         match self.key.backend.protocol {
             Protocol::H2 => {
-                let tls = self.tls(tcp, worker, limit, None).await?;
+                let tls = self.tls(tcp, worker, limit, &Begins::of(begun)).await?;
                 self.handshake_h2(tls, worker, limit).await
             }
             _ => self.handshake_h2(tcp, worker, limit).await,
@@ -377,7 +411,7 @@ impl Upstream {
 
     async fn tcp(&self, limit: Duration, begun: &Begun) -> Result<DeferredWriteError, Error> {
         let mut tcp = self.open(limit).await?;
-        if let Some(header) = begun {
+        if let Some(header) = Begins::of(begun).header {
             self.send(&mut tcp, header, limit).await?;
         }
         Ok(DeferredWriteError::new(tcp))
@@ -400,7 +434,7 @@ impl Upstream {
         if let Some(header) = begins.header {
             self.send(&mut tcp, header, limit).await?;
         }
-        let tls = self.tls(tcp, worker, limit, Some(begins.protocols)).await?;
+        let tls = self.tls(tcp, worker, limit, begins).await?;
         Ok(Transport::Tls(Box::new(tls)))
     }
 
@@ -434,13 +468,13 @@ impl Upstream {
         }
     }
 
-    /// Begins TLS. `protocols` are offered in place of that of HTTP (ALPN).
+    /// Begins TLS.
     pub(super) async fn tls<T: AsyncRead + AsyncWrite + Unpin>(
         &self,
         tcp: T,
         worker: &Worker,
         limit: Duration,
-        protocols: Option<&[Vec<u8>]>,
+        begins: &Begins<'_>,
     ) -> Result<TlsStream<T>, Error> {
         let terms = &self.key.backend.tls;
         let h2 = self.key.backend.protocol == Protocol::H2;
@@ -448,11 +482,12 @@ impl Upstream {
         let mut config = worker
             .tls(terms, h2)
             .map_err(|why| self.failed(unmet(why)))?;
-        if let Some(protocols) = protocols {
+        if let Some(protocols) = begins.protocols {
             Arc::make_mut(&mut config).alpn_protocols = protocols.to_vec();
         }
         let connector = TlsConnector::from(config);
-        let chosen = terms.server_name.as_ref().map(Host::as_str);
+        let chosen = || terms.server_name.as_ref().map(Host::as_str);
+        let chosen = begins.name.or_else(chosen);
         let name = match chosen.or(self.key.name.as_deref()) {
             Some(name) => ServerName::try_from(name.to_owned()).map_err(|_bad| {
                 self.failed(ConnectFailure::Tls(
@@ -464,6 +499,10 @@ impl Upstream {
 
         match timeout(limit, connector.connect(name, tcp)).await {
             Ok(Ok(stream)) => Ok(stream),
+            // The client has chosen the name: its failure says nothing about others.
+            Ok(Err(_)) if begins.name.is_some() => Err(Error::us(Kind::BadGateway(
+                "the TLS handshake with the backend failed for the name of the request",
+            ))),
             Ok(Err(error)) => {
                 Err(self.failed(ConnectFailure::Tls(handshake_failure(&error).into())))
             }
@@ -549,7 +588,7 @@ impl Lease {
                 let mut idle = self.upstream.idle.borrow_mut();
                 let begun = self.begun.take();
 
-                // The oldest one may be of a client that has gone.
+                // The oldest one may be of a client that has gone, or of another name.
                 if begun.is_some() && idle.len() >= self.upstream.max_idle.max(1) {
                     idle.remove(0).connection.close();
                 }
