@@ -21,7 +21,7 @@ pub(super) const TECHNOLOGIES_PEER: Peer = Peer {
 };
 
 /// The address of a client in a field that gatelet does not read.
-const DENIED_BY_FIELD: &str = "clients that are denied by an address in a field";
+const BY_FIELD: &str = "clients that come in, or are denied, by an address in a field";
 const SOURCE: &str = "the setting proxy.trusted_proxies decides which address is the client's";
 
 /// Returns true for a field in which gatelet does not look for the address of a client.
@@ -35,12 +35,17 @@ const INGRESS_ROWS: &[Row] = &[
         &["allowlist-source-header"],
         When::Custom(
             |value, siblings| {
-                let denied = siblings.get("denylist-source-range");
-                is_other_address(value) && denied.is_some_and(|list| !list.is_empty())
+                let lists = [
+                    "denylist-source-range",
+                    "allowlist-source-range",
+                    "whitelist-source-range",
+                ];
+                let has = |list| siblings.get(list).is_some_and(|list| !list.is_empty());
+                is_other_address(value) && lists.into_iter().any(has)
             },
-            "a field other than `X-Forwarded-For`, beside `denylist-source-range`",
+            "a field other than `X-Forwarded-For`, beside a list of addresses",
         ),
-        DENIED_BY_FIELD,
+        BY_FIELD,
     ),
     unsupported(&["allowlist-source-header"], SOURCE),
     guard_when(
@@ -154,13 +159,13 @@ const TECHNOLOGIES_ROWS: &[Row] = &[
         &["src-ip-header"],
         When::Custom(
             |value, siblings| {
-                let mut lists = ["deny-list", "blacklist"].into_iter();
+                let lists = ["deny-list", "blacklist", "allow-list", "whitelist"];
                 let has = |list| siblings.get(list).is_some_and(|list| !list.is_empty());
-                is_other_address(value) && lists.any(has)
+                is_other_address(value) && lists.into_iter().any(has)
             },
-            "a field other than `X-Forwarded-For`, beside `deny-list` or `blacklist`",
+            "a field other than `X-Forwarded-For`, beside a list of addresses",
         ),
-        DENIED_BY_FIELD,
+        BY_FIELD,
     ),
     unsupported(&["src-ip-header"], SOURCE),
     unsupported(

@@ -110,8 +110,7 @@ fn samples(row: &Row) -> (Vec<&'static str>, Vec<&'static str>) {
             ],
         ),
         // The list beside it has tests of its own.
-        "a field other than `X-Forwarded-For`, beside `denylist-source-range`"
-        | "a field other than `X-Forwarded-For`, beside `deny-list` or `blacklist`" => {
+        "a field other than `X-Forwarded-For`, beside a list of addresses" => {
             (vec![], vec!["", "x-forwarded-for", "X-Real-IP"])
         }
         "any value but an empty one, unless `waf-mode` is detect" => {

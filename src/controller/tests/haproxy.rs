@@ -268,7 +268,7 @@ fn cors_has_the_defaults_of_each_controller() {
 }
 
 #[test]
-fn a_denied_client_is_not_looked_for_in_a_field() {
+fn clients_of_lists_are_not_looked_for_in_a_field() {
     let name = of_technologies;
     let (source, denied, allowed) = (name("src-ip-header"), name("deny-list"), name("allow-list"));
     for (annotations, is_closed) in [
@@ -282,8 +282,20 @@ fn a_denied_client_is_not_looked_for_in_a_field() {
             false,
         ),
         (
+            // The proxy itself may be allowed, and with it all of its clients.
             &[(&*source, "True-Client-IP"), (&*allowed, "192.0.2.1")],
+            true,
+        ),
+        (
+            &[(&*source, "X-Forwarded-For"), (&*allowed, "192.0.2.1")],
             false,
+        ),
+        (
+            &[
+                ("allowlist-source-header", "X-Real-IP"),
+                ("allowlist-source-range", "192.0.2.1"),
+            ],
+            true,
         ),
         (
             &[
