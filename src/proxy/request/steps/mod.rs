@@ -252,7 +252,7 @@ pub(super) fn finish(
     (target, outside): (&Target<'_>, Outside),
     response: &mut Response,
 ) {
-    for step in &steps.response {
+    for (at, step) in steps.response.iter().enumerate() {
         match step {
             ResponseStep::Cors(terms) => cors::set(terms, head, &mut response.head.fields),
             ResponseStep::Cookies(change) => {
@@ -278,7 +278,9 @@ pub(super) fn finish(
                 response.head.fields.retain(|field| !is(field.name));
             }
             ResponseStep::Origin(terms) => origin::set(terms, head, &mut response.head.fields),
-            ResponseStep::Compress(terms) => compress::compress(terms, head, response),
+            ResponseStep::Compress(terms) => {
+                compress::compress(terms, &steps.response[at + 1..], head, response);
+            }
             ResponseStep::Hsts { .. } => {}
         }
     }
