@@ -183,6 +183,8 @@ fn free(Listener { address, protocol }: Listener) -> Result<(), StartError> {
 fn receive(addr: SocketAddr) -> io::Result<std::net::UdpSocket> {
     let socket = socket(addr, Protocol::UDP)?;
     datagram::tell_addresses(&socket, addr.is_ipv6())?;
+    // Only work is saved by that, and old systems do not know it.
+    let _ = datagram::join_datagrams(&socket);
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;

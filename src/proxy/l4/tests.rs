@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::{
     proxy::{Running, Settings, Shared, Sockets, StartError, start},
@@ -16,7 +16,7 @@ use crate::{
         Access, Backend, BackendId, BackendSettings, ClientLimits, Endpoint, EndpointSet, Limits,
         OpenPort, Origin, Policy, Port, PortRoute, PortTable, Prefixes, ProxyVersion,
     },
-    util::drain,
+    util::{datagram::Datagrams, drain},
 };
 
 mod large;
@@ -289,7 +289,7 @@ fn a_reset_by_one_side_ends_the_other() {
     let mut front = Front::new(Settings::default());
     let resetting = endpoint(|mut stream| {
         stream.read_exact(&mut [0; 5]).expect("the request");
-        let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
     });
     let mut stream = connect(front.open(&[resetting]));
     stream.write_all(b"hello").expect("sent");
@@ -488,6 +488,48 @@ fn datagrams_of_every_size_pass_both_ways() {
         assert!(asked(&other, &data) == data, "{length}");
     }
     assert_eq!(front.udp_sessions(), (2, 0));
+}
+
+/// The system hands on what comes fast as one piece, on both ways.
+#[test]
+fn datagrams_in_a_row_stay_apart_and_in_order() {
+    const ANSWERS: u8 = 100;
+
+    let endpoint = UdpSocket::bind((LOCALHOST, 0)).expect("a port");
+    let address = endpoint.local_addr().expect("its address");
+    let received = thread::spawn(move || {
+        let mut buffer = vec![0; 65_535];
+        let mut lengths = Vec::new();
+        loop {
+            let (length, from) = endpoint.recv_from(&mut buffer).expect("a datagram");
+            lengths.push(length);
+            if length == 1 {
+                endpoint.send_to(b"x", from).expect("answered");
+            } else if length < 1000 {
+                for number in 0..ANSWERS {
+                    let answer = vec![number; 500 + usize::from(number / 90)];
+                    endpoint.send_to(&answer, from).expect("answered");
+                }
+                return lengths;
+            }
+        }
+    });
+    let mut front = Front::new(Settings::default());
+    let client = udp_client(front.open_udp(&[address]));
+    assert_eq!(asked(&client, b"x"), b"x");
+    let row = pattern(20_100);
+    let row = Datagrams::new(&row, Some(1000));
+    row.send(SockRef::from(&client)).expect("sent");
+
+    for number in 0..ANSWERS {
+        let mut answer = vec![0; 65_535];
+        let length = client.recv(&mut answer).expect("an answer");
+        assert_eq!(length, 500 + usize::from(number / 90));
+        assert!(answer[..length].iter().all(|byte| *byte == number));
+    }
+    let lengths = received.join().expect("all came");
+    assert_eq!(lengths, [&[1][..], &[1000; 20], &[100]].concat());
+    assert_eq!(front.udp_sessions(), (1, 0));
 }
 
 #[test]

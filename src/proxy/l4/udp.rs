@@ -1,23 +1,25 @@
 //! UDP: the datagrams of a client go to one endpoint, and the datagrams from there back to the
 //! client, from the address that the client had asked. That is a session, and ends when nothing
 //! moves.
+//!
+//! Sockets are awaited for reading alone: the system would wake the core for each datagram that has
+//! left one. A datagram that a socket has no room for is lost, as on any way of a datagram.
 
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, HashMap},
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr, UdpSocket},
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{
-    io::Interest,
-    net::UdpSocket,
+    io::{Interest, Ready, unix::AsyncFd},
     sync::Notify,
-    task::AbortHandle,
+    task::{AbortHandle, yield_now},
     time::{Instant, sleep_until},
 };
 
@@ -40,7 +42,7 @@ use crate::{
     },
     routing::{Port, PortRoute},
     util::{
-        datagram::{self, DatagramBuffer},
+        datagram::{self, DatagramBuffers, Datagrams, Received},
         drain::Drain,
     },
 };
@@ -50,8 +52,8 @@ use crate::{
 const WAITING: usize = 4;
 /// The largest datagram that waits.
 const MAX_WAITING: usize = 4096;
-/// The datagrams that are received at one go.
-const BATCH: usize = 64;
+/// The system calls by which a socket is read before the others have their turn.
+const TURN: usize = 8;
 /// The interval at which sessions are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
 /// The same, and the silence after which a session ends, while the process or its listener drains.
@@ -62,7 +64,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 thread_local! {
     /// The sessions of this core, of all ports.
     static OPEN: Cell<usize> = const { Cell::new(0) };
-    static BUFFER: RefCell<DatagramBuffer> = RefCell::default();
+    static BUFFERS: RefCell<DatagramBuffers> = RefCell::default();
 }
 
 /// A client, and the address of ours that it sends to.
@@ -71,13 +73,8 @@ type Key = (SocketAddr, IpAddr);
 type Id = u64;
 
 /// Serves a port on one core until it is closed.
-pub(crate) async fn serve(
-    socket: std::net::UdpSocket,
-    port: Port,
-    worker: Rc<Worker>,
-    mut drain: Drain,
-) {
-    let Ok(socket) = UdpSocket::from_std(socket) else {
+pub(crate) async fn serve(socket: UdpSocket, port: Port, worker: Rc<Worker>, mut drain: Drain) {
+    let Ok(socket) = datagram::register(socket) else {
         return;
     };
     let settings = &worker.settings;
@@ -100,10 +97,11 @@ pub(crate) async fn serve(
         let socket = server.socket.clone();
         tokio::select! {
             readable = socket.readable() => {
-                if readable.is_err() {
-                    return;
+                let Ok(mut readable) = readable else { return };
+                match server.receive() {
+                    true => yield_now().await,
+                    false => readable.clear_ready(),
                 }
-                server.receive();
             }
             () = sleep_until(sweep), if !server.sessions.is_empty() => {
                 server.sweep();
@@ -124,7 +122,7 @@ pub(crate) async fn serve(
 
 /// A port on one core.
 struct Server {
-    socket: Rc<UdpSocket>,
+    socket: Rc<AsyncFd<UdpSocket>>,
     port: Port,
     /// The most sessions on this core, of all ports.
     most: usize,
@@ -160,38 +158,39 @@ impl Drop for Entry {
 }
 
 impl Server {
-    /// Takes the datagrams that wait.
-    fn receive(&mut self) {
-        BUFFER.with_borrow_mut(|buffer| {
-            for _ in 0..BATCH {
-                let socket = self.socket.clone();
-                let received = socket.try_io(Interest::READABLE, || {
-                    datagram::receive(SockRef::from(&*socket), buffer)
-                        .map(|one| (one.data.len(), one.from, one.to))
-                });
-                let (length, from, to) = match received {
-                    Ok(received) => received,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+    /// Takes the datagrams that wait. Returns true if there may be more.
+    fn receive(&mut self) -> bool {
+        let socket = self.socket.clone();
+        BUFFERS.with_borrow_mut(|buffers| {
+            for _ in 0..TURN {
+                let has_more = match buffers.receive(socket.get_ref()) {
+                    Ok(has_more) => has_more,
                     // An ICMP message about an earlier answer, for example.
-                    Err(_) => continue,
+                    Err(error) => !is_full(&error),
                 };
-                if let Some(data) = buffer.received(length) {
-                    self.take(data, (from, to));
+                for received in buffers.received() {
+                    self.take(received);
+                }
+                if !has_more {
+                    return false;
                 }
             }
-        });
+            true
+        })
     }
 
-    /// Passes a datagram to the endpoint of its client.
-    fn take(&mut self, data: &[u8], key: Key) {
+    /// Passes datagrams to the endpoint of their client.
+    fn take(&mut self, received: Received<'_>) {
         // Only answers go on.
         if self.draining.is_some() {
             return;
         }
+
+        let (datagrams, key) = (received.datagrams, (received.from, received.to));
         if let Some(entry) = self.sessions.get(&key) {
             let (is_over, has_left) = (entry.session.over.get(), entry.session.has_left(self.idle));
             if !is_over && !has_left {
-                return entry.session.pass(data);
+                return entry.session.pass(datagrams);
             }
             self.end(key, "the endpoint is gone");
         }
@@ -213,7 +212,8 @@ impl Server {
         };
         self.idle = idle(&self.worker, &route);
         if self.make_room() {
-            self.begin(route, key, [of_client, of_all]).pass(data);
+            let session = self.begin(route, key, [of_client, of_all]);
+            session.pass(datagrams);
         }
     }
 
@@ -328,7 +328,7 @@ impl Server {
 /// The datagrams between one client and one endpoint.
 struct Session {
     worker: Rc<Worker>,
-    listener: Rc<UdpSocket>,
+    listener: Rc<AsyncFd<UdpSocket>>,
     client: SocketAddr,
     /// The address of ours that the client sends to.
     local: IpAddr,
@@ -337,7 +337,7 @@ struct Session {
     /// The endpoint, once one is chosen.
     attached: RefCell<Option<Rc<Attached>>>,
     /// A socket that is connected to the endpoint; `None` until one is chosen.
-    endpoint: RefCell<Option<Rc<UdpSocket>>>,
+    endpoint: RefCell<Option<Rc<AsyncFd<UdpSocket>>>>,
     /// True once the endpoint has sent something.
     answered: Cell<bool>,
     /// Datagrams of the client that the endpoint may not have got.
@@ -362,26 +362,26 @@ impl Session {
         attached.as_ref().is_some_and(|one| one.is_gone_for(limit))
     }
 
-    /// Passes a datagram to the endpoint, or keeps it until there is one.
-    fn pass(&self, data: &[u8]) {
-        let length = data.len() as u64;
+    /// Passes datagrams to the endpoint, or keeps them until there is one.
+    fn pass(&self, datagrams: Datagrams<'_>) {
+        let length = datagrams.total() as u64;
         self.last.set(Instant::now());
         self.received.set(self.received.get() + length);
         self.worker.counters.udp.received.add(length);
 
-        if !self.answered.get() && data.len() <= MAX_WAITING {
+        if !self.answered.get() {
             let mut waiting = self.waiting.borrow_mut();
-            if waiting.len() < WAITING {
-                waiting.push(data.into());
-            }
+            let room = WAITING.saturating_sub(waiting.len());
+            let fitting = datagrams.each().filter(|one| one.len() <= MAX_WAITING);
+            waiting.extend(fitting.take(room).map(Box::from));
         }
         if let Some(endpoint) = &*self.endpoint.borrow() {
-            self.send(endpoint, data);
+            self.send(endpoint.get_ref(), datagrams);
         }
     }
 
-    fn send(&self, endpoint: &UdpSocket, data: &[u8]) {
-        match endpoint.try_send(data) {
+    fn send(&self, endpoint: &UdpSocket, datagrams: Datagrams<'_>) {
+        match datagrams.send(SockRef::from(endpoint)) {
             Err(error) if ConnectFailure::of_connect(&error).is_some() && !is_full(&error) => {
                 self.refused.set(true);
                 self.noticed.notify_one();
@@ -413,7 +413,7 @@ impl Session {
             let upstream = chosen.upstream;
             let lease = Lease::new(upstream.clone());
 
-            let Ok(socket) = connect(upstream.key.addr).await else {
+            let Ok(socket) = connect(upstream.key.addr) else {
                 return self.fail("no descriptor, port or memory is left");
             };
             let attached = worker.attached.attach(&route.backend, upstream.key.addr);
@@ -444,34 +444,30 @@ impl Session {
     }
 
     /// Sends what waits, and passes on what the endpoint sends. Returns why that ended.
-    async fn exchange(&self, socket: UdpSocket, lease: &Lease) -> ConnectFailure {
+    async fn exchange(&self, socket: AsyncFd<UdpSocket>, lease: &Lease) -> ConnectFailure {
         let socket = Rc::new(socket);
-        // A new socket takes nothing before this.
-        let _ = socket.writable().await;
         self.refused.set(false);
         *self.endpoint.borrow_mut() = Some(socket.clone());
         for data in &*self.waiting.borrow() {
-            self.send(&socket, data);
+            self.send(socket.get_ref(), Datagrams::from(&**data));
         }
 
         let ended = async {
             loop {
-                let ready = socket
-                    .ready(Interest::READABLE | Interest::ERROR)
-                    .await
-                    .ok()?;
-                if ready.is_error() {
-                    if let Some(error) = socket.take_error().ok()? {
+                let interest = Interest::READABLE | Interest::ERROR;
+                let mut seen = socket.ready(interest).await.ok()?;
+                if seen.ready().is_error() {
+                    if let Some(error) = socket.get_ref().take_error().ok()? {
                         return ConnectFailure::of_connect(&error);
                     }
-                    let seen = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-                    let _ = socket.try_io(Interest::ERROR, seen);
+                    seen.clear_ready_matching(Ready::ERROR);
                 }
-                if ready.is_readable()
-                    && let Err(error) = self.answer(&socket, lease)
-                    && !is_full(&error)
-                {
-                    return ConnectFailure::of_connect(&error);
+                if seen.ready().is_readable() {
+                    match self.answer(socket.get_ref(), lease) {
+                        Ok(true) => yield_now().await,
+                        Ok(false) => seen.clear_ready_matching(Ready::READABLE),
+                        Err(error) => return ConnectFailure::of_connect(&error),
+                    }
                 }
             }
         };
@@ -488,31 +484,42 @@ impl Session {
         failure.unwrap_or(ConnectFailure::Refused)
     }
 
-    /// Passes the datagrams that wait on a socket to the client.
-    fn answer(&self, socket: &UdpSocket, lease: &Lease) -> io::Result<()> {
-        BUFFER.with_borrow_mut(|buffer| {
-            loop {
-                let data = buffer.of(|space| socket.try_recv(space))?;
+    /// Passes the datagrams that wait on a socket to the client. Returns true if there may be more.
+    fn answer(&self, socket: &UdpSocket, lease: &Lease) -> io::Result<bool> {
+        BUFFERS.with_borrow_mut(|buffers| {
+            for _ in 0..TURN {
+                let has_more = match buffers.receive(socket) {
+                    Ok(has_more) => has_more,
+                    Err(error) if is_full(&error) => return Ok(false),
+                    Err(error) => return Err(error),
+                };
                 if !self.answered.replace(true) {
                     lease.upstream().succeeded();
                     self.waiting.take();
                 }
 
-                let length = data.len() as u64;
-                self.last.set(Instant::now());
-                self.sent.set(self.sent.get() + length);
-                self.worker.counters.udp.sent.add(length);
-                // What does not fit is lost, as on any way of a datagram.
-                let _ = self.listener.try_io(Interest::WRITABLE, || {
-                    datagram::send(
-                        SockRef::from(&*self.listener),
-                        data,
-                        self.local,
-                        self.client,
-                    )
-                });
+                for received in buffers.received() {
+                    self.give(received.datagrams);
+                }
+                if !has_more {
+                    return Ok(false);
+                }
+                // They come fast: from now on as one piece. Only work is saved by that.
+                let _ = datagram::join_datagrams(socket);
             }
+            Ok(true)
         })
+    }
+
+    /// Sends datagrams of the endpoint to the client.
+    fn give(&self, datagrams: Datagrams<'_>) {
+        let length = datagrams.total() as u64;
+        self.last.set(Instant::now());
+        self.sent.set(self.sent.get() + length);
+        self.worker.counters.udp.sent.add(length);
+        // What does not fit is lost, as on any way of a datagram.
+        let listener = SockRef::from(self.listener.get_ref());
+        let _ = datagrams.send_from(listener, self.local, self.client);
     }
 }
 
@@ -523,14 +530,11 @@ fn idle(worker: &Worker, route: &PortRoute) -> Duration {
 }
 
 /// Opens a socket that sends to one endpoint and receives from it alone.
-async fn connect(endpoint: SocketAddr) -> io::Result<UdpSocket> {
-    let any: IpAddr = match endpoint {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((any, 0)).await?;
-    socket.connect(endpoint).await?;
-    Ok(socket)
+fn connect(endpoint: SocketAddr) -> io::Result<AsyncFd<UdpSocket>> {
+    let kind = Type::DGRAM.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(endpoint), kind, Some(Protocol::UDP))?;
+    socket.connect(&endpoint.into())?;
+    datagram::register(socket.into())
 }
 
 /// Returns true if a socket has no room, or nothing to read.

@@ -148,7 +148,7 @@ fn a_reset_amid_a_transfer_spoils_no_other_one() {
     let mut front = Front::new(of_one_core(1));
     let resetting = endpoint(|stream| {
         check(&stream, MUCH).expect("read");
-        let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
     });
     let resetting = front.open(&[resetting]);
     let good = front.open(&[exchanging(MUCH)]);
