@@ -272,7 +272,7 @@ impl Api {
     fn serve_absent(&self, place: Place<'_>, head: &Parts) -> Result<Response<Body>, ApiError> {
         let Place { absent, name } = place;
         let query = Query::parse(head.uri.query().unwrap_or_default());
-        let accept = Accept::parse(&head.headers)?;
+        let accept = Accept::parse(&head.headers, true)?;
         let reads = head.method == Method::GET || head.method == Method::HEAD;
         let applies = head.method == Method::PATCH
             && media_type(&head.headers) == "application/apply-patch+yaml";
@@ -311,7 +311,7 @@ impl Api {
                 "items": [],
             }),
         };
-        response::encode(StatusCode::OK, list.to_string().into(), accept)
+        response::encode(StatusCode::OK, list.to_string().into(), accept.encoding)
     }
 
     /// Begins a watch that shows bookmarks alone.
@@ -330,7 +330,7 @@ impl Api {
         let run = async move {
             let line = |initial_end| {
                 let (of, at) = ((absent.kind, &*version), view.revision());
-                watch::bookmark(of, accept.shape, at, initial_end)
+                watch::bookmark(of, accept, at, initial_end)
             };
             if bookmarks && marked && lines.send(line(true)).await.is_err() {
                 return;
@@ -345,7 +345,7 @@ impl Api {
                 }
             }
         };
-        self.begin_watch(query, body, run)
+        self.begin_watch(query, accept.encoding, body, run)
     }
 }
 

@@ -71,7 +71,8 @@ impl Api {
             Some((log, entry))
         });
         let response = self.route(user, &action, head, &segments, body).await;
-        let response = response.unwrap_or_else(|error| response::error(&error));
+        let response =
+            response.unwrap_or_else(|error| response::error(&error, Some(&head.headers)));
         if let Some((log, entry)) = audited {
             log.append(entry.finish(&response));
         }
@@ -86,6 +87,7 @@ impl Api {
         segments: &[&str],
         body: Bytes,
     ) -> Result<Response<Body>, ApiError> {
+        Query::parse(head.uri.query().unwrap_or_default()).check_timeout()?;
         let user = self.impersonate(user, head)?;
         self.authorize(&user, action)?;
 
@@ -124,7 +126,8 @@ impl Api {
         }
 
         let response = self.serve(&target, &user, head, &body).await;
-        let mut response = response.unwrap_or_else(|error| response::error(&error));
+        let mut response =
+            response.unwrap_or_else(|error| response::error(&error, Some(&head.headers)));
         response::warn_first(&mut response, target.resource.deprecated);
         Ok(response)
     }
@@ -141,7 +144,7 @@ impl Api {
             target,
             user,
             query: Query::parse(head.uri.query().unwrap_or_default()),
-            accept: Accept::parse(&head.headers)?,
+            accept: Accept::parse(&head.headers, target.resource.has_protobuf())?,
             headers: &head.headers,
             body,
         };

@@ -50,7 +50,7 @@ impl Api {
                 Ok(response::encode(
                     StatusCode::OK,
                     success(resource, name, &uid).to_string().into(),
-                    accept,
+                    accept.encoding,
                 ))
             }
             Outcome::Removed(stored) => {
@@ -105,7 +105,7 @@ impl Api {
         Ok(response::encode(
             StatusCode::OK,
             response::list(resource, &chosen, metadata, accept),
-            accept,
+            accept.encoding,
         ))
     }
 

@@ -1,13 +1,17 @@
-//! Decodes request bodies in protobuf to JSON, by the schema table. kubectl from 1.32 on sends them
-//! for `create secret` and others.
+//! Protobuf. Request bodies are decoded to JSON, by the schema table: kubectl from 1.32 on sends
+//! them for `create secret` and others. Responses are encoded from JSON.
+
+mod encode;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 
+use self::encode::{MAGIC, message_of};
+pub(crate) use self::encode::{encode, watch_event};
 use super::schema::table::{self, Message, Type};
 
-/// The first bytes of every body.
-const MAGIC: &[u8] = b"k8s\0";
+/// The media type of objects and lists.
+pub(crate) const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 
 /// The limit of nested messages; the kinds have fewer.
 const MAX_DEPTH: usize = 32;
@@ -56,13 +60,8 @@ pub(crate) fn decode(body: &[u8], expected: &str) -> Result<Value, ProtobufError
         Ok(())
     })?;
 
-    // Events exist in two groups with different fields.
-    let name = match (&*api_version, &*kind) {
-        ("events.k8s.io/v1", "Event") => "events.Event",
-        (_, "") => expected,
-        (_, kind) => kind,
-    };
-    let Some(fields) = table::message(name) else {
+    let named = if kind.is_empty() { expected } else { &kind };
+    let Some(fields) = message_of(&api_version, named) else {
         return Err(ProtobufError::UnknownKind {
             kind,
             version: api_version,

@@ -114,7 +114,7 @@ impl Api {
         Ok(response::encode(
             StatusCode::OK,
             response::list(resource, &items, metadata, accept),
-            accept,
+            accept.encoding,
         ))
     }
 }

@@ -70,6 +70,11 @@ impl Resource {
         }
     }
 
+    /// Reports whether the kind is one of Kubernetes itself: only those have a form in protobuf.
+    pub(crate) fn has_protobuf(&self) -> bool {
+        self.group != "traefik.io"
+    }
+
     /// Returns group and version: `networking.k8s.io/v1`.
     pub(crate) fn api_version(&self) -> String {
         if self.group.is_empty() {

@@ -3,6 +3,7 @@
 use http::HeaderMap;
 
 use super::{
+    protobuf,
     registry::{self, Resource},
     schema::ContentType,
     status::ApiError,
@@ -123,6 +124,20 @@ impl Query {
         self.text(name).parse().ok()
     }
 
+    /// Checks `timeout`, which has no effect but must be one: requests take less than any. Watches
+    /// do not read it.
+    pub(crate) fn check_timeout(&self) -> Result<(), ApiError> {
+        let text = self.text("timeout");
+        if text.is_empty() || self.flag("watch") {
+            return Ok(());
+        }
+        check_duration(text).map_err(|problem| {
+            ApiError::bad_request(format!(
+                "invalid timeout specified in the request URL - time: {problem}"
+            ))
+        })
+    }
+
     /// Returns true if the write must change nothing. `kind` is the kind of options that an error
     /// names.
     pub(crate) fn dry_run(&self, kind: &str) -> Result<bool, ApiError> {
@@ -143,6 +158,53 @@ impl Query {
     }
 }
 
+/// A text that is no duration, as Go's `time.ParseDuration` says it.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoDuration {
+    #[error("invalid duration {0:?}")]
+    Invalid(String),
+    #[error("missing unit in duration {0:?}")]
+    NoUnit(String),
+    #[error("unknown unit {unit:?} in duration {text:?}")]
+    UnknownUnit { unit: String, text: String },
+}
+
+/// Checks a duration of Go: numbers with units, such as `1h30m` or `1.5s`.
+pub(super) fn check_duration(text: &str) -> Result<(), NoDuration> {
+    const UNITS: [&str; 8] = ["ns", "us", "\u{b5}s", "\u{3bc}s", "ms", "s", "m", "h"];
+
+    let is_number = |c: char| c == '.' || c.is_ascii_digit();
+    let mut rest = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if rest == "0" {
+        return Ok(());
+    }
+
+    loop {
+        let number = rest.len() - rest.trim_start_matches(is_number).len();
+        let (number, after) = rest.split_at(number);
+        let points = number.matches('.').count();
+        if points > 1 || number.len() == points {
+            return Err(NoDuration::Invalid(text.to_owned()));
+        }
+
+        let unit = after.find(is_number).unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit);
+        if unit.is_empty() {
+            return Err(NoDuration::NoUnit(text.to_owned()));
+        }
+        if !UNITS.contains(&unit) {
+            return Err(NoDuration::UnknownUnit {
+                unit: unit.to_owned(),
+                text: text.to_owned(),
+            });
+        }
+        if after.is_empty() {
+            return Ok(());
+        }
+        rest = after;
+    }
+}
+
 fn lossy(octets: Vec<u8>) -> String {
     String::from_utf8_lossy(&octets).into_owned()
 }
@@ -158,16 +220,25 @@ pub(crate) enum Shape {
     Partial,
 }
 
+/// The format of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Json,
+    Yaml,
+    Protobuf,
+}
+
 /// The representation that the client accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Accept {
     pub(crate) shape: Shape,
-    pub(crate) yaml: bool,
+    pub(crate) encoding: Encoding,
 }
 
 impl Accept {
     /// Returns the first media range of `Accept` that is supported, and JSON without the header.
-    pub(crate) fn parse(headers: &HeaderMap) -> Result<Self, ApiError> {
+    /// Only kinds of Kubernetes have protobuf.
+    pub(crate) fn parse(headers: &HeaderMap, has_protobuf: bool) -> Result<Self, ApiError> {
         let ranges: Vec<&str> = headers
             .get_all(http::header::ACCEPT)
             .iter()
@@ -177,20 +248,22 @@ impl Accept {
         if ranges.trim().is_empty() {
             return Ok(Self {
                 shape: Shape::Object,
-                yaml: false,
+                encoding: Encoding::Json,
             });
         }
         ranges
             .split(',')
-            .find_map(Self::range)
-            .ok_or_else(ApiError::not_acceptable)
+            .filter_map(Self::range)
+            .find(|accept| has_protobuf || accept.encoding != Encoding::Protobuf)
+            .ok_or_else(|| ApiError::not_acceptable(has_protobuf))
     }
 
     fn range(range: &str) -> Option<Self> {
         let mut parts = range.split(';').map(str::trim);
-        let yaml = match parts.next()?.to_ascii_lowercase().as_str() {
-            "application/json" | "*/*" | "application/*" => false,
-            "application/yaml" => true,
+        let encoding = match parts.next()?.to_ascii_lowercase().as_str() {
+            "application/json" | "*/*" | "application/*" => Encoding::Json,
+            "application/yaml" => Encoding::Yaml,
+            protobuf::MEDIA_TYPE => Encoding::Protobuf,
             _ => return None,
         };
 
@@ -205,12 +278,13 @@ impl Accept {
 
         let shape = match (shape, version) {
             ("", _) => Shape::Object,
+            ("Table", _) if encoding == Encoding::Protobuf => return None,
             ("Table", "v1") => Shape::Table("meta.k8s.io/v1"),
             ("Table", "v1beta1") => Shape::Table("meta.k8s.io/v1beta1"),
             ("PartialObjectMetadata" | "PartialObjectMetadataList", "v1") => Shape::Partial,
             _ => return None,
         };
-        Some(Self { shape, yaml })
+        Some(Self { shape, encoding })
     }
 }
 
@@ -233,7 +307,7 @@ pub(crate) fn content_type(headers: &HeaderMap) -> Result<ContentType, ApiError>
     match media_type(headers).as_str() {
         "" | "application/json" | "*/*" => Ok(ContentType::Json),
         "application/yaml" => Ok(ContentType::Yaml),
-        "application/vnd.kubernetes.protobuf" => Ok(ContentType::Protobuf),
+        protobuf::MEDIA_TYPE => Ok(ContentType::Protobuf),
         _ => Err(ApiError::unsupported_body()),
     }
 }

@@ -1,6 +1,7 @@
 //! Responses: objects, lists and tables as bytes, and the body type of all responses.
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     pin::Pin,
     sync::Arc,
@@ -8,19 +9,21 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 use tokio::sync::mpsc;
 
 use super::{
     columns::Column,
-    events,
+    events, protobuf,
     registry::Resource,
-    request::{Accept, Shape},
+    request::{Accept, Encoding, Shape},
     status::ApiError,
 };
 use crate::objects::RawObject;
+
+const JSON: &str = "application/json";
 
 /// A response body.
 #[derive(Debug)]
@@ -63,7 +66,7 @@ impl http_body::Body for Body {
 
 /// Returns a JSON response.
 pub(crate) fn json(code: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
-    typed(code, "application/json", body)
+    typed(code, JSON, body)
 }
 
 /// Returns a response of plain text.
@@ -85,10 +88,16 @@ pub(crate) fn typed(
     response
 }
 
-/// Returns the response for an error, with its warnings.
-pub(crate) fn error(error: &ApiError) -> Response<Body> {
+/// Returns the response for an error, with its warnings, to a client with these header fields.
+pub(crate) fn error(error: &ApiError, asked: Option<&HeaderMap>) -> Response<Body> {
     let (media_type, body) = error.body();
-    let mut response = typed(error.code, media_type, body);
+    let accept = asked.and_then(|headers| Accept::parse(headers, true).ok());
+    let mut response = match accept {
+        Some(accept) if media_type == JSON && accept.encoding == Encoding::Protobuf => {
+            encode(error.code, body, accept.encoding)
+        }
+        _ => typed(error.code, media_type, body),
+    };
     if matches!(
         error.code,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
@@ -170,18 +179,23 @@ pub(crate) fn object(
     stored: &Bytes,
     accept: Accept,
 ) -> Response<Body> {
-    encode(code, one(resource, stored, accept, true), accept)
+    encode(code, one(resource, stored, accept, true), accept.encoding)
 }
 
-/// Returns a response with this JSON, converted to YAML if the client prefers that.
-pub(crate) fn encode(code: StatusCode, body: Bytes, accept: Accept) -> Response<Body> {
-    if accept.yaml {
-        let value: Value = serde_json::from_slice(&body).unwrap_or_default();
-        if let Ok(text) = serde_saphyr::to_string(&value) {
-            return typed(code, "application/yaml", text);
+/// Returns a response with this JSON, converted to what the client prefers.
+pub(crate) fn encode(code: StatusCode, body: Bytes, encoding: Encoding) -> Response<Body> {
+    let value = || serde_json::from_slice::<Value>(&body).unwrap_or_default();
+    let converted = match encoding {
+        Encoding::Json => None,
+        Encoding::Yaml => serde_saphyr::to_string(&value())
+            .ok()
+            .map(|text| ("application/yaml", Bytes::from(text))),
+        Encoding::Protobuf => {
+            protobuf::encode(&value()).map(|bytes| (protobuf::MEDIA_TYPE, Bytes::from(bytes)))
         }
-    }
-    json(code, body)
+    };
+    let (media_type, body) = converted.unwrap_or((JSON, body));
+    typed(code, media_type, body)
 }
 
 /// Returns a list in the accepted shape, with this metadata of the list.
@@ -226,12 +240,26 @@ pub(crate) fn list(
                 if number > 0 {
                     out.extend_from_slice(b",");
                 }
-                out.extend_from_slice(&shown(resource, &item.body));
+                out.extend_from_slice(&item_of(resource, shown(resource, &item.body)));
             }
             out.extend_from_slice(b"]}");
             out.freeze()
         }
     }
+}
+
+/// Returns an object as an item of a list. A list of a kind of Kubernetes names the kind itself,
+/// and its items do not; those of other API groups do.
+fn item_of(resource: &Resource, object: Bytes) -> Bytes {
+    if !resource.has_protobuf() {
+        return object;
+    }
+    let Ok(mut members) = serde_json::from_slice::<BTreeMap<&str, &RawValue>>(&object) else {
+        return object;
+    };
+    members.remove("apiVersion");
+    members.remove("kind");
+    serde_json::to_vec(&members).map_or(object, Bytes::from)
 }
 
 /// Returns a Table of these stored objects. `definitions` makes it name its columns.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     Api, admit,
-    request::{Accept, Query, content_type},
+    request::{Accept, Query, Shape, content_type},
     response::{self, Body},
     schema,
     status::ApiError,
@@ -178,7 +178,10 @@ impl Api {
             return Err(ApiError::method_not_allowed());
         }
 
-        let accept = Accept::parse(&head.headers)?;
+        let accept = Accept::parse(&head.headers, true)?;
+        if matches!(accept.shape, Shape::Table(_)) {
+            return Err(ApiError::no_table());
+        }
         let query = Query::parse(head.uri.query().unwrap_or_default());
         let _nothing_is_stored_anyway = query.dry_run("CreateOptions")?;
         let validation = FieldValidation::parse(&query, "CreateOptions")?;
@@ -202,7 +205,7 @@ impl Api {
         };
 
         let body = object.to_string();
-        let mut response = response::encode(StatusCode::CREATED, body.into(), accept);
+        let mut response = response::encode(StatusCode::CREATED, body.into(), accept.encoding);
         response::warn(&mut response, &warnings);
         Ok(response)
     }

@@ -79,14 +79,20 @@ impl Selector {
             false => Value::Null,
         };
 
+        let text = |pointer| {
+            let value = body.pointer(pointer).and_then(Value::as_str);
+            value.unwrap_or_default()
+        };
         self.fields.iter().all(|required| {
             let found = match required.field {
                 Field::Name => &*object.meta.name,
                 Field::Namespace => &*object.meta.namespace,
-                Field::Body(pointer) => body
-                    .pointer(pointer)
-                    .and_then(Value::as_str)
-                    .unwrap_or_default(),
+                // An Event of the new group names its source elsewhere.
+                Field::Body(pointer @ "/source/component") => match text(pointer) {
+                    "" => text("/reportingComponent"),
+                    source => source,
+                },
+                Field::Body(pointer) => text(pointer),
                 Field::Flag(pointer) => match body.pointer(pointer).and_then(Value::as_bool) {
                     Some(true) => "true",
                     Some(false) | None => "false",

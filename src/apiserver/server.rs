@@ -262,22 +262,23 @@ impl Acceptor {
     ) -> Response<Body> {
         let (head, body) = request.into_parts();
         let Some(user) = self.api.authenticate(certified, &head.headers) else {
-            return response::error(&ApiError::unauthorized());
+            return response::error(&ApiError::unauthorized(), None);
         };
 
         // Before the body: those that wait take no memory for theirs.
         let Ok(_seat) = self.flows.seat(&user.name).await else {
-            return response::error(&ApiError::too_many("requests"));
+            return response::error(&ApiError::too_many("requests"), None);
         };
 
         match tokio::time::timeout(TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
             Ok(Ok(body)) => self.api.handle(user, &head, body.to_bytes()).await,
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                response::error(&ApiError::body_too_large(MAX_BODY))
+                response::error(&ApiError::body_too_large(MAX_BODY), None)
             }
-            Ok(Err(_)) | Err(_) => {
-                response::error(&ApiError::bad_request("the request's body is incomplete"))
-            }
+            Ok(Err(_)) | Err(_) => response::error(
+                &ApiError::bad_request("the request's body is incomplete"),
+                None,
+            ),
         }
     }
 }

@@ -367,10 +367,24 @@ impl ApiError {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
     }
 
-    pub(crate) fn not_acceptable() -> Self {
-        let message =
-            "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml";
+    /// Returns the error for a client that accepts none of the formats.
+    pub(crate) fn not_acceptable(has_protobuf: bool) -> Self {
+        let more = match has_protobuf {
+            true => ", application/vnd.kubernetes.protobuf",
+            false => "",
+        };
+        let message = format!(
+            "406: Not Acceptable\n\nAvailable representations: application/json, \
+             application/yaml{more}"
+        );
         Self::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message)
+    }
+
+    /// Returns the error for a Table of what has no list.
+    pub(crate) fn no_table() -> Self {
+        let message = "only the following media types are accepted: application/json, \
+                       application/yaml, application/vnd.kubernetes.protobuf";
+        Self::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message).with_no_details()
     }
 
     pub(crate) fn unsupported_body() -> Self {

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    Api,
+    Api, protobuf,
     registry::Resource,
-    request::{Accept, Query, ResourceRequest, Shape},
+    request::{Accept, Encoding, Query, ResourceRequest, Shape},
     response::{self, Body},
     selector::Selector,
     status::ApiError,
@@ -75,7 +75,7 @@ impl Api {
         let (at, initial, watcher) = match from {
             Some(from) if !send_initial => {
                 let Ok(watcher) = self.view.watch(resource.kind, from) else {
-                    return Ok(expired(from));
+                    return Ok(expired(from, accept.encoding));
                 };
                 (from, Vec::new(), watcher)
             }
@@ -94,10 +94,7 @@ impl Api {
             resource,
             namespace: target.namespace.clone(),
             selector,
-            accept: Accept {
-                yaml: false,
-                ..accept
-            },
+            accept,
             bookmarks: query.flag("allowWatchBookmarks"),
             initial,
             marked: send_initial,
@@ -110,13 +107,14 @@ impl Api {
         let run = async move {
             let _client_gone = stream.run().await;
         };
-        self.begin_watch(query, body, run)
+        self.begin_watch(query, accept.encoding, body, run)
     }
 
     /// Begins the response of a watch: its lines come from `run`, which ends with the watch.
     pub(super) fn begin_watch(
         &self,
         query: &Query,
+        encoding: Encoding,
         lines: mpsc::Receiver<Bytes>,
         run: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Response<Body>, ApiError> {
@@ -143,7 +141,7 @@ impl Api {
             }
         });
 
-        let mut response = response::json(StatusCode::OK, Bytes::new());
+        let mut response = stream(encoding, Bytes::new());
         *response.body_mut() = Body::Stream(lines);
         Ok(response)
     }
@@ -168,7 +166,7 @@ impl Stream {
             tokio::select! {
                 () = lines.closed() => return Err(Closed),
                 change = self.watcher.next() => {
-                    let Ok(change) = change else { return self.send(expired_line(self.at)).await };
+                    let Ok(change) = change else { return self.expire().await };
                     self.change(change).await?;
                 }
                 () = tokio::time::sleep_until(next_bookmark), if self.bookmarks => {
@@ -193,7 +191,7 @@ impl Stream {
             match ready {
                 Some(Ok(change)) => self.change(change).await?,
                 Some(Err(Expired)) => {
-                    self.send(expired_line(self.at)).await?;
+                    self.expire().await?;
                     return Err(Closed);
                 }
                 None => break,
@@ -238,13 +236,18 @@ impl Stream {
     async fn event(&mut self, kind: &str, stored: &Bytes) -> Result<(), Closed> {
         let object = response::one(self.resource, stored, self.accept, !self.defined);
         self.defined = true;
-        self.send(line(kind, &object)).await
+        self.send(line(kind, &object, self.accept.encoding)).await
+    }
+
+    /// Sends that the history no longer has what follows.
+    async fn expire(&self) -> Result<(), Closed> {
+        self.send(expired_line(self.at, self.accept.encoding)).await
     }
 
     async fn bookmark(&self, initial_end: bool) -> Result<(), Closed> {
         let version = self.resource.api_version();
         let of = (self.resource.kind.name(), &*version);
-        self.send(bookmark(of, self.accept.shape, self.at, initial_end))
+        self.send(bookmark(of, self.accept, self.at, initial_end))
             .await
     }
 
@@ -254,29 +257,31 @@ impl Stream {
 }
 
 /// Returns the line of a bookmark at a revision. `of` is the kind and its API version.
-pub(super) fn bookmark(of: (&str, &str), shape: Shape, at: Revision, initial_end: bool) -> Bytes {
-    let mut metadata = json!({ "resourceVersion": at.0.to_string() });
-    let (kind, version) = match shape {
-        Shape::Table(version) => {
-            let table = json!({
-                "kind": "Table",
-                "apiVersion": version,
-                "metadata": metadata,
-                "columnDefinitions": null,
-                "rows": [],
-            });
-            return line("BOOKMARK", table.to_string().as_bytes());
-        }
-        Shape::Partial => ("PartialObjectMetadata", "meta.k8s.io/v1"),
-        Shape::Object => of,
-    };
-
-    metadata["creationTimestamp"] = Value::Null;
+pub(super) fn bookmark(of: (&str, &str), accept: Accept, at: Revision, initial_end: bool) -> Bytes {
+    let version = json!({ "resourceVersion": at.0.to_string() });
+    let mut metadata = version.clone();
     if initial_end {
         metadata["annotations"] = json!({ INITIAL_END: "true" });
     }
-    let object = json!({ "kind": kind, "apiVersion": version, "metadata": metadata });
-    line("BOOKMARK", object.to_string().as_bytes())
+
+    let named =
+        |(kind, of): (&str, &str)| json!({ "kind": kind, "apiVersion": of, "metadata": metadata });
+
+    let partial = ("PartialObjectMetadata", "meta.k8s.io/v1");
+    let object = match accept.shape {
+        // Clients read the annotation from the object of the row.
+        Shape::Table(table) => json!({
+            "kind": "Table",
+            "apiVersion": table,
+            "metadata": version,
+            "columnDefinitions": null,
+            "rows": [{ "cells": [""], "object": named(partial) }],
+        }),
+        Shape::Partial => named(partial),
+        Shape::Object => named(of),
+    };
+
+    line("BOOKMARK", object.to_string().as_bytes(), accept.encoding)
 }
 
 /// Returns the revision to start from; `None` starts with the objects that exist.
@@ -314,8 +319,16 @@ pub(super) fn start(query: &Query) -> Result<Option<Revision>, ApiError> {
     }
 }
 
-/// Returns the line of an event.
-fn line(kind: &str, object: &[u8]) -> Bytes {
+/// Returns the line of an event, which in protobuf is a message with its length before it.
+fn line(kind: &str, object: &[u8], encoding: Encoding) -> Bytes {
+    if encoding == Encoding::Protobuf
+        && let Some(object) = serde_json::from_slice(object)
+            .ok()
+            .and_then(|value| protobuf::encode(&value))
+    {
+        return protobuf::watch_event(kind, &object).into();
+    }
+
     let mut line = BytesMut::with_capacity(object.len() + 40);
     line.put_slice(b"{\"type\":\"");
     line.put_slice(kind.as_bytes());
@@ -325,13 +338,22 @@ fn line(kind: &str, object: &[u8]) -> Bytes {
     line.freeze()
 }
 
-fn expired_line(from: Revision) -> Bytes {
+fn expired_line(from: Revision, encoding: Encoding) -> Bytes {
     let error = ApiError::expired(format!("too old resource version: {}", from.0));
-    line("ERROR", error.to_value().to_string().as_bytes())
+    line("ERROR", error.to_value().to_string().as_bytes(), encoding)
 }
 
 /// Returns the response to a watch from a revision that the history no longer has: 200 with one
 /// error event.
-fn expired(from: Revision) -> Response<Body> {
-    response::json(StatusCode::OK, expired_line(from))
+fn expired(from: Revision, encoding: Encoding) -> Response<Body> {
+    stream(encoding, expired_line(from, encoding))
+}
+
+/// Returns the response of a watch. Its events are JSON for clients that prefer YAML.
+fn stream(encoding: Encoding, events: Bytes) -> Response<Body> {
+    let media_type = match encoding {
+        Encoding::Json | Encoding::Yaml => "application/json",
+        Encoding::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+    };
+    response::typed(StatusCode::OK, media_type, events)
 }

@@ -1,4 +1,5 @@
-//! Bodies in protobuf, as a real server writes them, are read as the same object as its JSON.
+//! Bodies in protobuf, as a real server writes them, are read as the same object as its JSON, and a
+//! real server reads those of gatelet so.
 
 use std::{path::Path, process::Command};
 
@@ -9,8 +10,17 @@ use super::support::{Folder, Gatelet, control_plane::ControlPlane, run};
 /// Paths of collections, each with an object that has as many fields as possible.
 const OBJECTS: &str = include_str!("peers/objects.json");
 
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+/// Asks curl for a response in protobuf, into the file that follows.
+const ACCEPT: [&str; 4] = [
+    "--fail-with-body",
+    "-H",
+    "Accept: application/vnd.kubernetes.protobuf",
+    "-o",
+];
+
 #[test]
-fn protobuf_of_a_real_server_is_read_as_the_same_object() {
+fn protobuf_is_the_same_object_as_on_a_real_server() {
     let Some(real) = ControlPlane::start() else {
         return;
     };
@@ -48,22 +58,12 @@ fn protobuf_of_a_real_server_is_read_as_the_same_object() {
         let response = folder.path().join("response");
         let url = format!("https://127.0.0.1:16443{path}");
         let mut request = theirs.post(&url, &body, "application/json");
-        run(&mut real.beside(
-            request
-                .args([
-                    "--fail-with-body",
-                    "-H",
-                    "Accept: application/vnd.kubernetes.protobuf",
-                    "-o",
-                ])
-                .arg(&response),
-        ));
+        run(&mut real.beside(request.args(ACCEPT).arg(&response)));
         let json = run(&mut real.beside(&theirs.post(&url, &body, "application/json")));
         let json_file = folder.write("json", &json);
 
         let url = format!("https://127.0.0.1:{}{path}", gatelet.api);
-        let from_protobuf =
-            run(&mut ours.post(&url, &response, "application/vnd.kubernetes.protobuf"));
+        let from_protobuf = run(&mut ours.post(&url, &response, PROTOBUF));
         let from_json = run(&mut ours.post(&url, &json_file, "application/json"));
         assert_eq!(
             essence(&from_protobuf),
@@ -71,13 +71,36 @@ fn protobuf_of_a_real_server_is_read_as_the_same_object() {
             "{path}: as on the real server"
         );
         assert_eq!(essence(&from_protobuf), essence(&from_json), "{path}");
+
+        // What gatelet writes is the same to the real server in both formats, be it refused: an
+        // address of a Service is free no longer.
+        let json = run(&mut ours.post(&url, &json_file, "application/json"));
+        let json = folder.write("ours", &json);
+        let response = folder.path().join("response");
+        run(ours
+            .post(&url, &json_file, "application/json")
+            .args(ACCEPT)
+            .arg(&response));
+        let url = format!("https://127.0.0.1:16443{path}");
+        let read = |body: &Path, content_type: &str| {
+            let request = theirs.post(&url, body, content_type);
+            let object = serde_json::from_str(&run(&mut real.beside(&request)));
+            without_times(object.expect("JSON"))
+        };
+        let (from_protobuf, from_json) =
+            (read(&response, PROTOBUF), read(&json, "application/json"));
+        assert_eq!(from_protobuf, from_json, "{path}: gatelet's");
     }
 }
 
 /// Returns the object without the members that depend on the time and the server.
 fn essence(text: &str) -> Value {
-    let mut object: Value = serde_json::from_str(text).expect("JSON");
+    let object: Value = serde_json::from_str(text).expect("JSON");
     assert_ne!(object["kind"], "Status", "{text}");
+    without_times(object)
+}
+
+fn without_times(mut object: Value) -> Value {
     let metadata = object["metadata"].as_object_mut().expect("it is there");
     for field in ["uid", "creationTimestamp", "managedFields"] {
         metadata.remove(field);

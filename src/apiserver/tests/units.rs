@@ -6,8 +6,12 @@ use super::*;
 use crate::{
     apiserver::{
         columns::duration,
-        registry,
-        request::{Accept, Query, Shape, Target},
+        protobuf, registry,
+        request::{
+            Accept,
+            Encoding::{Json, Protobuf, Yaml},
+            Query, Shape, Target, check_duration,
+        },
         selector::Selector,
     },
     objects::{Key, Kind, Meta, RawObject},
@@ -157,31 +161,97 @@ fn ages_have_the_format_of_kubectl() {
 
 #[test]
 fn accept_selects_the_first_supported_media_type() {
-    let accept = |value: &str| {
+    const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
+    let accept = |value: &str, has_protobuf| {
         let mut headers = HeaderMap::new();
         headers.insert("accept", value.parse().unwrap());
-        Accept::parse(&headers)
-            .map(|accept| (accept.shape, accept.yaml))
+        Accept::parse(&headers, has_protobuf)
+            .map(|accept| (accept.shape, accept.encoding))
             .ok()
     };
-    assert_eq!(
-        accept("application/vnd.kubernetes.protobuf,application/json"),
-        Some((Shape::Object, false))
-    );
+    let either = "application/vnd.kubernetes.protobuf,application/json";
+    assert_eq!(accept(either, true), Some((Shape::Object, Protobuf)));
+    assert_eq!(accept(either, false), Some((Shape::Object, Json)));
 
     let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
-    assert_eq!(accept(table), Some((Shape::Table("meta.k8s.io/v1"), false)));
+    let shape = Shape::Table("meta.k8s.io/v1");
+    assert_eq!(accept(table, true), Some((shape, Json)));
+    let table = "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,*/*";
+    assert_eq!(accept(table, true), Some((Shape::Object, Json)));
     assert_eq!(
-        accept("application/json;as=Other;v=v1,*/*"),
-        Some((Shape::Object, false))
+        accept("application/json;as=Other;v=v1,*/*", true),
+        Some((Shape::Object, Json))
+    );
+
+    let partial = "as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+    assert_eq!(
+        accept(&format!("{PROTOBUF};{partial}"), true),
+        Some((Shape::Partial, Protobuf))
     );
     assert_eq!(
-        accept("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"),
-        Some((Shape::Partial, false))
+        accept("application/yaml", true),
+        Some((Shape::Object, Yaml))
     );
-    assert_eq!(accept("application/yaml"), Some((Shape::Object, true)));
-    assert_eq!(accept("application/vnd.kubernetes.protobuf"), None);
-    assert_eq!(accept("text/html"), None);
+    assert_eq!(accept(PROTOBUF, false), None);
+    assert_eq!(accept("text/html", true), None);
+}
+
+#[test]
+fn durations_are_those_of_go() {
+    for text in [
+        "0", "-0", "0s", "3m", "1h30m", "1.5s", ".5h", "2us", "2\u{b5}s", "-3s",
+    ] {
+        assert_eq!(check_duration(text), Ok(()), "{text}");
+    }
+    let cases = [
+        ("", "invalid duration \"\""),
+        ("invalid", "invalid duration \"invalid\""),
+        ("1.2.3s", "invalid duration \"1.2.3s\""),
+        (".s", "invalid duration \".s\""),
+        ("3", "missing unit in duration \"3\""),
+        ("1h3", "missing unit in duration \"1h3\""),
+        ("3d", "unknown unit \"d\" in duration \"3d\""),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(check_duration(text).unwrap_err().to_string(), expected);
+    }
+}
+
+/// A real server reads them too: see the test of `protobuf_of_a_real_server`.
+#[test]
+fn what_is_encoded_to_protobuf_is_decoded_to_the_same() {
+    let objects = include_str!("../../../tests/it/peers/objects.json");
+    let objects: Vec<(String, Value)> = serde_json::from_str(objects).unwrap();
+    for (path, object) in objects {
+        let kind = object["kind"].as_str().unwrap();
+        let encoded = protobuf::encode(&object).unwrap_or_else(|| panic!("{path} has none"));
+        assert_eq!(protobuf::decode(&encoded, kind), Ok(object), "{path}");
+    }
+
+    let middleware = json!({
+        "apiVersion": "traefik.io/v1alpha1",
+        "kind": "Middleware",
+        "metadata": { "name": "a" },
+        "spec": {},
+    });
+    assert_eq!(protobuf::encode(&middleware), None);
+    // The bookmarks of kinds without objects.
+    let pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "resourceVersion": "7" },
+    });
+    let expected = b"k8s\0\x0a\x09\x0a\x02v1\x12\x03Pod\x12\x05\x0a\x03\x32\x017";
+    assert_eq!(protobuf::encode(&pod).as_deref(), Some(&expected[..]));
+
+    let table = json!({
+        "apiVersion": "meta.k8s.io/v1",
+        "kind": "Table",
+        "metadata": {},
+        "rows": [],
+    });
+    assert_eq!(protobuf::encode(&table), None);
 }
 
 #[test]
