@@ -151,6 +151,24 @@ const EVENT_FIELDS: &[(&str, &str)] = &[
     ("type", "/type"),
 ];
 
+/// The fields of Events by their names in the newer group. They are stored as those of the core
+/// group.
+const NEW_EVENT_FIELDS: &[(&str, &str)] = &[
+    ("reason", "/reason"),
+    ("regarding.kind", "/involvedObject/kind"),
+    ("regarding.namespace", "/involvedObject/namespace"),
+    ("regarding.name", "/involvedObject/name"),
+    ("regarding.uid", "/involvedObject/uid"),
+    ("regarding.apiVersion", "/involvedObject/apiVersion"),
+    (
+        "regarding.resourceVersion",
+        "/involvedObject/resourceVersion",
+    ),
+    ("regarding.fieldPath", "/involvedObject/fieldPath"),
+    ("reportingController", "/reportingComponent"),
+    ("type", "/type"),
+];
+
 /// Every resource, in the order of discovery. Events are served twice from one store.
 pub(crate) static RESOURCES: [Resource; 19] = [
     Resource {
@@ -271,7 +289,7 @@ pub(crate) static RESOURCES: [Resource; 19] = [
         singular: "event",
         short: &["ev"],
         create_on_update: true,
-        fields: EVENT_FIELDS,
+        fields: NEW_EVENT_FIELDS,
         columns: columns::EVENT,
         cells: columns::event,
         ..BASE

@@ -37,6 +37,7 @@ mod commands;
 mod control_group;
 mod counted_ingresses;
 mod deadlines;
+mod e2e;
 mod elsewhere;
 mod engine;
 mod entry;

@@ -40,6 +40,12 @@ pub fn h2spec() -> Option<Command> {
     optional("bin/h2spec")
 }
 
+/// Returns the end-to-end suite of Kubernetes. Without a build of it, prints a note and returns
+/// `None`.
+pub fn e2e() -> Option<Command> {
+    optional("bin/e2e.test")
+}
+
 /// Returns Helm. Without a build of it, prints a note and returns `None`.
 pub fn helm() -> Option<Command> {
     optional("bin/helm")
