@@ -10,7 +10,6 @@ use super::{
     backend_terms::BackendTerms,
     backend_tls,
     backends::Backends,
-    facts::ServiceFact,
     groups,
     objects::{Name, Objects},
     references::References,
@@ -46,14 +45,15 @@ pub(super) struct ServiceTerms {
     pub(super) findings: Vec<AnnotationFinding>,
 }
 
-/// Makes the terms of a Service; `None` if its annotations say nothing about them.
+/// Makes the terms of a Service; `None` if it does not exist, or its annotations say nothing about
+/// them.
 pub(super) fn make(
     objects: &Objects,
     backends: &mut Backends,
     service: &Name,
-    fact: &ServiceFact,
     of_ingress: OfIngress<'_>,
 ) -> Option<ServiceTerms> {
+    let fact = objects.services.get(service)?;
     let values = annotations::read(&fact.annotations);
     if is_unset(&values) {
         return None;
@@ -134,9 +134,7 @@ pub(super) fn of_server(
         groups: &nothing.groups,
         checks: &nothing.checks,
     };
-    let fact = objects.services.get(service);
-    let made = fact.and_then(|fact| make(objects, backends, service, fact, of_ingress));
-    let Some(made) = made else {
+    let Some(made) = make(objects, backends, service, of_ingress) else {
         return Ok(BackendTerms {
             protocol,
             ..BackendTerms::default()

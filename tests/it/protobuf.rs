@@ -72,8 +72,8 @@ fn protobuf_is_the_same_object_as_on_a_real_server() {
         );
         assert_eq!(essence(&from_protobuf), essence(&from_json), "{path}");
 
-        // What gatelet writes is the same to the real server in both formats, be it refused: an
-        // address of a Service is free no longer.
+        // The real server treats what gatelet writes the same in both formats, even where it
+        // refuses it: the address of a Service may be taken by now.
         let json = run(&mut ours.post(&url, &json_file, "application/json"));
         let json = folder.write("ours", &json);
         let response = folder.path().join("response");

@@ -77,10 +77,7 @@ impl Compiler<'_> {
             checks: &annotated.checks,
         };
 
-        let fact = objects.services.get(service);
-        let made = fact.and_then(|fact| {
-            service_terms::make(objects, self.backends, service, fact, of_ingress)
-        });
+        let made = service_terms::make(objects, self.backends, service, of_ingress);
         let Some(mut made) = made else {
             return Ok((annotated.terms.clone(), Timeouts::default()));
         };

@@ -3,7 +3,7 @@
 //! moves.
 //!
 //! Sockets are awaited for reading alone: the system would wake the core for each datagram that has
-//! left one. A datagram that a socket has no room for is lost, as on any way of a datagram.
+//! left one. A datagram is lost if a socket has no room for it; UDP allows that.
 
 use std::{
     cell::{Cell, RefCell},
@@ -386,7 +386,7 @@ impl Session {
                 self.refused.set(true);
                 self.noticed.notify_one();
             }
-            // What does not fit is lost, as on any way of a datagram.
+            // No room: it is lost.
             _ => {}
         }
     }
@@ -517,7 +517,7 @@ impl Session {
         self.last.set(Instant::now());
         self.sent.set(self.sent.get() + length);
         self.worker.counters.udp.sent.add(length);
-        // What does not fit is lost, as on any way of a datagram.
+        // Without room for them, they are lost.
         let listener = SockRef::from(self.listener.get_ref());
         let _ = datagrams.send_from(listener, self.local, self.client);
     }
