@@ -4,7 +4,6 @@
 use std::net::SocketAddr;
 
 use http::{HeaderMap, Method, Response, StatusCode, header, request::Parts};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::response::Body;
@@ -20,11 +19,15 @@ const LONGEST: usize = 1024;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) SocketAddr);
 
+/// The name of a created object, as an extension of the response: its path does not have the name,
+/// and its body has it in the form that the client prefers.
+#[derive(Clone, Debug)]
+pub(super) struct CreatedName(pub(super) String);
+
 /// The part of a line that is known when the request arrives.
 #[derive(Debug)]
 pub(super) struct Entry {
     line: Value,
-    creates: bool,
 }
 
 impl Entry {
@@ -76,17 +79,14 @@ impl Entry {
                 "apiGroup": cut(&action.group),
             });
         }
-        let creates = head.method == Method::POST;
-        Some(Self { line, creates })
+        Some(Self { line })
     }
 
     /// Returns the line, with the verdict of the response.
     pub(super) fn finish(mut self, response: &Response<Body>) -> String {
         let code = response.status();
-        if let (true, StatusCode::CREATED, Body::Whole(Some(body))) =
-            (self.creates, code, response.body())
-        {
-            self.set_name(body);
+        if let Some(CreatedName(name)) = response.extensions().get() {
+            self.line["objectRef"]["name"] = name.as_str().into();
         }
         // A real API server leaves out what is empty.
         if let Some(members) = self.line["objectRef"].as_object_mut() {
@@ -101,25 +101,6 @@ impl Entry {
         };
         self.line["annotations"] = json!({ "authorization.k8s.io/decision": decision });
         self.line.to_string()
-    }
-
-    /// Sets the name of a created object, which the path does not have.
-    fn set_name(&mut self, body: &[u8]) {
-        #[derive(Deserialize)]
-        struct Created {
-            metadata: Metadata,
-        }
-        #[derive(Deserialize)]
-        struct Metadata {
-            name: String,
-        }
-
-        let name = &mut self.line["objectRef"]["name"];
-        if *name == ""
-            && let Ok(created) = serde_json::from_slice::<Created>(body)
-        {
-            *name = created.metadata.name.into();
-        }
     }
 }
 

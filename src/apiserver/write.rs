@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{
     Api,
     admit::{self, Change},
+    audit::CreatedName,
     defaults, events,
     manage::{self, Origin},
     registry::{self, Resource},
@@ -141,6 +142,7 @@ impl Api {
                     let mut response =
                         response::object(StatusCode::CREATED, resource, &stored, accept);
                     response::warn(&mut response, &warnings);
+                    response.extensions_mut().insert(CreatedName(name));
                     return Ok(response);
                 }
                 Err(ProposeError::Exists(_)) if generated => {}

@@ -75,6 +75,31 @@ async fn each_write_has_one_line_in_the_audit_log() {
 }
 
 #[tokio::test]
+async fn created_objects_have_names_in_each_form_of_response() {
+    let audited = Audited::new();
+    let forms = [
+        "application/json",
+        "application/yaml",
+        "application/vnd.kubernetes.protobuf",
+        "application/json;as=Table;v=v1;g=meta.k8s.io",
+    ];
+    for accept in forms {
+        let headers = [("content-type", "application/json"), ("accept", accept)];
+        let object = json!({ "metadata": { "generateName": "made-" } }).to_string();
+        let server = &audited.server;
+        server.send("POST", CONFIG_MAPS, &headers, &object).await;
+    }
+
+    let lines = audited.lines();
+    assert_eq!(lines.len(), forms.len());
+    for line in lines {
+        assert_eq!(line["responseStatus"]["code"], 201);
+        let name = line["objectRef"]["name"].as_str().expect("the name");
+        assert!(name.starts_with("made-"), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn the_audit_log_has_no_secrets_and_bounded_texts() {
     let audited = Audited::new();
     let server = &audited.server;
