@@ -38,6 +38,22 @@ fn check(mut stream: &TcpStream, most: usize) -> std::io::Result<usize> {
     Ok(total)
 }
 
+/// Reads a period from each client in turn until bytes for one wait in a pipe: a transfer has one
+/// only while much arrives at a time. Returns the bytes that each has read.
+fn until_bytes_wait(front: &Front, clients: &[TcpStream]) -> usize {
+    let began = Instant::now();
+    let mut total = 0;
+    while front.shared.memory.outside() == 0 {
+        assert!(began.elapsed() < Duration::from_secs(60), "bytes wait");
+        for stream in clients {
+            assert_eq!(check(stream, PERIOD).expect("read"), PERIOD);
+        }
+        total += PERIOD;
+        thread::sleep(Duration::from_millis(20));
+    }
+    total
+}
+
 /// Returns the bytes that went through pipes.
 fn spliced(front: &Front) -> u64 {
     let cores = front.shared.counters();
@@ -173,8 +189,8 @@ fn clients_that_do_not_read_hold_little_in_pipes() {
     let sending = endpoint(|stream| drop(send(&stream, usize::MAX / 2)));
     let address = front.open(&[sending]);
     let stalled: Vec<TcpStream> = (0..CLIENTS).map(|_| connect(address)).collect();
+    until_bytes_wait(&front, &stalled);
     let memory = &front.shared.memory;
-    wait("bytes wait in pipes", || memory.outside() > 0);
 
     // All buffers are full once nothing is moved any more.
     let mut before = counted(&front).1;
@@ -203,9 +219,8 @@ fn a_slow_reader_has_all_before_a_drain_ends() {
     let mut front = Front::new(of_one_core(8));
     let sending = endpoint(|stream| drop(send(&stream, MUCH)));
     let stream = connect(front.open(&[sending]));
-    wait("bytes wait", || front.shared.memory.outside() > 0);
+    let mut total = until_bytes_wait(&front, std::slice::from_ref(&stream));
     front.signal.drain(Duration::from_secs(60));
-    let mut total = 0;
     let began = Instant::now();
     while total < MUCH && began.elapsed() < Duration::from_secs(50) {
         let mut buffer = vec![0; 1 << 20];
