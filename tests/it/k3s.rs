@@ -537,6 +537,11 @@ fn labels_of_pods_are_read_with_the_rights_of_the_manifest() {
     let _backend = Backend::start(&real, &folder);
     real.kubectl(&["apply", "-f", manifest()]);
     let daemon_set = json(&real, &["-n", "gatelet", "get", "daemonset", "gatelet"]);
+    // The server applies changed rights with a delay.
+    eventually("the account may read Pods", || {
+        let list = real.kubectl(&["auth", "can-i", "--list", "--as", ACCOUNT]);
+        list.contains("pods").then_some(())
+    });
     let pod = Pod::start(&real, &daemon_set["spec"]["template"]["spec"]);
 
     let of = |name: &str, group: &str| {
