@@ -50,6 +50,9 @@ use crate::{
 /// The annotation with the class of an Ingress, older than `ingressClassName`.
 pub(super) const OLD_CLASS: &str = "kubernetes.io/ingress.class";
 
+/// The annotation that decides about unsupported guards.
+pub(super) const UNSUPPORTED_GUARDS: &str = "gatelet.dev/unsupported-guards";
+
 /// The prefixes that the names in parameters of an IngressClass may lack: the first under which a
 /// name is known counts.
 pub(super) const CLASS_PREFIXES: [&str; 3] = [row::HAPROXY, row::OURS, row::HAPROXY_TECHNOLOGIES];
@@ -176,6 +179,16 @@ pub(super) fn is_known(name: &str) -> bool {
         || find(name).as_ref().is_some_and(is_of_ingresses)
 }
 
+/// Returns true for annotations of Ingresses that have a meaning of their own on Services, for
+/// gatelet or for other programs.
+pub(super) fn is_usual_on_services(name: &str) -> bool {
+    let of_cert_manager = [certificates::CERT_MANAGER, certificates::CERT_MANAGER_ACME];
+    [OLD_CLASS, UNSUPPORTED_GUARDS].contains(&name)
+        || of_cert_manager
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+}
+
 /// Returns true if this module reads an annotation on Services.
 pub(super) fn is_known_on_services(name: &str) -> bool {
     let is_read_there = || ON_SERVICES.iter().any(|prefix| name.starts_with(prefix));
@@ -222,7 +235,7 @@ pub(super) fn is_our_own(name: &str) -> bool {
 /// Returns the decision of a Service about unsupported guards. An invalid value refuses.
 pub(super) fn guards_of_service(annotations: &Texts) -> Option<UnsupportedGuards> {
     annotations
-        .get("gatelet.dev/unsupported-guards")
+        .get(UNSUPPORTED_GUARDS)
         .map(|value| guards(value.trim()).unwrap_or_default())
 }
 

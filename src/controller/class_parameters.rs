@@ -146,7 +146,7 @@ impl Reader<'_> {
             }
             Some(Meaning::Unsupported(effect)) => self.note(key, effect.to_owned()),
             Some(Meaning::Detail(of)) => self.note(key, format!("it has no effect without {of}")),
-            Some(Meaning::Nothing) => {}
+            Some(Meaning::Nothing | Meaning::OnIngresses) => {}
             Some(Meaning::Unknown) | None => {
                 let is_guard = peers::suggests_a_guard(key) && !NO.contains(&value);
                 match is_guard {

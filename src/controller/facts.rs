@@ -73,7 +73,7 @@ pub(super) struct ServiceFact {
     pub(super) address: Option<IpAddr>,
     /// `externalName` of a Service of that type.
     pub(super) external: Option<Box<str>>,
-    /// The annotations of other controllers that affect the paths to it.
+    /// The annotations of other controllers that affect the paths to it, or are worth a note.
     pub(super) peers: Box<[PeerAnnotation]>,
     /// The annotations that [`annotations::is_known_on_services`] accepts, sorted by name.
     pub(super) annotations: Box<[(Box<str>, Box<str>)]>,
@@ -225,10 +225,10 @@ impl ServiceFact {
         let udp_ports = udp_ports.filter(|port| *port.protocol == *"UDP").collect();
 
         let annotations = &object.meta.annotations;
-        let (peers, guards) = (
-            peers::read(annotations, On::Service),
-            annotations::guards_of_service(annotations),
-        );
+        let asks = PortAnnotations::of(object);
+        let guards = annotations::guards_of_service(annotations);
+        let peers = peers::read(annotations, On::Service).into_iter();
+        let peers = peers.filter_map(|one| PortAnnotations::judge(one, asks.is_some()));
 
         let known = annotations
             .iter()
@@ -244,10 +244,10 @@ impl ServiceFact {
             udp_ports,
             address: service.spec.cluster_ip.parse().ok(),
             external,
-            peers,
+            peers: peers.collect(),
             guards,
             sticky: *service.spec.session_affinity == *"ClientIP",
-            asks: PortAnnotations::of(object),
+            asks,
         })
     }
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use super::{
     Finding, Reason, UnsupportedGuards,
-    annotations::AnnotationFinding,
+    annotations::{self, AnnotationFinding},
     compiled::CompiledIngresses,
+    endpoints,
+    facts::ServiceFact,
     objects::{Name, Objects},
     peers::{Meaning, PeerAnnotation},
 };
@@ -16,7 +18,7 @@ use crate::{
 };
 
 /// The two places that can decide to ignore guards, as messages name them.
-const ANNOTATION: &str = "gatelet.dev/unsupported-guards";
+const ANNOTATION: &str = annotations::UNSUPPORTED_GUARDS;
 const SETTING: &str = "unsupported_guards in the settings";
 
 /// The outcome for an Ingress.
@@ -91,29 +93,54 @@ pub(super) fn judge(annotations: &[PeerAnnotation], decision: Decision) -> Verdi
             Meaning::HttpsOnly => verdict.https_only = true,
             // The finding about the guard includes its details.
             Meaning::Detail(_) if is_guarded => {}
-            Meaning::Detail(of) => {
-                let message = format!("it has no effect without {of}");
-                verdict
-                    .findings
-                    .push(note(annotation, Reason::UnsupportedAnnotation, message));
-            }
-            Meaning::Unsupported(effect) => {
-                let message = format!("it has no effect here: {effect}");
-                verdict
-                    .findings
-                    .push(note(annotation, Reason::UnsupportedAnnotation, message));
-            }
-            Meaning::Unknown => {
-                let message = "gatelet does not know this annotation: it has no effect".to_owned();
-                verdict
-                    .findings
-                    .push(note(annotation, Reason::UnknownAnnotation, message));
-            }
-            Meaning::Canary | Meaning::Nothing => {}
+            _ => verdict.findings.extend(without_effect(annotation)),
         }
     }
 
     verdict
+}
+
+/// Returns the finding about an annotation without effect; `None` for another one, or if no user
+/// would miss its effect.
+fn without_effect(annotation: &PeerAnnotation) -> Option<AnnotationFinding> {
+    let (reason, message) = match annotation.meaning {
+        Meaning::Detail(of) => (
+            Reason::UnsupportedAnnotation,
+            format!("it has no effect without {of}"),
+        ),
+        Meaning::Unsupported(effect) => (
+            Reason::UnsupportedAnnotation,
+            format!("it has no effect here: {effect}"),
+        ),
+        Meaning::OnIngresses => (
+            Reason::UnsupportedAnnotation,
+            "it has no effect on a Service: gatelet reads it on an Ingress alone".to_owned(),
+        ),
+        Meaning::Unknown => (
+            Reason::UnknownAnnotation,
+            "gatelet does not know this annotation: it has no effect".to_owned(),
+        ),
+        Meaning::Guard(..) | Meaning::Canary | Meaning::HttpsOnly | Meaning::Nothing => {
+            return None;
+        }
+    };
+    Some(note(annotation, reason, message))
+}
+
+/// Returns the findings about the annotations without effect on a Service.
+pub(super) fn notes_of_service(service: &Name, fact: &ServiceFact) -> Vec<Finding> {
+    let is_guarded = fact.peers.iter().any(|one| one.meaning.closes());
+    let is_reported =
+        |one: &&PeerAnnotation| !(is_guarded && matches!(one.meaning, Meaning::Detail(_)));
+    let notes = fact.peers.iter().filter(is_reported);
+    let notes = notes.filter_map(without_effect).map(|one| {
+        let field = format!("metadata.annotations[{}]", one.annotation);
+        Finding {
+            severity: one.severity,
+            ..endpoints::finding(service, fact, one.reason, &field, one.message)
+        }
+    });
+    notes.collect()
 }
 
 /// The outcome for a path that leads to a Service.

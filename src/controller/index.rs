@@ -20,7 +20,7 @@ use super::{
     dependencies::Dependencies,
     endpoints,
     facts::IsStored,
-    global_settings, groups, hosts, ingress,
+    global_settings, groups, guards, hosts, ingress,
     objects::{Changes, Inspect, Name, Objects},
     passthrough,
     ports::{self, CompiledPorts},
@@ -210,6 +210,12 @@ impl Index {
         compiled.is_some_and(|one| one.ours)
     }
 
+    /// Reports whether an Ingress that is served, or a port, leads to a Service, as of the last
+    /// compile.
+    pub fn leads_to(&self, namespace: &str, service: &str) -> bool {
+        self.is_used(&(namespace.into(), service.into()))
+    }
+
     /// Summarizes the Ingresses that are not served because of their class, as of the last compile:
     /// the class with the most Ingresses first, and a bounded number of classes.
     pub fn other_classes(&self) -> Vec<OtherClass> {
@@ -308,6 +314,7 @@ impl Index {
         let mut services = touched.endpoints;
         services.extend(self.backends.without_endpoints());
         output.endpoints = self.backends.updates(&self.objects, &services);
+        services.extend(self.annotated_services(&touched.ingresses));
         findings |= self.diagnose(&services);
 
         if effects.certificates {
@@ -508,6 +515,12 @@ impl Index {
                 in_use
             };
             let mut findings = endpoints::diagnose(&self.objects, service, ports_in_use);
+            if let Some(fact) = self.objects.services.get(service)
+                && !fact.peers.is_empty()
+                && self.is_used(service)
+            {
+                findings.extend(guards::notes_of_service(service, fact));
+            }
             if self.backends.grouped().any(|grouped| grouped == service) {
                 let users = self.dependencies.users_of_service(service);
                 let users = users.filter_map(|user| self.compiled.get(user));
@@ -519,6 +532,22 @@ impl Index {
             }
         }
         self.service_findings != before
+    }
+
+    /// Returns the Services of Ingresses that have annotations of other controllers.
+    fn annotated_services(&self, ingresses: &BTreeSet<Name>) -> Vec<Name> {
+        let compiled = ingresses.iter().filter_map(|name| self.compiled.get(name));
+        let services = compiled.flat_map(|one| &one.services).filter(|service| {
+            let fact = self.objects.services.get(*service);
+            fact.is_some_and(|fact| !fact.peers.is_empty())
+        });
+        services.cloned().collect()
+    }
+
+    /// Reports whether an Ingress that is served here, or a port, leads to a Service.
+    fn is_used(&self, service: &Name) -> bool {
+        let mut users = self.dependencies.users_of_service(service);
+        users.next().is_some() || self.ports.services.contains(service)
     }
 
     /// Returns the statuses of these Ingresses that are out of date.

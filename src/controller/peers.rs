@@ -14,6 +14,7 @@ mod values;
 pub use row::{Meaning, Peer, Row, Scope};
 use values::Siblings;
 
+use super::annotations;
 use crate::objects::Texts;
 
 /// The other controllers. Several may share a prefix.
@@ -88,32 +89,62 @@ pub(super) enum On {
     Service,
 }
 
-/// Reads the annotations of other controllers. On Services only those that close paths are kept,
-/// and only those of controllers that read them there.
-pub(super) fn read(annotations: &Texts, on: On) -> Box<[PeerAnnotation]> {
+/// Reads the annotations of other controllers. On Services those of controllers that read them
+/// there may close paths, and the others are notes.
+pub(super) fn read(texts: &Texts, on: On) -> Box<[PeerAnnotation]> {
     let mut found = Vec::new();
-    for (name, value) in annotations.iter() {
+    for (name, value) in texts.iter() {
         let is_implemented = match on {
-            On::Ingress => super::annotations::is_known(name),
-            On::Service => super::annotations::is_known_on_services(name),
+            On::Ingress => annotations::is_known(name),
+            On::Service => annotations::is_known_on_services(name),
         };
         if is_implemented {
             continue;
         }
-        for meaning in meanings(annotations, name, value.trim(), on) {
-            if on == On::Ingress || meaning.closes() || meaning == Meaning::Canary {
-                found.push(PeerAnnotation {
-                    name: name.clone(),
-                    meaning,
-                });
-            }
+
+        let mut all = meanings(texts, name, value.trim(), on);
+        let decides = |meaning: &Meaning| meaning.closes() || *meaning == Meaning::Canary;
+        if on == On::Service && !all.iter().any(decides) {
+            let note = note_of_service(texts, name, value.trim(), all.first());
+            all = note.into_iter().collect();
         }
+        found.extend(all.into_iter().map(|meaning| PeerAnnotation {
+            name: name.clone(),
+            meaning,
+        }));
     }
     found.into()
 }
 
+/// Returns the note about an annotation on a Service that is not read there: `found` is its first
+/// meaning for the controllers that read annotations of Services.
+fn note_of_service(
+    texts: &Texts,
+    name: &str,
+    value: &str,
+    found: Option<&Meaning>,
+) -> Option<Meaning> {
+    if annotations::is_usual_on_services(name) {
+        return None;
+    }
+    if annotations::is_known(name) {
+        return Some(Meaning::OnIngresses);
+    }
+
+    let elsewhere = match found {
+        None | Some(Meaning::Unknown) => meanings(texts, name, value, On::Ingress),
+        Some(known) => vec![*known],
+    };
+    let meaning = match elsewhere.first()? {
+        Meaning::Nothing => return None,
+        Meaning::Guard(..) | Meaning::Canary | Meaning::HttpsOnly => Meaning::OnIngresses,
+        other => *other,
+    };
+    Some(meaning)
+}
+
 /// Returns the meanings of one annotation, rarely more than one.
-fn meanings(annotations: &Texts, name: &str, value: &str, on: On) -> Vec<Meaning> {
+fn meanings(texts: &Texts, name: &str, value: &str, on: On) -> Vec<Meaning> {
     // Traefik accepts its names in upper and lower case.
     let lower = name.to_ascii_lowercase();
     let mut is_of_a_peer = false;
@@ -129,7 +160,7 @@ fn meanings(annotations: &Texts, name: &str, value: &str, on: On) -> Vec<Meaning
                 continue;
             };
             let siblings = Siblings {
-                annotations,
+                annotations: texts,
                 prefix,
             };
             is_of_a_peer |= !prefix.is_empty();
@@ -173,9 +204,7 @@ fn meanings(annotations: &Texts, name: &str, value: &str, on: On) -> Vec<Meaning
 /// comes from; `None` if that is not another one. Findings have the rest: those that gatelet does
 /// not implement.
 pub fn difference(name: &str) -> Option<&'static str> {
-    use super::annotations::{self, OLD_CLASS};
-
-    if name == OLD_CLASS || annotations::is_our_own(name) {
+    if name == annotations::OLD_CLASS || annotations::is_our_own(name) {
         return None;
     }
     let lower = name.to_ascii_lowercase();

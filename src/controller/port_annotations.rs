@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::port_entries::{EntryError, ListenEntry};
+use super::{
+    peers::{Meaning, PeerAnnotation},
+    port_entries::{EntryError, ListenEntry},
+};
 use crate::{
     objects::RawObject,
     routing::{ProxyVersion, Transport},
@@ -121,6 +124,21 @@ impl PortAnnotations {
             tls_terms: tls_terms.collect(),
             values: values.collect(),
         }))
+    }
+
+    /// Judges an annotation of a Service that its paths do not have: of those about ports, none is
+    /// worth a note on a Service that asks for some.
+    pub(super) fn judge(one: PeerAnnotation, has_ports: bool) -> Option<PeerAnnotation> {
+        let is_note = !one.meaning.closes() && one.meaning != Meaning::Canary;
+        let is_of_ports = KNOWN.contains(&&*one.name) || one.name.starts_with(TLS_TERMS);
+        match is_note && is_of_ports {
+            true if has_ports => None,
+            true => Some(PeerAnnotation {
+                meaning: Meaning::Detail("gatelet.dev/tcp-listen or gatelet.dev/udp-listen"),
+                ..one
+            }),
+            false => Some(one),
+        }
     }
 
     /// Reads the ports. A term that is not valid stands in place of the ports that it is for.

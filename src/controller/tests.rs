@@ -31,6 +31,7 @@ mod ranks;
 mod server_terms;
 mod servers_transport;
 mod service_middlewares;
+mod service_notes;
 mod snippets;
 mod sticky;
 mod tcp;

@@ -9,6 +9,8 @@ use crate::pki::{KeyType, RenewBefore};
 
 /// The prefix of cert-manager.
 pub(super) const CERT_MANAGER: &str = "cert-manager.io/";
+/// Its prefix for the challenges of CAs.
+pub(super) const CERT_MANAGER_ACME: &str = "acme.cert-manager.io/";
 
 /// The rows.
 pub(super) const ROWS: &[Annotation] = &[
@@ -251,7 +253,7 @@ pub(super) const ROWS: &[Annotation] = &[
         nothing,
     ),
     row(
-        &["acme.cert-manager.io/"],
+        &[CERT_MANAGER_ACME],
         "*",
         "anything",
         "None: gatelet itself solves a CA's challenges.",

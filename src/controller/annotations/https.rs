@@ -128,6 +128,7 @@ pub(super) const ROWS: &[Annotation] = &[
             Ok(())
         },
     )
+    .on_services()
     .differs(NO_ADDRESS),
     row(
         &[TRAEFIK],

@@ -38,6 +38,8 @@ pub enum Meaning {
     Detail(&'static str),
     /// Asks for something that gatelet does not do. The text is a sentence without its full stop.
     Unsupported(&'static str),
+    /// Is on a Service, and has an effect on Ingresses alone.
+    OnIngresses,
     /// Has no effect that a user would miss.
     Nothing,
     /// Is not in the tables.

@@ -279,7 +279,7 @@ fn effect(meaning: Meaning) -> String {
         Meaning::Detail(of) => format!("none without {of}"),
         Meaning::Unsupported(effect) => format!("none: {effect}"),
         Meaning::Nothing => "none needed".to_owned(),
-        Meaning::Unknown => panic!("no row says that"),
+        Meaning::OnIngresses | Meaning::Unknown => panic!("no row says that"),
     }
 }
 

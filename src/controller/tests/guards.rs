@@ -499,11 +499,12 @@ fn a_guard_on_a_service_closes_the_paths_to_it() {
     }
 
     // Not a guard, and not read on Services.
-    let harmless =
-        json!({"haproxy.org/check": "true", "nginx.ingress.kubernetes.io/auth-type": "basic"});
+    const OF_INGRESSES: &str = "nginx.ingress.kubernetes.io/auth-type";
+    let harmless = json!({"haproxy.org/check": "true", OF_INGRESSES: "basic"});
+    let note = ("UnsupportedAnnotation", false, field(OF_INGRESSES));
     assert_eq!(
         guarded(harmless, &[]),
-        ("empty".to_owned(), "empty".to_owned(), vec![])
+        ("empty".to_owned(), "empty".to_owned(), vec![note])
     );
 }
 

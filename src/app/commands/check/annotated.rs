@@ -117,9 +117,12 @@ impl Annotated {
         }
     }
 
-    /// Reports whether gatelet serves the object.
+    /// Reports whether gatelet serves the object, or what leads to it.
     pub(super) fn is_served(&self, index: &Index) -> bool {
-        self.kind != Kind::Ingress || index.serves(&self.namespace, &self.name)
+        match self.kind {
+            Kind::Ingress => index.serves(&self.namespace, &self.name),
+            _ => index.leads_to(&self.namespace, &self.name),
+        }
     }
 
     /// Returns the report of the object with this name.

@@ -589,3 +589,51 @@ metadata: {{ name: other }}
         ]
     );
 }
+
+#[test]
+fn annotations_without_effect_on_services_are_counted() {
+    let service = |name: &str| {
+        format!(
+            r#"apiVersion: v1
+kind: Service
+metadata:
+  name: {name}
+  annotations:
+    haproxy.org/server-ssl: "true"
+    metallb.io/address-pool: first
+    nginx.ingress.kubernetes.io/rewrite-target: /x
+spec: {{ ports: [{{ port: 80 }}] }}
+---
+"#
+        )
+    };
+    let ingress = "apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: used}
+spec:
+  defaultBackend: {service: {name: used, port: {number: 80}}}
+---
+";
+    let text = service("used") + &service("unused") + ingress;
+    let report = Files::new(&[("all.yaml", &text)]).check();
+
+    let [only] = &*report.annotations else {
+        panic!("{report:?}");
+    };
+    assert_eq!(only.object, "Service default/used");
+    let outcomes: Vec<(&str, Outcome)> = only
+        .annotations
+        .iter()
+        .map(|one| (&*one.name, one.outcome))
+        .collect();
+    assert_eq!(
+        outcomes,
+        [
+            ("haproxy.org/server-ssl", Outcome::Honoured),
+            (
+                "nginx.ingress.kubernetes.io/rewrite-target",
+                Outcome::WithoutEffect
+            ),
+        ]
+    );
+}
