@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::routing::{BackendTls, EndpointGroups, HealthCheck, Protocol, ProxyVersion, Reach};
+use crate::routing::{
+    BackendTimes, BackendTls, EndpointGroups, HealthCheck, Protocol, ProxyVersion, Reach,
+};
 
 /// The terms of a backend that annotations ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub(super) struct BackendTerms {
     pub(super) groups: Option<Arc<EndpointGroups>>,
     /// The health check of its endpoints.
     pub(super) check: Option<Arc<HealthCheck>>,
+    /// The times of requests that are our own.
+    pub(super) times: BackendTimes,
 }
 
 /// The header of the PROXY protocol at the start of connections.

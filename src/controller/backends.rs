@@ -14,9 +14,9 @@ use super::{
     objects::{Name, Objects},
 };
 use crate::routing::{
-    Access, Backend, BackendId, BackendLimits, BackendSettings, BackendTls, Cors, EndpointGroups,
-    EndpointSet, Expression, PatternError, Policy, Protocol, Reach, Rewrite, Steps, TlsTerms,
-    Transport, Users,
+    Access, Backend, BackendId, BackendLimits, BackendSettings, BackendTimes, BackendTls, Cors,
+    EndpointGroups, EndpointSet, Expression, PatternError, Policy, Protocol, Reach, Rewrite, Steps,
+    TlsTerms, Transport, Users,
 };
 
 /// The parts that routes share.
@@ -58,6 +58,7 @@ impl Backends {
             max_requests,
             groups,
             check,
+            times,
         } = terms;
         let settings = BackendSettings {
             tls,
@@ -69,6 +70,7 @@ impl Backends {
             },
             groups,
             check,
+            times: (times != BackendTimes::default()).then(|| Box::new(times)),
             ..BackendSettings::new(id, protocol.unwrap_or_default())
         };
 

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     objects::EventType,
-    routing::{Protocol, Reach, Refusal, Timeouts},
+    routing::{BackendTimes, Protocol, Reach, Refusal, Timeouts},
 };
 
 /// The annotations of an Ingress that those of its Services take the place of.
@@ -83,6 +83,10 @@ pub(super) fn make(
     let transport = match &values.transport {
         None => MadeTransport::default(),
         Some(named) => servers_transport::make(objects, backends, named, &mut terms),
+    };
+    terms.times = BackendTimes {
+        connect: transport.timeouts.connect,
+        response_header: transport.timeouts.response_header,
     };
 
     let mut secrets = made.secrets;

@@ -5,6 +5,7 @@ use std::{
     hash::{Hash, Hasher},
     net::SocketAddr,
     sync::Arc,
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -98,6 +99,18 @@ pub struct BackendSettings {
     pub groups: Option<Arc<EndpointGroups>>,
     /// The health check of its endpoints; `None` for none.
     pub check: Option<Arc<HealthCheck>>,
+    /// The times of requests to it that are our own, beside those of clients; `None` for those of
+    /// the settings. Requests of clients have those of their route.
+    pub times: Option<Box<BackendTimes>>,
+}
+
+/// The longest times of requests to a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BackendTimes {
+    /// For the TCP (and TLS) connect to an endpoint.
+    pub connect: Option<Duration>,
+    /// From the end of the request head to the head of the response.
+    pub response_header: Option<Duration>,
 }
 
 /// The addresses that requests for a Service go to.
@@ -230,6 +243,7 @@ impl BackendSettings {
             limits: BackendLimits::default(),
             groups: None,
             check: None,
+            times: None,
         }
     }
 }

@@ -57,8 +57,8 @@ pub use access::{Access, AddressVerdict, Entry, Login, Users};
 pub use action::{Action, PathChange, Redirect, Refusal, RequestUrl, Split};
 pub use authorities::Authorities;
 pub use backend::{
-    Backend, BackendId, BackendLimits, BackendRef, BackendSettings, Endpoint, EndpointId,
-    EndpointSet, Protocol, Reach,
+    Backend, BackendId, BackendLimits, BackendRef, BackendSettings, BackendTimes, Endpoint,
+    EndpointId, EndpointSet, Protocol, Reach,
 };
 pub use backend_tls::{
     BackendTls, CertificateNames, Identity, RequestName, TlsTerms, TlsVersions, Verify,

@@ -1,11 +1,15 @@
 //! The annotations of Services that check logins, get copies of requests or have pages of errors:
 //! what a Service asks for is never left out.
 
+use std::time::Duration;
+
 use super::{
     client_certificates::{index, secret},
     *,
 };
-use crate::routing::{AuthTarget, Backend, Host, Protocol, RequestStep, Route, Verify};
+use crate::routing::{
+    AuthTarget, Backend, BackendTimes, Host, Protocol, RequestStep, Route, Verify,
+};
 
 const HAPROXY: &str = "haproxy-ingress.github.io/";
 const CA: (&str, &str) = ("ca.crt", "first");
@@ -120,6 +124,32 @@ fn terms_that_cannot_be_met_ask_nobody() {
             let is_closed = matches!(route(&index).action, Action::Refuse(_));
             assert_eq!(is_closed, is_login, "{side:?} {terms:?}");
         }
+    }
+}
+
+#[test]
+fn times_of_a_transport_hold_at_every_server() {
+    let named = (
+        "traefik.ingress.kubernetes.io/service.serverstransport",
+        "default-own@kubernetescrd",
+    );
+    let transport = json!({
+        "apiVersion": "traefik.io/v1alpha1", "kind": "ServersTransport",
+        "metadata": {"name": "own"},
+        "spec": {"forwardingTimeouts": {"dialTimeout": "2s", "responseHeaderTimeout": "3s"}},
+    });
+    for side in SIDES {
+        let mut index = with(&[named], &[CA], side);
+        assert!(asked(&index).is_none(), "{side:?}");
+        index.apply(apply(transport.clone()));
+        index.compile();
+        let backend = asked(&index).expect("asked");
+        let expected = BackendTimes {
+            connect: Some(Duration::from_secs(2)),
+            response_header: Some(Duration::from_secs(3)),
+        };
+        let times = backend.settings.times.as_deref();
+        assert_eq!(times, Some(&expected), "{side:?}");
     }
 }
 

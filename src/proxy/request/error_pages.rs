@@ -94,7 +94,7 @@ async fn ask(
         Method::HEAD => Method::HEAD,
         _ => Method::GET,
     });
-    let terms = Terms::new(&worker.settings, None);
+    let terms = Terms::within(&worker.settings, &pages.backend.0);
     let matched = request.beside(&pages.backend.0, terms, (path, query), changes);
 
     let (response, _endpoint) = forward(worker, request.conn, matched, &head, None).await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::{
     proxy::Settings,
-    routing::{LoadBalancing, Policy},
+    routing::{Backend, LoadBalancing, Policy},
 };
 
 /// The wait for a place at an endpoint without another one, as the controllers on HAProxy have it.
@@ -34,9 +34,10 @@ pub(crate) struct Terms {
 
 impl Terms {
     /// Returns the terms of a request of our own beside that of a client: those of the route's
-    /// policy, if they are shorter than those of the settings, and a deadline for everything.
-    pub(crate) fn beside(settings: &Settings, policy: Option<&Policy>) -> Self {
-        let (own, general) = (Self::new(settings, policy), Self::new(settings, None));
+    /// policy and of the backend, if they are shorter than those of the settings, and a deadline
+    /// for everything.
+    pub(crate) fn beside(settings: &Settings, policy: Option<&Policy>, backend: &Backend) -> Self {
+        let (own, general) = (Self::new(settings, policy), Self::within(settings, backend));
         let connect_timeout = own.connect_timeout.min(general.connect_timeout);
         let response_header_timeout = own
             .response_header_timeout
@@ -48,6 +49,23 @@ impl Terms {
             response_header_timeout,
             request_timeout: Some(own.request_timeout.map_or(whole, |limit| limit.min(whole))),
             max_body_bytes: None,
+            ..general
+        }
+    }
+
+    /// Returns the terms of the settings, with the times of a backend if they are shorter.
+    pub(crate) fn within(settings: &Settings, backend: &Backend) -> Self {
+        let general = Self::new(settings, None);
+        let Some(times) = backend.settings.times.as_deref() else {
+            return general;
+        };
+        let shorter = |time: Duration, own: Option<Duration>| own.map_or(time, |own| time.min(own));
+        Self {
+            connect_timeout: shorter(general.connect_timeout, times.connect),
+            response_header_timeout: shorter(
+                general.response_header_timeout,
+                times.response_header,
+            ),
             ..general
         }
     }
@@ -89,5 +107,61 @@ impl Terms {
             sends_address: policy.sends_address,
             read_ahead: policy.reads_ahead.then_some(settings.max_buffered_bytes),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::{BackendId, BackendSettings, BackendTimes, Protocol, Timeouts};
+
+    #[test]
+    fn the_shortest_times_hold_beside_a_request() {
+        const fn seconds(seconds: u64) -> Duration {
+            Duration::from_secs(seconds)
+        }
+        let settings = Settings {
+            connect_timeout: seconds(5),
+            response_header_timeout: seconds(60),
+            ..Settings::default()
+        };
+        let terms = |times: Option<BackendTimes>, policy: Option<u64>| {
+            let id = BackendId {
+                namespace: "a".into(),
+                service: "b".into(),
+                port: 80,
+            };
+            let backend = Backend::new(BackendSettings {
+                times: times.map(Box::new),
+                ..BackendSettings::new(id, Protocol::Http1)
+            });
+            let policy = policy.map(|time| Policy {
+                timeouts: Timeouts {
+                    response_header: Some(seconds(time)),
+                    ..Timeouts::default()
+                },
+                ..Policy::default()
+            });
+            let terms = Terms::beside(&settings, policy.as_ref(), &backend);
+            let alone = Terms::within(&settings, &backend).response_header_timeout;
+            let (connect, response) = (terms.connect_timeout, terms.response_header_timeout);
+            assert_eq!(terms.request_timeout, Some(connect + response));
+            [connect, response, alone].map(|time| time.as_secs())
+        };
+
+        let times = |connect: u64, response_header: u64| BackendTimes {
+            connect: Some(seconds(connect)),
+            response_header: Some(seconds(response_header)),
+        };
+        assert_eq!(terms(None, None), [5, 60, 60]);
+        assert_eq!(terms(None, Some(9)), [5, 9, 60]);
+        assert_eq!(terms(Some(times(2, 3)), None), [2, 3, 3]);
+        assert_eq!(terms(Some(times(2, 30)), Some(9)), [2, 9, 30]);
+        assert_eq!(terms(Some(times(900, 900)), Some(900)), [5, 60, 60]);
+        let unlimited = BackendTimes {
+            connect: Some(Duration::MAX),
+            response_header: None,
+        };
+        assert_eq!(terms(Some(unlimited), None), [5, 60, 60]);
     }
 }

@@ -307,7 +307,7 @@ async fn ask(request: &Passing<'_>, auth: &ExternalAuth) -> Result<Response, Err
     };
     let head = request.head.without_body(method.clone());
 
-    let terms = Terms::beside(&worker.settings, request.route.policy.as_deref());
+    let terms = Terms::beside(&worker.settings, request.route.policy.as_deref(), backend);
     let matched = request.beside(backend, terms, (&path, query.as_deref()), changes);
 
     let asked = forward(worker, conn, matched, &head, None).await;

@@ -104,7 +104,8 @@ fn written(request: &Passing<'_>, mirror: &Mirror) -> Result<Copy, Error> {
     let mut changes = request.changes.clone();
     changes.host = Some(host);
     let worker = request.worker;
-    let terms = Terms::beside(&worker.settings, request.route.policy.as_deref());
+    let policy = request.route.policy.as_deref();
+    let terms = Terms::beside(&worker.settings, policy, &mirror.backend.0);
     let matched = request.beside(&mirror.backend.0, terms, (path, query), changes);
     let head = request.head.without_body(request.head.method.clone());
     Copy::new(worker, request.conn, &matched, &head)

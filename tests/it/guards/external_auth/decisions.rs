@@ -102,6 +102,29 @@ fn a_server_that_fails_lets_nobody_in() {
 }
 
 #[test]
+fn the_times_of_the_server_itself_hold() {
+    let site = Site::start(&[URL], response(200, &[]));
+    let named = "traefik.ingress.kubernetes.io/service.serverstransport=default-own@kubernetescrd";
+    site.gatelet
+        .kubectl(&["annotate", "service", "auth", named]);
+    eventually("its ServersTransport is missing", || {
+        (site.get("").status == 503).then_some(())
+    });
+    site.gatelet.apply(
+        "apiVersion: traefik.io/v1alpha1
+kind: ServersTransport
+metadata: {name: own}
+spec: {forwardingTimeouts: {responseHeaderTimeout: 1s}}
+",
+    );
+    eventually("it applies", || (site.get("").status == 200).then_some(()));
+
+    // The settings have a minute, for which this client does not wait.
+    site.auth.reply(Reply::Silence);
+    site.refuses(500, "GET /", "", "silence");
+}
+
+#[test]
 fn informational_responses_of_the_server_stay_here() {
     let site = Site::start(&[URL], response(200, &[]));
     let early = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n";
