@@ -19,6 +19,7 @@ use crate::{
     util::{datagram::Datagrams, drain},
 };
 
+mod hanging;
 mod large;
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -530,6 +531,26 @@ fn datagrams_in_a_row_stay_apart_and_in_order() {
     let lengths = received.join().expect("all came");
     assert_eq!(lengths, [&[1][..], &[1000; 20], &[100]].concat());
     assert_eq!(front.udp_sessions(), (1, 0));
+}
+
+#[test]
+fn a_client_that_begins_with_many_datagrams_loses_none() {
+    const MANY: usize = 40;
+
+    let endpoint = UdpSocket::bind((LOCALHOST, 0)).expect("a port");
+    let limit = Some(Duration::from_secs(30));
+    endpoint.set_read_timeout(limit).expect("a timeout");
+    let mut front = Front::new(Settings::default());
+    let client = udp_client(front.open_udp(&[endpoint.local_addr().expect("its address")]));
+    let row = pattern(MANY * 1000);
+    let datagrams = Datagrams::new(&row, Some(1000));
+    datagrams.send(SockRef::from(&client)).expect("sent");
+
+    for (number, expected) in row.chunks(1000).enumerate() {
+        let mut data = [0; 2000];
+        let length = endpoint.recv(&mut data).expect("a datagram");
+        assert!(data[..length] == *expected, "number {number}");
+    }
 }
 
 #[test]

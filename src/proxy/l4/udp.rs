@@ -12,6 +12,7 @@ use std::{
     net::{IpAddr, SocketAddr, UdpSocket},
     rc::Rc,
     sync::Arc,
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -142,12 +143,15 @@ struct Server {
 struct Entry {
     id: Id,
     session: Rc<Session>,
-    task: AbortHandle,
+    /// `None` if no endpoint could be had.
+    task: Option<AbortHandle>,
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
         OPEN.set(OPEN.get().saturating_sub(1));
         let session = &self.session;
         session.worker.counters.udp.ended.add(1);
@@ -252,12 +256,19 @@ impl Server {
             _places: places,
         });
         let running = session.clone();
-        let task = tokio::task::spawn_local(async move { running.run(&route).await });
+        let mut running = Box::pin(async move { running.run(&route).await });
+        // Most have an endpoint at once. All datagrams that came with the first one can go there.
+        let mut cx = Context::from_waker(Waker::noop());
+        let task = match running.as_mut().poll(&mut cx) {
+            Poll::Ready(()) => None,
+            Poll::Pending => Some(tokio::task::spawn_local(running).abort_handle()),
+        };
+
         self.last_id += 1;
         let entry = Entry {
             id: self.last_id,
             session: session.clone(),
-            task: task.abort_handle(),
+            task,
         };
         self.sessions.insert(key, entry);
         self.by_age.insert((now, self.last_id), key);
