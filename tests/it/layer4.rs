@@ -11,7 +11,7 @@ use std::{
 use super::support::{DnsServer, Gatelet, backend, eventually, free_port, said};
 
 /// Starts an endpoint that sends back all that it receives, then the end. Returns its port.
-fn echo() -> u16 {
+pub(super) fn echo() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     let port = listener.local_addr().expect("its address").port();
     thread::spawn(move || {
@@ -27,7 +27,7 @@ fn echo() -> u16 {
 }
 
 /// Returns what a port sends back for a text; `None` unless it is open.
-fn echoed(port: u16, text: &str) -> Option<String> {
+pub(super) fn echoed(port: u16, text: &str) -> Option<String> {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let mut stream = TcpStream::connect(address).ok()?;
     stream

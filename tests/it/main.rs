@@ -54,6 +54,7 @@ mod install_places;
 mod k3s;
 mod kubectl;
 mod layer4;
+mod layer4_home;
 mod layer4_programs;
 mod layer4_tls;
 mod limits;
