@@ -1,7 +1,7 @@
 //! Six minutes with the defaults and the real times: every idle, slow, silent and non-reading kind
 //! of client at once. All the while every core serves; at the end connections and memory are
 //! released, and SIGTERM ends the process. Beside it, certificates of a minute are renewed
-//! (`certificates`).
+//! (`certificates`), and peers of ports vanish (`vanished`).
 //!
 //! `tests/run` runs it beside the other tests; by itself: `cargo test --test soak -- --ignored`.
 #![allow(
@@ -17,6 +17,7 @@
 mod certificates;
 #[path = "../it/support/mod.rs"]
 mod support;
+mod vanished;
 
 use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
