@@ -15,30 +15,35 @@ const BURST: u32 = 5;
 /// Returns the limits of the clients of an object; `None` if there are none.
 pub(super) fn limits(values: &LimitAnnotations, object: String) -> Option<Arc<ClientLimits>> {
     let multiplier = values.burst.unwrap_or(BURST);
-    let rate = |count: Option<u32>, period: Duration| {
-        let count = count?;
-        Some(Rate {
-            interval: period / count,
-            burst: count.saturating_mul(multiplier),
-        })
+    let rate = |count: u32, period: Duration| Rate {
+        interval: period / count,
+        burst: count.saturating_mul(multiplier),
     };
     // Not more than these at once, as HAProxy counts them.
-    let of_period = || {
-        let (count, period) = (values.of_period?, values.period.unwrap_or(PERIOD));
-        Some(Rate {
-            interval: period / count,
-            burst: count - 1,
-        })
+    let evenly = |count: u32, period: Duration| Rate {
+        interval: period / count,
+        burst: count - 1,
     };
-    let of_second = rate(values.per_second, Duration::from_secs(1));
+    let of_period = || {
+        let period = values.period.unwrap_or(PERIOD);
+        Some(evenly(values.of_period?, period))
+    };
+    let has_no_burst = values.has_no_burst && values.burst.is_none();
+    let of_second = values.per_second.map(|count| match has_no_burst {
+        true => evenly(count, Duration::from_secs(1)),
+        false => rate(count, Duration::from_secs(1)),
+    });
     let status = match of_second {
+        _ if values.is_of_haproxy_ingress => Some(StatusCode::TOO_MANY_REQUESTS),
         None if values.of_period.is_some() => Some(values.status.unwrap_or(StatusCode::FORBIDDEN)),
         _ => None,
     };
     let limits = Limits {
         rates: [
             of_second.or_else(of_period),
-            rate(values.per_minute, Duration::from_secs(60)),
+            values
+                .per_minute
+                .map(|count| rate(count, Duration::from_secs(60))),
         ],
         in_flight: values.in_flight,
     };

@@ -11,6 +11,7 @@ use super::{
 };
 
 const PREFIXES: &[&str] = &[OURS, NGINX, OLD];
+const OF_INGRESS: &[&str] = &[HAPROXY];
 const WITH_HAPROXY: &[&str] = &[OURS, NGINX, HAPROXY, OLD];
 const OF_HAPROXY: &[&str] = &[HAPROXY_TECHNOLOGIES, HAPROXY_OLD];
 const NUMBER: &str = "a number; 0 for no limit";
@@ -28,11 +29,17 @@ const COUNTED: &str = "All cores count together. IPv6 addresses of one /64 are o
 const COUNTED_EVENLY: &str = "As many may come at once, and then one for each part of the time, \
                               also for clients whose requests were refused. All cores count \
                               together. IPv6 addresses of one /64 are one client.";
+/// The same where it has one table for all Ingresses with a period.
+const COUNTED_ALONE: &str = "As many may come at once, and then one for each part of the time, \
+                             also for clients whose requests were refused. All cores count \
+                             together. IPv6 addresses of one /64 are one client. HAProxy counts \
+                             the requests to all Ingresses with the same period together, and \
+                             has no such limit on Services.";
 
 /// The rows.
 pub(super) const ROWS: &[Annotation] = &[
     row(
-        WITH_HAPROXY,
+        PREFIXES,
         "limit-rps",
         NUMBER,
         "Requests of a client in a second, to all paths of the Ingress, or of the Service that has \
@@ -40,12 +47,29 @@ pub(super) const ROWS: &[Annotation] = &[
          `limit-burst-multiplier` times as many, and one, may come at once.",
         |values, name, value| {
             values.limits.per_second = limit(value)?;
+            values.limits.has_no_burst = false;
             note(values, name);
             Ok(())
         },
     )
     .on_services()
     .differs(COUNTED),
+    row(
+        OF_INGRESS,
+        "limit-rps",
+        NUMBER,
+        "The same, but not more may come at once, unless `limit-burst-multiplier` of gatelet says \
+         so, and further ones get 429.",
+        |values, name, value| {
+            values.limits.per_second = limit(value)?;
+            values.limits.has_no_burst = true;
+            values.limits.is_of_haproxy_ingress = true;
+            note(values, name);
+            Ok(())
+        },
+    )
+    .on_services()
+    .differs(COUNTED_EVENLY),
     row(
         PREFIXES,
         "limit-rpm",
@@ -71,13 +95,27 @@ pub(super) const ROWS: &[Annotation] = &[
         },
     ),
     row(
-        WITH_HAPROXY,
+        PREFIXES,
         "limit-connections",
         NUMBER,
         "Requests of a client in flight at the same time, WebSockets included; further ones get \
          the same status.",
         |values, name, value| {
             values.limits.in_flight = limit(value)?;
+            note(values, name);
+            Ok(())
+        },
+    )
+    .on_services()
+    .differs(COUNTED),
+    row(
+        OF_INGRESS,
+        "limit-connections",
+        NUMBER,
+        "The same; further ones get 429.",
+        |values, name, value| {
+            values.limits.in_flight = limit(value)?;
+            values.limits.is_of_haproxy_ingress = true;
             note(values, name);
             Ok(())
         },
@@ -133,7 +171,7 @@ pub(super) const ROWS: &[Annotation] = &[
         },
     )
     .on_services()
-    .differs(COUNTED_EVENLY),
+    .differs(COUNTED_ALONE),
     row(
         OF_HAPROXY,
         "rate-limit-period",

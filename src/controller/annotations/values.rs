@@ -246,6 +246,10 @@ pub(in crate::controller) struct LimitAnnotations {
     /// The annotations that limit.
     pub(in crate::controller) from: Vec<Box<str>>,
     pub(in crate::controller) per_second: Option<u32>,
+    /// True if not more of a second may come at once.
+    pub(in crate::controller) has_no_burst: bool,
+    /// True if further ones get the status of HAProxy Ingress.
+    pub(in crate::controller) is_of_haproxy_ingress: bool,
     pub(in crate::controller) per_minute: Option<u32>,
     pub(in crate::controller) burst: Option<u32>,
     /// Requests in a time, and that time.

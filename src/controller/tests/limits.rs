@@ -100,8 +100,28 @@ fn limits_of_haproxy_have_their_period_and_status() {
     let in_flight = limits(&[(ingress, "4")]).expect("limits");
     assert_eq!(
         (in_flight.limits.in_flight, in_flight.status),
-        (Some(4), None)
+        (Some(4), Some(StatusCode::TOO_MANY_REQUESTS))
     );
+}
+
+#[test]
+fn a_rate_of_haproxy_ingress_has_no_burst() {
+    let second = Duration::from_secs(1);
+    let ingress = ("haproxy-ingress.github.io/limit-rps", "10");
+    let evenly = limits(&[ingress]).expect("limits");
+    assert_eq!(evenly.limits.rates, [rate(second / 10, 9), None]);
+    assert_eq!(evenly.status, Some(StatusCode::TOO_MANY_REQUESTS));
+
+    let burst = ("gatelet.dev/limit-burst-multiplier", "3");
+    let more = limits(&[ingress, burst]).expect("limits");
+    assert_eq!(more.limits.rates, [rate(second / 10, 30), None]);
+    // Of several the upper one applies, with its burst.
+    let both = limits(&[ingress, ("limit-rps", "2")]).expect("limits");
+    assert_eq!(both.limits.rates, [rate(second / 2, 10), None]);
+    // Under the older prefix it is that of ingress-nginx.
+    let old = limits(&[("ingress.kubernetes.io/limit-rps", "10")]).expect("limits");
+    assert_eq!(old.limits.rates, [rate(second / 10, 50), None]);
+    assert_eq!(old.status, None);
 }
 
 /// The limits on the paths of two Ingresses to one Service with annotations.
