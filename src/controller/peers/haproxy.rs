@@ -98,7 +98,8 @@ const INGRESS_ROWS: &[Row] = &[
     ),
     unsupported(
         &["maxqueue-server"],
-        "requests for a place at an endpoint wait for timeout-queue, however many they are",
+        "no request waits for one endpoint while another one has a place, and those that wait for \
+         any are not counted",
     ),
     unsupported(
         &[
