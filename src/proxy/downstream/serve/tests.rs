@@ -37,6 +37,15 @@ struct Front {
 
 impl Front {
     fn new(settings: Settings, delay: Duration) -> Self {
+        let hsts = ResponseStep::Hsts {
+            value: http::HeaderValue::from_static("max-age=300"),
+            always: true,
+        };
+        Self::with(settings, delay, [hsts].into())
+    }
+
+    /// Starts one whose route has these steps of responses.
+    fn with(settings: Settings, delay: Duration, response: Box<[ResponseStep]>) -> Self {
         let requests = Arc::new(AtomicUsize::new(0));
         let addr = backend(requests.clone(), delay);
         let id = BackendId {
@@ -53,12 +62,8 @@ impl Front {
             requests: None,
             priority: None,
         };
-        let hsts = ResponseStep::Hsts {
-            value: http::HeaderValue::from_static("max-age=300"),
-            always: true,
-        };
         let steps = Steps {
-            response: [hsts].into(),
+            response,
             ..Steps::default()
         };
         let action = Action::Forward(Split::to(Arc::new(backend)));
@@ -528,5 +533,6 @@ fn connections_over_the_limit_are_closed_at_once() {
     }
 }
 
+mod codings;
 mod listeners;
 mod tls;
