@@ -3,6 +3,7 @@
 
 mod checks;
 mod groups;
+mod limits;
 mod server_names;
 
 use std::{

@@ -68,7 +68,11 @@ fn brotli_or_gzip_is_chosen_by_the_weights_of_the_client() {
         ("Accept-Encoding: br, gzip\r\n", "br", "gzip"),
         ("Accept-Encoding: br;q=0.5, gzip\r\n", "gzip", "gzip"),
         ("Accept-Encoding: br;q=0.5, gzip;q=0.4\r\n", "br", "gzip"),
-        ("Accept-Encoding: gzip;q=1.0, BR;q=0.999\r\n", "gzip", "gzip"),
+        (
+            "Accept-Encoding: gzip;q=1.0, BR;q=0.999\r\n",
+            "gzip",
+            "gzip",
+        ),
         ("Accept-Encoding: br; q=0, gzip; q=0.1\r\n", "gzip", "gzip"),
         ("Accept-Encoding: br;q=0.001, gzip;q=0\r\n", "br", ""),
         ("Accept-Encoding: gzip;q=0, br;q=0\r\n", "", ""),
