@@ -26,7 +26,7 @@ const TIMEOUTS: Row = unsupported(
         "proxy-read-timeout",
         "proxy-send-timeout",
     ],
-    "the timeouts under [proxy] in the settings apply",
+    "gatelet.dev/proxy-read-timeout and the timeouts under [proxy] in the settings apply",
 );
 
 /// The retries.
@@ -36,7 +36,7 @@ const NEXT_UPSTREAM: Row = unsupported(
         "proxy-next-upstream-timeout",
         "proxy-next-upstream-tries",
     ],
-    "the setting proxy.max_attempts limits how often a request is tried",
+    "gatelet.dev/proxy-next-upstream-tries limits how often a request is tried",
 );
 
 const ROWS: &[Row] = &[
@@ -71,19 +71,22 @@ const ROWS: &[Row] = &[
     // === Everything else ===
     // The Ingresses of a host are put together anyway.
     nothing(&["mergeable-ingress-type"]),
-    unsupported(&["rewrites", "rewrite-target"], "paths are not rewritten"),
+    unsupported(
+        &["rewrites", "rewrite-target"],
+        "gatelet.dev/rewrite-target rewrites paths",
+    ),
     unsupported(
         &["path-regex"],
-        "regular expressions are not evaluated: such paths return 503",
+        "gatelet.dev/use-regex makes paths regular expressions; without it such paths return 503",
     ),
-    unsupported(&["app-root"], "the path / is not redirected"),
+    unsupported(&["app-root"], "gatelet.dev/app-root redirects the path /"),
     unsupported(
         &["redirect-to-https", "ssl-redirect", "http-redirect-code"],
         "gatelet.dev/ssl-redirect and the setting ssl_redirect decide about redirects",
     ),
     unsupported(
         &["proxy-redirect-from", "proxy-redirect-to"],
-        "Location in responses is not rewritten",
+        "gatelet.dev/proxy-redirect-from and gatelet.dev/proxy-redirect-to rewrite Location",
     ),
     unsupported(
         &[
@@ -94,9 +97,12 @@ const ROWS: &[Row] = &[
             "proxy-set-headers",
             "server-tokens",
         ],
-        "the fields of requests and responses are not changed",
+        "gatelet.dev/custom-headers sets fields of responses",
     ),
-    unsupported(&["hsts", "hsts-*"], "the setting hsts decides"),
+    unsupported(
+        &["hsts", "hsts-*"],
+        "gatelet.dev/hsts and the setting hsts decide",
+    ),
     unsupported(
         &["ssl-ciphers", "ssl-prefer-server-ciphers"],
         "the tls settings select versions of TLS, and all hosts have the same cipher suites",
@@ -109,7 +115,7 @@ const ROWS: &[Row] = &[
     nothing(&["websocket-services"]),
     unsupported(
         &["client-max-body-size"],
-        "the setting proxy.max_body_bytes limits bodies",
+        "gatelet.dev/proxy-body-size and the setting proxy.max_body_bytes limit bodies",
     ),
     unsupported(
         &[
@@ -126,16 +132,19 @@ const ROWS: &[Row] = &[
     NEXT_UPSTREAM,
     unsupported(
         &["custom-http-errors"],
-        "errors of backends are passed on as they are",
+        "gatelet.dev/custom-http-errors replaces errors of backends",
     ),
-    unsupported(&["limit-req-*", "max-conns"], "requests are not limited"),
+    unsupported(
+        &["limit-req-*", "max-conns"],
+        "gatelet.dev/limit-rps and gatelet.dev/limit-connections limit requests",
+    ),
     unsupported(
         &["lb-method", "slow-start"],
-        "the setting proxy.balance selects how endpoints are chosen",
+        "gatelet.dev/load-balance selects how endpoints are chosen",
     ),
     unsupported(
         &["sticky-cookie-services"],
-        "clients do not stick to an endpoint",
+        "gatelet.dev/affinity keeps clients at an endpoint",
     ),
     unsupported(
         &[
@@ -143,7 +152,7 @@ const ROWS: &[Row] = &[
             "health-checks-mandatory",
             "health-checks-mandatory-queue",
         ],
-        "gatelet has no health checks: an endpoint that refuses connections is ejected for a time",
+        "gatelet.dev/health-check-uri asks for health checks",
     ),
     unsupported(
         &["max-fails", "fail-timeout"],
@@ -155,7 +164,7 @@ const ROWS: &[Row] = &[
     ),
     unsupported(
         &["use-cluster-ip"],
-        "requests go to the endpoints, not to the address of the Service",
+        "gatelet.dev/service-upstream sends requests to the address of the Service",
     ),
     nothing(&["upstream-zone-size"]),
 ];
@@ -177,7 +186,7 @@ const APP_PROTECT_ROWS: &[Row] = &[
     ),
     unsupported(
         &["app-protect-dos-resource", "app-protect-dos-enable"],
-        "requests are not limited",
+        "gatelet.dev/limit-rps and gatelet.dev/limit-connections limit requests",
     ),
 ];
 

@@ -89,7 +89,10 @@ const ROWS: &[Row] = &[
         ],
         "requests are not traced",
     ),
-    unsupported(&["hsts", "hsts-*"], "the setting hsts decides"),
+    unsupported(
+        &["hsts", "hsts-*"],
+        "gatelet.dev/hsts and the setting hsts decide",
+    ),
     // WebSocket is always passed on.
     nothing(&[
         "enable-websocket",

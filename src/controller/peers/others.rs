@@ -93,13 +93,16 @@ const KONG_ROWS: &[Row] = &[
             "host-header",
             "path-handling",
         ],
-        "paths and Host are not rewritten",
+        "gatelet.dev/rewrite-target and gatelet.dev/upstream-vhost rewrite paths and Host",
     ),
     unsupported(
         &["regex-prefix", "regex-priority"],
-        "regular expressions are not evaluated: such paths return 503",
+        "gatelet.dev/use-regex makes paths regular expressions; without it such paths return 503",
     ),
-    unsupported(&["host-aliases"], "the further hosts are not served"),
+    unsupported(
+        &["host-aliases"],
+        "gatelet.dev/server-alias names further hosts",
+    ),
     unsupported(
         &["protocol"],
         "gatelet.dev/backend-protocol selects the protocol of backends",
@@ -116,15 +119,15 @@ const KONG_ROWS: &[Row] = &[
     ),
     unsupported(
         &["upstream-policy"],
-        "the setting proxy.balance selects how endpoints are chosen",
+        "gatelet.dev/load-balance selects how endpoints are chosen",
     ),
     unsupported(
         &["retries"],
-        "the setting proxy.max_attempts limits how often a request is tried",
+        "gatelet.dev/proxy-next-upstream-tries limits how often a request is tried",
     ),
     unsupported(
         &["connect-timeout", "read-timeout", "write-timeout"],
-        "the timeouts under [proxy] in the settings apply",
+        "gatelet.dev/proxy-read-timeout and the timeouts under [proxy] in the settings apply",
     ),
     unsupported(
         &["request-buffering", "response-buffering"],
@@ -206,14 +209,17 @@ const ALB_ROWS: &[Row] = &[
         &["actions.*"],
         "the action is not taken: 503 for the paths that name it",
     ),
-    unsupported(&["transforms.*"], "paths and Host are not rewritten"),
+    unsupported(
+        &["transforms.*"],
+        "gatelet.dev/rewrite-target and gatelet.dev/upstream-vhost rewrite paths and Host",
+    ),
     unsupported(
         &["ssl-redirect"],
         "gatelet.dev/ssl-redirect and the setting ssl_redirect decide about redirects",
     ),
     unsupported(
         &["use-regex-path-match"],
-        "regular expressions are not evaluated: such paths return 503",
+        "gatelet.dev/use-regex makes paths regular expressions; without it such paths return 503",
     ),
     unsupported(
         &["backend-protocol", "backend-protocol-version"],
@@ -234,13 +240,16 @@ const ALB_ROWS: &[Row] = &[
             "unhealthy-threshold-count",
             "success-codes",
         ],
-        "gatelet has no health checks: an endpoint that refuses connections is ejected for a time",
+        "gatelet.dev/health-check-uri asks for health checks",
     ),
     unsupported(
         &["target-group-attributes"],
-        "the setting proxy.balance selects how endpoints are chosen",
+        "gatelet.dev/load-balance selects how endpoints are chosen",
     ),
-    unsupported(&["shield-advanced-protection"], "requests are not limited"),
+    unsupported(
+        &["shield-advanced-protection"],
+        "gatelet.dev/limit-rps and gatelet.dev/limit-connections limit requests",
+    ),
     unsupported(
         &[
             "load-balancer-name",

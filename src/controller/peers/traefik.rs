@@ -137,9 +137,9 @@ const FIRST_ROWS: &[Row] = &[
     detail(&["auth-tls-secret"], "auth-url"),
     unsupported(
         &["rewrite-target", "request-modifier", "rule-type"],
-        "paths are not rewritten",
+        "gatelet.dev/rewrite-target rewrites paths",
     ),
-    unsupported(&["app-root"], "the path / is not redirected"),
+    unsupported(&["app-root"], "gatelet.dev/app-root redirects the path /"),
     unsupported(
         &[
             "redirect-entry-point",
@@ -171,7 +171,10 @@ const FIRST_ROWS: &[Row] = &[
         ],
         "no fields are added to requests and responses",
     ),
-    unsupported(&["hsts-*", "force-hsts"], "the setting hsts decides"),
+    unsupported(
+        &["hsts-*", "force-hsts"],
+        "gatelet.dev/hsts and the setting hsts decide",
+    ),
     // The hosts of the rules are the ones that are allowed.
     nothing(&["allowed-hosts"]),
     unsupported(
@@ -181,24 +184,24 @@ const FIRST_ROWS: &[Row] = &[
     unsupported(&["priority"], "the longest path wins"),
     unsupported(
         &["circuit-breaker-expression", "max-conn-*", "rate-limit"],
-        "requests are not limited",
+        "gatelet.dev/limit-rps and gatelet.dev/limit-connections limit requests",
     ),
     unsupported(
         &["load-balancer-method"],
-        "the setting proxy.balance selects how endpoints are chosen",
+        "gatelet.dev/load-balance selects how endpoints are chosen",
     ),
     unsupported(
         &["affinity", "session-cookie-name"],
-        "clients do not stick to an endpoint",
+        "gatelet.dev/affinity keeps clients at an endpoint",
     ),
     unsupported(
         &["error-pages"],
-        "errors of backends are passed on as they are",
+        "gatelet.dev/custom-http-errors replaces errors of backends",
     ),
     unsupported(&["buffering"], "bodies are streamed, not buffered"),
     unsupported(
         &["service-weights"],
-        "requests are not split by weight: only the Services of the rules get any",
+        "gatelet.dev/canary splits requests by weight",
     ),
     unsupported(
         &["protocol"],
