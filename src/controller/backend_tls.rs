@@ -245,13 +245,14 @@ impl<'a> Making<'a> {
 }
 
 impl BackendTlsValues {
-    /// Returns true if no annotation says anything about a Secret or a name.
+    /// Returns true if no annotation of a Service says anything.
     pub(super) fn is_unset(&self) -> bool {
         self.secures.is_none()
             && self.identity.is_none()
             && self.authorities.is_none()
             && self.sni.is_none()
             && self.verified_name.is_none()
+            && self.suites.is_none()
     }
 
     /// Returns these values with those of a Service in place of the same ones.
@@ -262,6 +263,8 @@ impl BackendTlsValues {
             authorities: service.authorities.or_else(|| self.authorities.clone()),
             sni: service.sni.or_else(|| self.sni.clone()),
             verified_name: service.verified_name.or_else(|| self.verified_name.clone()),
+            suites: service.suites.or_else(|| self.suites.clone()),
+            suites_from: service.suites_from.or_else(|| self.suites_from.clone()),
             ..self.clone()
         }
     }

@@ -200,7 +200,8 @@ pub(super) const ROWS: &[Annotation] = &[
         "As `proxy-ssl-ciphers`.",
         suites,
     )
-    .differs("The same. On a Service it has no effect."),
+    .on_services()
+    .differs("Suites that gatelet does not have are left out."),
     row(
         OF_HAPROXY,
         "secure-sni",

@@ -385,6 +385,21 @@ fn a_service_decides_before_its_ingress() {
         (Protocol::Https, &b"second"[..])
     );
 
+    let both = [
+        ("secure-backends", "true"),
+        ("ssl-ciphers-backend", "ECDHE-RSA-AES256-GCM-SHA384"),
+    ];
+    let own = [("ssl-ciphers-backend", "ECDHE-RSA-AES128-GCM-SHA256")];
+    for (on_ingress, on_service) in [
+        (&both[..], &own[..]),
+        (&both[..1], &own),
+        (&own, &both[..1]),
+    ] {
+        let (found, reasons) = haproxy(on_ingress, on_service);
+        let suites = found.expect("terms").1.terms.expect("terms").suites.clone();
+        assert_eq!((suites.as_deref(), reasons), (Some(&[0xc02f][..]), vec![]));
+    }
+
     let traefik = "traefik.ingress.kubernetes.io/service.";
     let scheme = format!("{traefik}serversscheme");
     for (value, expected) in [("https", Protocol::Https), ("h2c", Protocol::H2c)] {

@@ -107,6 +107,7 @@ fn annotations_of_other_programs_on_services_are_left_alone() {
         ("meta.helm.sh/release-name", "a"),
         // These are read there, or miss nothing.
         ("haproxy-ingress.github.io/initial-weight", "50"),
+        ("haproxy-ingress.github.io/ssl-ciphers-backend", "ECDHE"),
         ("haproxy-ingress.github.io/rewrite-target", "/x"),
         ("ingress.kubernetes.io/rewrite-target", "/x"),
         ("haproxy.org/pod-maxconn", "5"),
