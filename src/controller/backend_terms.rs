@@ -17,6 +17,8 @@ pub(super) struct BackendTerms {
     pub(super) sends_proxy: Option<SendsProxy>,
     /// True if HTTP/2 is not spoken over TLS.
     pub(super) only_http1: bool,
+    /// True if a connection has one request.
+    pub(super) closes: bool,
     /// Requests in flight of each endpoint, 0 for no limit; `None` if no annotation says anything.
     pub(super) max_requests: Option<u32>,
     /// The groups of its endpoints.

@@ -55,6 +55,7 @@ impl Backends {
             reach,
             sends_proxy,
             only_http1: _,
+            closes,
             max_requests,
             groups,
             check,
@@ -66,7 +67,7 @@ impl Backends {
             sends_proxy: sends_proxy.and_then(SendsProxy::version),
             limits: BackendLimits {
                 requests: max_requests.filter(|limit| *limit > 0),
-                idle: None,
+                idle: closes.then_some(0),
             },
             groups,
             check,

@@ -131,6 +131,22 @@ pub(super) const ROWS: &[Annotation] = &[
     .on_services()
     .differs(NO_ADDRESS),
     row(
+        &[NGINX, OLD],
+        "connection-proxy-header",
+        "keep-alive, close",
+        "close: each connection to a backend has one request, and ends with its response. \
+         keep-alive: as without it, connections are kept.",
+        |values, _, value| {
+            values.terms.closes = match value.to_ascii_lowercase().as_str() {
+                "close" => true,
+                "keep-alive" => false,
+                _ => return Err(none_of(value, "keep-alive, close")),
+            };
+            Ok(())
+        },
+    )
+    .differs("The field is not sent. Upgrades (WebSocket) work with close too."),
+    row(
         &[TRAEFIK],
         "service.nativelb",
         "true, false",

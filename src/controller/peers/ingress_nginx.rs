@@ -46,10 +46,6 @@ const ROWS: &[Row] = &[
         "the setting proxy.eject_after decides when an endpoint is ejected",
     ),
     unsupported(
-        &["connection-proxy-header"],
-        "connections to backends are kept",
-    ),
-    unsupported(
         &["secure-verify-ca-secret"],
         "proxy-ssl-secret has the authorities of backends",
     ),
@@ -67,7 +63,10 @@ const ROWS: &[Row] = &[
         "the setting proxy.max_header_bytes limits heads",
     ),
     unsupported(&["proxy-set-headers"], "no fields are added to requests"),
-    unsupported(&["http2-push-preload"], "HTTP/2 server push is not used"),
+    unsupported(
+        &["http2-push-preload"],
+        "HTTP/2 server push is not used, as in nginx since 1.25",
+    ),
     // === Limits, logs, TLS ===
     unsupported(
         &["global-rate-limit*"],

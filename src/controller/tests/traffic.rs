@@ -207,3 +207,12 @@ fn verification_of_backends_is_on_in_doubt() {
     );
     assert_eq!(tls(&[]), BackendTls::default());
 }
+
+#[test]
+fn connections_have_one_request_if_they_close() {
+    for (value, expected) in [("close", Some(0)), ("keep-alive", None), ("upgrade", None)] {
+        let route = route(&[("connection-proxy-header", value)]);
+        let backend = route.backends().next().expect("a backend");
+        assert_eq!(backend.settings.limits.idle, expected, "{value}");
+    }
+}

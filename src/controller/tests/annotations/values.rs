@@ -500,6 +500,12 @@ pub(super) const VALUES: &[(&str, &[&str], &[&str], &[&str])] = &[
         &[],
         &["", "uri"],
     ),
+    (
+        "connection-proxy-header",
+        &["close", "Close"],
+        &["keep-alive"],
+        &["", "upgrade"],
+    ),
     ("limit-rps", &["10"], &[], &["", "-1", "ten"]),
     ("limit-rpm", &["10"], &[], &["", "-1", "1.5"]),
     ("limit-burst-multiplier", &["3"], &[], &["", "0", "-1"]),

@@ -59,9 +59,24 @@ fn backends_that_differ_share_no_connection() {
         assert_eq!(connects(), number as u64 + 1, "{settings:?}");
     }
 
-    switch_to(&proxy, plain, addr);
+    switch_to(&proxy, plain.clone(), addr);
     assert_eq!(status(&get(&proxy)), "200");
     assert_eq!(connects(), 5, "the first connection is still there");
+
+    // One that keeps none has a connection for each request.
+    let before = connects();
+    let closing = BackendSettings {
+        limits: BackendLimits {
+            requests: None,
+            idle: Some(0),
+        },
+        ..plain
+    };
+    for number in 1..=3 {
+        switch_to(&proxy, closing.clone(), addr);
+        assert_eq!(status(&get(&proxy)), "200");
+        assert_eq!(connects(), before + number);
+    }
 }
 
 #[test]
