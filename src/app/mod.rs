@@ -15,7 +15,10 @@ mod state_socket;
 mod tasks;
 mod write_queue;
 
-pub use backup::{BackupError, RestoreError, backup, objects_of_backup, restore};
+pub use backup::{
+    BackupError, DecryptError, DecryptionKeys, EncryptionKeys, KeyError, RestoreError, backup,
+    objects_of_backup, restore,
+};
 pub use certificates::{IssuersError, check_issuers};
 pub use commands::{
     CheckFinding, CheckReason, CheckReport, Device, Entrance, ExposeError, ExposeTls, Exposure,

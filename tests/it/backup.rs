@@ -3,7 +3,7 @@
 use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::Output,
+    process::{Command, Output, Stdio},
     thread,
 };
 
@@ -87,6 +87,87 @@ fn a_running_gatelet_is_restored_on_another_device() {
             .arg(format!("https://127.0.0.1:{}", other.api));
         assert_eq!(run(&mut kubectl).trim(), "namespace/shop");
     }
+}
+
+#[test]
+fn a_backup_passes_through_the_tool_age() {
+    let gatelet = Gatelet::start();
+    gatelet.kubectl(&["create", "secret", "generic", "s", "--from-literal=a=b"]);
+    let path = |name: &str| gatelet.folder.path().join(name);
+    let (key, file) = (path("key.txt"), path("gatelet.backup.age"));
+    run(Command::new("age-keygen").arg("-o").arg(&key));
+    let recipient = run(Command::new("age-keygen").arg("-y").arg(&key));
+
+    let mut made = gatelet.command_line(&["backup", "-"]);
+    let mut made = made.stdout(Stdio::piped()).spawn().unwrap();
+    let mut age = Command::new("age");
+    age.args(["-r", recipient.trim(), "-o"]).arg(&file);
+    run(age.stdin(made.stdout.take().unwrap()));
+    assert!(made.wait().unwrap().success());
+    let encrypted = std::fs::read(&file).unwrap();
+    assert!(encrypted.starts_with(b"age-encryption.org/v1\n"));
+
+    // Through the pipe into another state directory.
+    let restore = |gatelet: &Gatelet, file: &Path| {
+        let mut age = Command::new("age");
+        age.args(["-d", "-i"]).arg(&key).arg(file);
+        let mut age = age.stdout(Stdio::piped()).spawn().unwrap();
+        let mut command = gatelet.command_line(&["restore", "-"]);
+        let done = command.stdin(age.stdout.take().unwrap()).output().unwrap();
+        age.wait().unwrap();
+        outcome(&done)
+    };
+    let mut other = Gatelet::prepare(&["--node", "other"]);
+    let torn = path("torn.age");
+    std::fs::write(&torn, &encrypted[..encrypted.len() - 1]).unwrap();
+    assert_eq!(restore(&other, &torn).0, Some(1));
+    assert!(!other.state().exists());
+
+    assert_eq!(restore(&other, &file).0, Some(0));
+    other.spawn();
+    other.wait_ready();
+    assert_eq!(objects(&other), objects(&gatelet));
+}
+
+#[cfg(not(feature = "age"))]
+#[test]
+fn options_of_age_name_the_feature_and_the_pipe() {
+    let gatelet = Gatelet::prepare(&[]);
+    let file = gatelet.folder.path().join("file");
+    let name = file.to_str().unwrap();
+    for option in [
+        "--recipient=age1",
+        "--recipients-file=list",
+        "--passphrase-file=secret",
+    ] {
+        let (code, text) = outcome(&gatelet.command(&["backup", name, option]));
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains("feature `age`"), "{text}");
+        assert!(text.contains("gatelet backup - | age -r"), "{text}");
+        assert!(!file.exists());
+    }
+
+    std::fs::write(&file, "age-encryption.org/v1\n-> X25519 x\n").unwrap();
+    for option in [
+        "--identity=key.txt",
+        "--passphrase-file=secret",
+        "--objects",
+    ] {
+        let (code, text) = outcome(&gatelet.command(&["restore", name, option]));
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains("feature `age`"), "{text}");
+        assert!(text.contains("| gatelet restore -"), "{text}");
+    }
+
+    let both = [
+        "backup",
+        "-",
+        "--recipient=age1",
+        "--passphrase-file=secret",
+    ];
+    assert_eq!(outcome(&gatelet.command(&both)).0, Some(2));
+    let both = ["restore", "-", "--identity=key", "--passphrase-file=secret"];
+    assert_eq!(outcome(&gatelet.command(&both)).0, Some(2));
 }
 
 #[test]

@@ -1,11 +1,16 @@
 //! `gatelet backup` and `gatelet restore`: the whole state in one file.
 
+#[cfg(feature = "age")]
+mod cipher;
+mod encryption;
 mod format;
 mod objects;
 mod restore;
 mod socket;
 #[cfg(test)]
 mod tests;
+#[cfg(not(feature = "age"))]
+mod without_age;
 
 use std::{
     fs::{self, OpenOptions},
@@ -20,10 +25,16 @@ use crate::{
     store::{self, ClosedError, SealError, SealKeys},
 };
 
-use self::format::{Backup, FormatError};
+use self::{
+    cipher::Encryptor,
+    format::{Backup, FormatError},
+};
+pub use encryption::{DecryptError, DecryptionKeys, EncryptionKeys, KeyError};
 pub use objects::objects_of_backup;
 pub use restore::{RestoreError, restore};
 pub(super) use socket::{listen, serve};
+#[cfg(not(feature = "age"))]
+use without_age as cipher;
 
 /// The file name that stands for standard input and output.
 const STANDARD: &str = "-";
@@ -56,17 +67,20 @@ pub enum BackupError {
     /// The key that seals private keys cannot be read.
     #[error(transparent)]
     Seal(#[from] SealError),
+    /// A key to encrypt with cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The running process sent no whole backup.
     #[error("the running gatelet sent no backup: {0}")]
     Format(#[from] FormatError),
 }
 
 /// Writes the state of the gatelet with this configuration to a new file, or to standard output for
-/// `-`. Returns the number of records.
+/// `-`, encrypted if there are keys. Returns the number of records.
 ///
 /// # Errors
-/// The file exists or cannot be written, or the state cannot be read.
-pub fn backup(config: &Config, file: &Path) -> Result<usize, BackupError> {
+/// The file exists or cannot be written, a key cannot be used, or the state cannot be read.
+pub fn backup(config: &Config, file: &Path, keys: &EncryptionKeys) -> Result<usize, BackupError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::AlreadyExists => BackupError::Exists(file.to_owned()),
         _ => BackupError::File {
@@ -74,12 +88,16 @@ pub fn backup(config: &Config, file: &Path) -> Result<usize, BackupError> {
             source,
         },
     };
-    // Before the state is read: a name that cannot be used costs nothing.
+    // Before the state is read: a name or key that cannot be used costs nothing.
     if file.exists() {
         return Err(BackupError::Exists(file.to_owned()));
     }
+    let encryptor = Encryptor::new(keys)?;
 
-    let (bytes, count) = read(config)?;
+    let (mut bytes, count) = read(config)?;
+    if let Some(encryptor) = encryptor {
+        bytes = encryptor.encrypt(&bytes);
+    }
     if file.as_os_str() == STANDARD {
         let mut output = io::stdout().lock();
         let written = output.write_all(&bytes).and_then(|()| output.flush());

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::restore::{self, RestoreError};
+use super::{
+    encryption::DecryptionKeys,
+    restore::{self, RestoreError},
+};
 use crate::cluster;
 
 /// Members of `metadata` that belong to the cluster that an object is from.
@@ -22,9 +25,9 @@ const OWN: [&str; 7] = [
 /// cluster has or makes for itself.
 ///
 /// # Errors
-/// The file cannot be read, or is not a whole backup.
-pub fn objects_of_backup(file: &Path) -> Result<Value, RestoreError> {
-    let backup = restore::read(file)?;
+/// The file cannot be read or decrypted, or is not a whole backup.
+pub fn objects_of_backup(file: &Path, keys: &DecryptionKeys) -> Result<Value, RestoreError> {
+    let backup = restore::read(file, keys)?;
     let records = backup.records.into_iter();
     let objects = records.filter_map(|(key, value)| cluster::stored_object(&key, value));
     let mut items: Vec<Value> = objects.filter_map(portable).collect();

@@ -9,6 +9,8 @@ use std::{
 
 use super::{
     STANDARD,
+    cipher::Decryptor,
+    encryption::{DecryptError, DecryptionKeys, KeyError, Lock},
     format::{Backup, FormatError},
 };
 use crate::{
@@ -39,6 +41,17 @@ pub enum RestoreError {
         /// The problem with it.
         source: FormatError,
     },
+    /// The file cannot be decrypted.
+    #[error("{}: {source}", .path.display())]
+    Decrypt {
+        /// The file.
+        path: PathBuf,
+        /// The problem with it.
+        source: DecryptError,
+    },
+    /// A key to decrypt with cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// There is a state already.
     #[error(
         "the state directory {} has a state, which a restore never replaces; move it away, or name \
@@ -61,7 +74,8 @@ pub enum RestoreError {
 }
 
 /// Reads a backup from a file, or from standard input for `-`.
-pub(super) fn read(file: &Path) -> Result<Backup, RestoreError> {
+pub(super) fn read(file: &Path, keys: &DecryptionKeys) -> Result<Backup, RestoreError> {
+    let decryptor = Decryptor::new(keys)?;
     let failed = |source| RestoreError::File {
         path: file.to_owned(),
         source,
@@ -79,6 +93,17 @@ pub(super) fn read(file: &Path) -> Result<Backup, RestoreError> {
             "it is over {MAX_FILE} bytes"
         ))));
     }
+
+    let decrypted = match (Lock::of(&bytes), decryptor) {
+        (None, None) => Ok(bytes),
+        (None, Some(_)) => Err(DecryptError::NotEncrypted),
+        (Some(lock), None) => Err(lock.missing_key()),
+        (Some(lock), Some(decryptor)) => decryptor.decrypt(lock, &bytes),
+    };
+    let bytes = decrypted.map_err(|source| RestoreError::Decrypt {
+        path: file.to_owned(),
+        source,
+    })?;
     Backup::decode(&bytes).map_err(|source| RestoreError::Format {
         path: file.to_owned(),
         source,
@@ -88,15 +113,16 @@ pub(super) fn read(file: &Path) -> Result<Backup, RestoreError> {
 /// Restores a backup into the state directory of this configuration. Returns the number of records.
 ///
 /// # Errors
-/// The backup is not whole, the directory has a state, or it cannot be written.
-pub fn restore(config: &Config, file: &Path) -> Result<usize, RestoreError> {
+/// The backup is not whole or cannot be decrypted, a key cannot be used, the directory has a state,
+/// or it cannot be written.
+pub fn restore(config: &Config, file: &Path, keys: &DecryptionKeys) -> Result<usize, RestoreError> {
     let state = &*config.state;
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| RestoreError::File { path, source }
     };
-    let backup = read(file)?;
-    let keys = SealKeys::read(&config.store)?;
+    let backup = read(file, keys)?;
+    let seal_keys = SealKeys::read(&config.store)?;
 
     let (mark, parts) = (
         files::restore_mark_path(state),
@@ -117,7 +143,7 @@ pub fn restore(config: &Config, file: &Path) -> Result<usize, RestoreError> {
 
     let count = backup.records.len();
     {
-        let (store, health) = store::open_sealed(state, AREAS, keys)?;
+        let (store, health) = store::open_sealed(state, AREAS, seal_keys)?;
         if let Health::MemoryOnly { why, .. } = health {
             return Err(RestoreError::Unwritable(why));
         }

@@ -1,9 +1,24 @@
+#[cfg(feature = "age")]
+mod interop;
+
 use std::os::unix::fs::PermissionsExt;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as STANDARD_BASE64};
 use serde_json::{Value, json};
 
-use super::{format::FormatError, *};
+use super::{encryption::Lock, format::FormatError, *};
 use crate::{app::files, store::Batch};
+
+const PLAIN: EncryptionKeys = EncryptionKeys {
+    recipients: Vec::new(),
+    recipients_files: Vec::new(),
+    passphrase_file: None,
+};
+
+const UNLOCKED: DecryptionKeys = DecryptionKeys {
+    identity_files: Vec::new(),
+    passphrase_file: None,
+};
 
 /// A folder for a state directory and files beside it.
 struct Folder(PathBuf);
@@ -64,10 +79,10 @@ fn a_stopped_state_is_backed_up_and_restored_elsewhere() {
     let (old, new) = (folder.config("old"), folder.config("new"));
     fill(&old);
 
-    assert_eq!(backup(&old, &folder.file()).unwrap(), 3);
+    assert_eq!(backup(&old, &folder.file(), &PLAIN).unwrap(), 3);
     let mode = fs::metadata(folder.file()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    assert_eq!(restore(&new, &folder.file()).unwrap(), 3);
+    assert_eq!(restore(&new, &folder.file(), &UNLOCKED).unwrap(), 3);
     assert_eq!(stored(&new), records());
     assert!(!files::restore_mark_path(&new.state).exists());
 }
@@ -77,12 +92,12 @@ fn neither_a_file_nor_a_state_is_replaced() {
     let folder = Folder::new();
     let config = folder.config("state");
     fill(&config);
-    backup(&config, &folder.file()).unwrap();
+    backup(&config, &folder.file(), &PLAIN).unwrap();
     let before = fs::read(folder.file()).unwrap();
 
-    let again = backup(&config, &folder.file());
+    let again = backup(&config, &folder.file(), &PLAIN);
     assert!(matches!(again, Err(BackupError::Exists(_))), "{again:?}");
-    let onto = restore(&config, &folder.file());
+    let onto = restore(&config, &folder.file(), &UNLOCKED);
     assert!(matches!(onto, Err(RestoreError::Occupied(_))), "{onto:?}");
     assert_eq!(fs::read(folder.file()).unwrap(), before);
     assert_eq!(stored(&config), records());
@@ -95,7 +110,7 @@ fn a_torn_or_changed_backup_is_refused_before_a_write() {
     let whole = Backup::new("n", records()).encode();
     let refused = |bytes: &[u8]| {
         fs::write(folder.file(), bytes).unwrap();
-        match restore(&config, &folder.file()) {
+        match restore(&config, &folder.file(), &UNLOCKED) {
             Err(RestoreError::Format { source, .. }) => source,
             other => panic!("{other:?}"),
         }
@@ -136,7 +151,7 @@ fn an_interrupted_restore_is_finished_by_the_next_one() {
     fs::write(config.state.join("restore.incomplete"), "").unwrap();
     assert!(files::restore_mark_path(&config.state).exists());
 
-    restore(&config, &folder.file()).unwrap();
+    restore(&config, &folder.file(), &UNLOCKED).unwrap();
     assert_eq!(stored(&config), records());
     assert!(!files::restore_mark_path(&config.state).exists());
 }
@@ -155,8 +170,8 @@ fn sealed_records_are_sealed_with_the_key_of_their_place() {
     store.commit(Batch::new().put("ca/key", "secret")).unwrap();
     drop(store);
 
-    backup(&old, &folder.file()).unwrap();
-    restore(&new, &folder.file()).unwrap();
+    backup(&old, &folder.file(), &PLAIN).unwrap();
+    restore(&new, &folder.file(), &UNLOCKED).unwrap();
     let mirror = fs::read(new.state.join("mirror")).unwrap();
     assert!(!mirror.windows(6).any(|bytes| bytes == b"secret"));
     assert_eq!(stored(&new), [("ca/key".to_owned(), b"secret".to_vec())]);
@@ -165,7 +180,7 @@ fn sealed_records_are_sealed_with_the_key_of_their_place() {
 #[test]
 fn a_directory_without_a_state_has_no_backup() {
     let folder = Folder::new();
-    let failed = backup(&folder.config("absent"), &folder.file());
+    let failed = backup(&folder.config("absent"), &folder.file(), &PLAIN);
     assert!(
         matches!(failed, Err(BackupError::State(ClosedError::Absent(_)))),
         "{failed:?}"
@@ -221,7 +236,7 @@ fn the_objects_of_a_backup_fit_any_cluster() {
     ];
     fs::write(folder.file(), Backup::new("n", records).encode()).unwrap();
 
-    let items = &objects_of_backup(&folder.file()).unwrap()["items"];
+    let items = &objects_of_backup(&folder.file(), &UNLOCKED).unwrap()["items"];
     assert_eq!(
         *items,
         json!([
@@ -233,4 +248,63 @@ fn the_objects_of_a_backup_fit_any_cluster() {
             { "kind": "Endpoints", "metadata": { "name": "s", "namespace": "shop" } },
         ])
     );
+}
+
+#[test]
+fn an_encrypted_file_is_recognized_by_its_header() {
+    let of = |text: &str| Lock::of(text.as_bytes());
+    let keys = "age-encryption.org/v1\n-> X25519 share\nkey\n--- mac\n";
+    let passphrase = "age-encryption.org/v1\n-> scrypt salt 18\nkey\n--- mac\n";
+    let armored = |text: &str| {
+        let begin = "-----BEGIN AGE ENCRYPTED FILE-----";
+        format!("{begin}\n{}\n", STANDARD_BASE64.encode(&text[..48]))
+    };
+
+    assert_eq!(of(keys), Some(Lock::Identity));
+    assert_eq!(of(passphrase), Some(Lock::Passphrase));
+    assert_eq!(of(&armored(keys)), Some(Lock::Identity));
+    assert_eq!(of(&armored(passphrase)), Some(Lock::Passphrase));
+    // Of a later format, and torn: it is encrypted all the same.
+    assert_eq!(of("age-encryption.org/v2\n"), Some(Lock::Identity));
+    assert_eq!(of("age-encryption.org/"), Some(Lock::Identity));
+    assert_eq!(
+        of("-----BEGIN AGE ENCRYPTED FILE-----"),
+        Some(Lock::Identity)
+    );
+    for other in [
+        "",
+        "age",
+        "gatelet backup 1\n",
+        "-----BEGIN CERTIFICATE-----",
+    ] {
+        assert_eq!(of(other), None, "{other}");
+    }
+}
+
+#[cfg(not(feature = "age"))]
+#[test]
+fn a_build_without_age_says_so_before_it_does_anything() {
+    let folder = Folder::new();
+    let config = folder.config("state");
+    let keys = EncryptionKeys {
+        recipients: vec!["age1".to_owned()],
+        ..PLAIN
+    };
+    let refused = backup(&config, &folder.file(), &keys).unwrap_err();
+    assert!(refused.to_string().contains("feature `age`"), "{refused}");
+    assert!(!folder.file().exists());
+
+    let keys = DecryptionKeys {
+        passphrase_file: Some(folder.file()),
+        ..UNLOCKED
+    };
+    for (file, keys) in [
+        ("gatelet backup 1\n", &keys),
+        ("age-encryption.org/v1\n", &UNLOCKED),
+    ] {
+        fs::write(folder.file(), file).unwrap();
+        let refused = restore(&config, &folder.file(), keys).unwrap_err();
+        assert!(refused.to_string().contains("feature `age`"), "{refused}");
+    }
+    assert!(!config.state.exists());
 }
