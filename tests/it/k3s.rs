@@ -2,15 +2,20 @@
 //! arguments, user and system controls, a read-only root, and the token of its ServiceAccount as
 //! the only right.
 
+mod pod;
+mod upgrade;
+
 use std::{
-    fs::{self, File},
-    process::{Child, Command, Stdio},
+    fs,
+    process::{Command, Stdio},
 };
 
 use serde_json::Value;
 
+use self::pod::{Backend, Pod};
+
 use super::support::{
-    Certificate, Folder, certificates, control_plane::ControlPlane, eventually, peers, run, said,
+    Certificate, Folder, certificates, control_plane::ControlPlane, eventually, run, said,
 };
 
 const ACCOUNT: &str = "system:serviceaccount:gatelet:gatelet";
@@ -21,194 +26,6 @@ const LOST: &str = "10.244.0.6";
 
 fn manifest() -> &'static str {
     concat!(env!("CARGO_MANIFEST_DIR"), "/configs/k3s/gatelet.yaml")
-}
-
-/// gatelet as a container of the DaemonSet. Killed with its test.
-struct Pod {
-    child: Child,
-    folder: Folder,
-}
-
-impl Pod {
-    fn start(real: &ControlPlane, template: &Value) -> Self {
-        let folder = Folder::new();
-        fs::create_dir(folder.path().join("account")).expect("a folder");
-        folder.write(
-            "account/token",
-            &real.kubectl(&["-n", "gatelet", "create", "token", "gatelet"]),
-        );
-        let pki = real.kubeconfig().with_file_name("pki");
-        fs::copy(pki.join("ca.crt"), folder.path().join("account/ca.crt"))
-            .expect("it can be copied");
-        folder.write("account/namespace", "gatelet");
-
-        let container = &template["containers"][0];
-        let security = &template["securityContext"];
-        assert_eq!(
-            container["image"],
-            concat!("gatelet:", env!("CARGO_PKG_VERSION"))
-        );
-        assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
-        assert_eq!(
-            container["securityContext"]["capabilities"],
-            serde_json::json!({ "drop": ["ALL"] })
-        );
-        let controls = security["sysctls"]
-            .as_array()
-            .expect("a list")
-            .iter()
-            .map(|control| {
-                let name = control["name"].as_str().expect("a name").replace('.', "/");
-                format!(
-                    "echo {} >/proc/sys/{name}\n",
-                    control["value"].as_str().expect("a value")
-                )
-            });
-        let state = container["volumeMounts"][0]["mountPath"]
-            .as_str()
-            .expect("a path");
-        let user = security["runAsUser"].as_u64().expect("a number");
-        assert!(include_str!("../../Dockerfile").contains(&format!("\nUSER {user}:{user}\n")));
-        let script = format!(
-            r#"{}
-            account=/run/secrets/kubernetes.io/serviceaccount
-            mount -t tmpfs none /run
-            mkdir -p $account && cp "$FOLDER"/account/* $account
-            touch /run/gatelet && mount --bind "$0" /run/gatelet
-            mount -t tmpfs none "${{STATE%/*}}" && mkdir "$STATE"
-            chgrp {user} "$STATE" && chmod 2777 "$STATE"
-            mount -o remount,bind,ro /
-            exec setpriv --reuid {user} --regid {user} --clear-groups --bounding-set -all \
-                --inh-caps -all --no-new-privs /run/gatelet "$@""#,
-            controls.collect::<String>()
-        );
-        // Without the environment of this machine.
-        let mut command = Command::new("env");
-        command.args([
-            "-i",
-            "HOME=/",
-            "KUBERNETES_SERVICE_HOST=127.0.0.1",
-            "KUBERNETES_SERVICE_PORT=16443",
-        ]);
-        command.arg(format!(
-            "PATH={}",
-            std::env::var("PATH").unwrap_or_default()
-        ));
-        command
-            .arg(format!("FOLDER={}", folder.path().display()))
-            .arg(format!("STATE={state}"));
-        for variable in container["env"].as_array().expect("a list") {
-            let value = match variable["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
-                Some("spec.nodeName") => "node1",
-                Some("status.hostIP") => "192.0.2.10",
-                other => panic!("no value for {other:?}"),
-            };
-            command.arg(format!(
-                "{}={value}",
-                variable["name"].as_str().expect("a name")
-            ));
-        }
-        command.args([
-            "unshare",
-            "--mount",
-            "--propagation",
-            "private",
-            "sh",
-            "-ec",
-            &script,
-        ]);
-        command.arg(env!("CARGO_BIN_EXE_gatelet"));
-        command.args(
-            container["args"]
-                .as_array()
-                .expect("a list")
-                .iter()
-                .map(|word| word.as_str().expect("a word")),
-        );
-        let log = File::create(folder.path().join("log")).expect("the log");
-        let mut command = real.beside(&command);
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("the log"))
-            .stderr(log);
-        let mut pod = Self {
-            child: command.spawn().expect("it starts"),
-            folder,
-        };
-        let probes = [&container["livenessProbe"], &container["readinessProbe"]];
-        for probe in probes.map(|probe| &probe["httpGet"]) {
-            let port = container["ports"]
-                .as_array()
-                .expect("a list")
-                .iter()
-                .find(|port| port["name"] == probe["port"]);
-            let port = &port.expect("its port")["containerPort"];
-            let url = format!(
-                "http://{POD}:{port}{}",
-                probe["path"].as_str().expect("a path")
-            );
-            eventually("the probe succeeds", || {
-                let status = pod.child.try_wait().expect("its status");
-                assert!(status.is_none(), "gatelet ended: {}", pod.log());
-                let answered = real
-                    .beside(Command::new("curl").args(["-sf", "-m", "2", &url]))
-                    .output();
-                answered.expect("curl").status.success().then_some(())
-            });
-        }
-        pod
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).expect("the log")
-    }
-}
-
-impl Drop for Pod {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("--- log of gatelet:\n{}", self.log());
-        }
-    }
-}
-
-/// A backend with an address of its own. Killed with its test.
-struct Backend(Child);
-
-impl Backend {
-    fn start(real: &ControlPlane, folder: &Folder) -> Self {
-        run(&mut real.beside(Command::new("ip").args([
-            "addr",
-            "add",
-            &format!("{POD}/32"),
-            "dev",
-            "lo",
-        ])));
-        folder.write("index.html", "the backend\n");
-        let mut command = peers::python();
-        command
-            .args(["-m", "http.server", "--bind", POD, "--directory"])
-            .arg(folder.path())
-            .arg("8080");
-        let mut command = real.beside(&command);
-        Self(
-            command
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("python"),
-        )
-    }
-}
-
-impl Drop for Backend {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn json(real: &ControlPlane, arguments: &[&str]) -> Value {

@@ -50,7 +50,7 @@ use crate::{
     admin, cluster as mini,
     config::{Config, Listen},
     controller::{CountedIngresses, Index},
-    k8s::Unread,
+    k8s::{self, Unread},
     objects::{Key, Selection, Write},
     proxy::{self, Shared},
     routing::ListenerProtocol,
@@ -196,6 +196,11 @@ async fn run_in_runtime(config: Config, takes_over: bool) -> Result<(), RunError
                 takeover::wait(&place, successor, &mut signals).await;
             }
             shutdown::drain(&mut signals, &signal, config.grace, data_plane).await;
+            if k8s::in_cluster() {
+                // The kubelet would start it again, and it would take the place back.
+                tracing::info!("this process waits for the end of its pod");
+                signals.first().await;
+            }
             Ok(())
         }
         Outcome::Signal | Outcome::Failure(_) => {
