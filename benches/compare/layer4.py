@@ -8,7 +8,6 @@ from peers import Gatelet
 
 ECHO, IPERF = 17910, 17911
 PORTS = {"gatelet": (17920, 17921), "haproxy": (17930, 17931), "nginx": (17940, 17941)}
-SESSIONS = 2000
 UDP_SEGMENT, UDP_GRO = 103, 104
 DATAGRAMS = 20480
 
@@ -46,7 +45,7 @@ def haproxy(binary, work):
     echo_port, iperf_port = PORTS["haproxy"]
     listen = lambda name, port, to: f"listen {name}\n  bind 127.0.0.1:{port}\n  server o 127.0.0.1:{to}\n"
     config = work / "haproxy.cfg"
-    config.write_text("global\n  nbthread 1\n  maxconn 9000\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n"
+    config.write_text("global\n  nbthread 1\n  maxconn 9900\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n"
                       + listen("echo", echo_port, ECHO) + listen("iperf", iperf_port, IPERF))
     env = dict(os.environ, LD_LIBRARY_PATH=str(Path(binary).parent / "lib"))
     return [binary, "-db", "-f", str(config)], env
@@ -180,17 +179,17 @@ def resolvers(port, count=DATAGRAMS // 4):
             receive(s, 1)
 
 
-def idle(pid, port):
-    """Returns the memory of idle sessions in KB each."""
+def idle(pid, port, count):
+    """Returns the memory of this many idle sessions in KB each."""
     pids = tree(pid)
     before, held = pss_kib(pids), []
-    for _ in range(SESSIONS):
+    for _ in range(count):
         s = socket.create_connection(("127.0.0.1", port), timeout=10)
         s.sendall(b"x")
         s.recv(1)
         held.append(s)
     time.sleep(1)
-    grown = (pss_kib(pids) - before) / SESSIONS
+    grown = (pss_kib(pids) - before) / count
     for s in held: s.close()
     time.sleep(1)
     return grown
@@ -205,6 +204,7 @@ def main():
     parser.add_argument("--only", default="")
     parser.add_argument("--work", required=True)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sessions", type=int, default=2000, help="idle ones; a proxy needs two open files for each")
     args = parser.parse_args()
     work = Path(args.work)
     work.mkdir(parents=True, exist_ok=True)
@@ -231,7 +231,7 @@ def main():
         rows = [("CPU per GB, TCP", "s", tcp, lambda pid, ports: cost(pid, lambda: iperf(ports[1])) / 2),
                 ("the same, to the client", "s", tcp, lambda pid, ports: cost(pid, lambda: iperf(ports[1], "-R")) / 2),
                 ("CPU per TCP connection of 100 bytes", "us", tcp, per(connections, 3000)),
-                ("memory per idle TCP connection", "KB", tcp, lambda pid, ports: idle(pid, ports[0]))]
+                ("memory per idle TCP connection", "KB", tcp, lambda pid, ports: idle(pid, ports[0], args.sessions))]
         for what, work, count in [("one client", one_by_one, DATAGRAMS), ("64 clients", crowd, DATAGRAMS), ("a row of 1,200 bytes each", stream, DATAGRAMS),
                                   ("a client for each", resolvers, DATAGRAMS // 4)]:
             rows.append((f"CPU per datagram and answer, {what}", "us", udp, per(work, count)))
