@@ -152,7 +152,7 @@ impl Compressor {
 enum Encoder {
     Gzip(GzEncoder<Vec<u8>>),
     #[cfg(feature = "brotli")]
-    Brotli(brotli::Brotli),
+    Brotli(Box<brotli::Brotli>),
 }
 
 impl Encoder {
@@ -164,7 +164,9 @@ impl Encoder {
                 Some(Self::Gzip(GzEncoder::new(Vec::new(), level)))
             }
             #[cfg(feature = "brotli")]
-            ContentCoding::Brotli(level) => Some(Self::Brotli(brotli::Brotli::new(level))),
+            ContentCoding::Brotli(level) => {
+                Some(Self::Brotli(Box::new(brotli::Brotli::new(level))))
+            }
             #[cfg(not(feature = "brotli"))]
             ContentCoding::Brotli(_) => None,
         }
