@@ -72,10 +72,9 @@ impl Pod {
         let volume = match volume["hostPath"]["type"].as_str() {
             Some(of_node) => {
                 assert_eq!(of_node, "DirectoryOrCreate");
-                format!(
-                    r#"mkdir -p "$NODE/state" && mkdir -p "$STATE"
-                    mount --bind "$NODE/state" "$STATE""#
-                )
+                r#"mkdir -p "$NODE/state" "$STATE"
+                mount --bind "$NODE/state" "$STATE""#
+                    .to_owned()
             }
             None => {
                 assert!(volume["emptyDir"].is_object(), "{volume}");
