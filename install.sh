@@ -144,6 +144,8 @@ find_binary() {
   esac
   if [ -n "$binary" ]; then
     [ -f "$binary" ] || fail "$binary: no such file"
+    # Without a folder, the shell would look for a program of that name elsewhere.
+    case $binary in */*) ;; *) binary=./$binary ;; esac
     return
   fi
   for binary in "$here/gatelet" "$here/target/dist/gatelet"; do

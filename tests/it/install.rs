@@ -145,6 +145,14 @@ fn it_installs_upgrades_and_uninstalls() {
     assert!(!root.path().join(STATE).exists() && !root.path().join("etc/gatelet").exists());
 }
 
+#[test]
+fn a_binary_in_the_current_folder_needs_no_folder_in_its_name() {
+    let (root, aside) = (Folder::new(), Folder::new());
+    another_binary(&aside);
+    run(install(&root, &["other"]).current_dir(aside.path()));
+    assert!(root.path().join(MAN).join("gatelet.1").exists());
+}
+
 fn binary_length() -> u64 {
     fs::metadata(env!("CARGO_BIN_EXE_gatelet"))
         .expect("it is there")
