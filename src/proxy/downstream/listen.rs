@@ -209,13 +209,15 @@ fn listen(
 
 /// Sets the options of a socket that listens.
 fn prepare(socket: &Socket, settings: &Settings) -> io::Result<()> {
-    // Accepted connections inherit both. The kernel detects clients that vanished; an HTTP/2 PING
+    // Accepted connections inherit all of them. The kernel detects clients that vanished; an HTTP/2 PING
     // would have to wait behind data that a slow client has yet to read.
     let idle = settings.client_idle_timeout.clamp(KEEPALIVE.0, KEEPALIVE.1);
     let keepalive = TcpKeepalive::new().with_time(idle).with_interval(PROBE);
     socket.set_tcp_keepalive(&keepalive)?;
     // The kernel drops data that a client does not acknowledge in time, even after we closed.
     socket.set_tcp_user_timeout(Some(settings.stream_idle_timeout.min(USER_TIMEOUT)))?;
+    // Only latency is lost when this fails.
+    let _ = socket.set_tcp_nodelay(true);
     socket.set_nonblocking(true)
 }
 
@@ -365,4 +367,26 @@ pub(crate) fn is_exhausted(error: &io::Error) -> bool {
         error.raw_os_error(),
         Some(ENOMEM | ENFILE | EMFILE | ENOBUFS)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepted_connections_inherit_the_options_of_their_listener() {
+        let settings = Settings::default();
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = listen(loopback, Origin::Own, &settings).expect("it listens");
+        let at = listener.local_addr().expect("its address");
+        let _client = std::net::TcpStream::connect(at).expect("it is there");
+
+        listener.set_nonblocking(false).expect("it can wait");
+        let (accepted, _) = listener.accept().expect("the client");
+        let accepted = SockRef::from(&accepted);
+        assert!(accepted.tcp_nodelay().expect("an option"));
+        assert!(accepted.keepalive().expect("an option"));
+        let unread = accepted.tcp_user_timeout().expect("an option");
+        assert_eq!(unread, Some(settings.stream_idle_timeout));
+    }
 }

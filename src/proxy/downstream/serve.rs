@@ -42,8 +42,6 @@ pub(crate) async fn serve(
     drain: Drain,
 ) {
     let settings = worker.settings.clone();
-    // Only latency is lost when this fails.
-    let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else {
         return;
     };

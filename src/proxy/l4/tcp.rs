@@ -93,8 +93,6 @@ async fn begin(
         return abort(&client);
     };
 
-    // Only latency is lost when this fails.
-    let _ = client.set_nodelay(true);
     let local = client.local_addr().ok()?;
     let (ends, mut known) = if open.accepts_proxy {
         match proxied(&mut client, port, &worker, (peer, local)).await {
