@@ -184,8 +184,9 @@ fn a_reset_amid_a_transfer_spoils_no_other_one() {
 
 #[test]
 fn clients_that_do_not_read_hold_little_in_pipes() {
-    const CLIENTS: usize = 12;
-    let mut front = Front::new(of_one_core(8));
+    // More than pipes. Each holds megabytes in the kernel, which drops what comes beyond its bound for all of TCP.
+    const CLIENTS: usize = 4;
+    let mut front = Front::new(of_one_core(2));
     let sending = endpoint(|stream| drop(send(&stream, usize::MAX / 2)));
     let address = front.open(&[sending]);
     let stalled: Vec<TcpStream> = (0..CLIENTS).map(|_| connect(address)).collect();
@@ -203,7 +204,7 @@ fn clients_that_do_not_read_hold_little_in_pipes() {
         before = moved;
     }
     let outside = memory.outside();
-    assert!(outside <= 8 * splice::MOST as u64, "{outside}");
+    assert!(outside <= 2 * splice::MOST as u64, "{outside}");
 
     // Another transfer has its turn, and what had waited arrives.
     assert_eq!(check(&connect(address), MUCH).expect("read"), MUCH);
