@@ -209,8 +209,8 @@ fn listen(
 
 /// Sets the options of a socket that listens.
 fn prepare(socket: &Socket, settings: &Settings) -> io::Result<()> {
-    // Accepted connections inherit all of them. The kernel detects clients that vanished; an HTTP/2 PING
-    // would have to wait behind data that a slow client has yet to read.
+    // Accepted connections inherit all of them. The kernel detects clients that vanished; an HTTP/2
+    // PING would have to wait behind data that a slow client has yet to read.
     let idle = settings.client_idle_timeout.clamp(KEEPALIVE.0, KEEPALIVE.1);
     let keepalive = TcpKeepalive::new().with_time(idle).with_interval(PROBE);
     socket.set_tcp_keepalive(&keepalive)?;

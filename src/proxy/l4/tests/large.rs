@@ -184,7 +184,7 @@ fn a_reset_amid_a_transfer_spoils_no_other_one() {
 
 #[test]
 fn clients_that_do_not_read_hold_little_in_pipes() {
-    // More than pipes. Each holds megabytes in the kernel, which drops what comes beyond its bound for all of TCP.
+    // More than pipes. Each holds megabytes in the kernel, which has a bound for all of TCP.
     const CLIENTS: usize = 4;
     let mut front = Front::new(of_one_core(2));
     let sending = endpoint(|stream| drop(send(&stream, usize::MAX / 2)));
