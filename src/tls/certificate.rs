@@ -104,9 +104,20 @@ impl Certificate {
             .ok_or(CertificateError::NoCertificate(Found::Nothing))?;
 
         // The block ends the borrow of the chain, which moves into the result.
-        let (names, not_before, not_after, issuer, self_signed, serial) = {
+        let (names, not_before, not_after, issuer, self_signed, serial, key) = {
             let (_, parsed) =
                 X509Certificate::from_der(leaf).map_err(|_bad| CertificateError::NotX509)?;
+
+            let kind = KeyKind::of(&key);
+            let key = super::provider()
+                .key_provider
+                .load_private_key(key)
+                .map_err(|_bad| match kind {
+                    Some(kind) if !kind.is_supported() => CertificateError::UnsupportedKey(kind),
+                    _ => CertificateError::InvalidKey,
+                })?;
+            belong_together(&parsed, &certificates[1..], &*key)?;
+
             let validity = parsed.validity();
             (
                 names(&parsed),
@@ -115,18 +126,9 @@ impl Certificate {
                 parsed.issuer().to_string().into(),
                 parsed.issuer() == parsed.subject(),
                 parsed.raw_serial_as_string().into(),
+                key,
             )
         };
-
-        let kind = KeyKind::of(&key);
-        let key = super::provider()
-            .key_provider
-            .load_private_key(key)
-            .map_err(|_bad| match kind {
-                Some(kind) if !kind.is_supported() => CertificateError::UnsupportedKey(kind),
-                _ => CertificateError::InvalidKey,
-            })?;
-        belong_together(&certificates, &*key)?;
 
         let certified = CertifiedKey::new(certificates, key);
         Ok(Self {
@@ -216,10 +218,11 @@ impl fmt::Debug for Certificate {
     }
 }
 
-/// Checks that the key is that of the first certificate. rustls has a check of its own, but it
-/// refuses X.509 v1.
+/// Checks that the key is that of the first certificate, and not of another one of the chain.
+/// rustls has a check of its own, but it refuses X.509 v1.
 fn belong_together(
-    certificates: &[CertificateDer<'_>],
+    leaf: &X509Certificate<'_>,
+    others: &[CertificateDer<'_>],
     key: &dyn SigningKey,
 ) -> Result<(), CertificateError> {
     let Some(own) = key.public_key() else {
@@ -229,24 +232,24 @@ fn belong_together(
         return Ok(());
     };
 
-    let is_its_key = |certificate: &CertificateDer<'_>| {
-        X509Certificate::from_der(certificate).is_ok_and(|(_, parsed)| {
-            parsed.public_key().subject_public_key.data == own.subject_public_key.data
-        })
+    let is_its_key = |certificate: &X509Certificate<'_>| {
+        certificate.public_key().subject_public_key.data == own.subject_public_key.data
     };
-
-    match certificates.iter().position(is_its_key) {
-        Some(0) => {}
-        Some(position) => return Err(CertificateError::WrongOrder(position + 1)),
-        None => return Err(CertificateError::Mismatch),
+    if !is_its_key(leaf) {
+        let mut others = others.iter();
+        let position = others.position(|other| {
+            X509Certificate::from_der(other).is_ok_and(|(_, other)| is_its_key(&other))
+        });
+        // People count from one, and the first is the leaf.
+        return Err(match position {
+            Some(position) => CertificateError::WrongOrder(position + 2),
+            None => CertificateError::Mismatch,
+        });
     }
 
-    let leaf = certificates
-        .first()
-        .and_then(|leaf| X509Certificate::from_der(leaf).ok());
-    match leaf.map(|(_, leaf)| leaf.public_key().algorithm.algorithm == OID_PKCS1_RSASSAPSS) {
-        Some(true) => Err(CertificateError::PssOnly),
-        Some(false) | None => Ok(()),
+    match leaf.public_key().algorithm.algorithm == OID_PKCS1_RSASSAPSS {
+        true => Err(CertificateError::PssOnly),
+        false => Ok(()),
     }
 }
 
