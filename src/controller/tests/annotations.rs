@@ -26,6 +26,16 @@ fn read(name: &str, value: &str) -> (String, Vec<&'static str>) {
 }
 
 #[test]
+fn every_prefix_ends_with_its_only_slash() {
+    for row in ANNOTATIONS.iter().flat_map(|table| table.rows) {
+        for prefix in row.prefixes {
+            assert_eq!(prefix.find('/'), Some(prefix.len() - 1), "{prefix}");
+        }
+        assert!(!row.name.contains('/'), "{}", row.name);
+    }
+}
+
+#[test]
 fn every_row_reads_its_values_and_reports_invalid_ones() {
     let nothing = format!("{:?}", annotations::AnnotationValues::default());
     for row in ANNOTATIONS.iter().flat_map(|table| table.rows) {
