@@ -387,8 +387,8 @@ impl Compiler<'_> {
         // Redirects before a login asks for a password in the clear.
         let made = target.middlewares.as_ref().unwrap_or(&self.middlewares);
         let redirects_plain = made.redirects_plain && guards.is_empty();
-        let object = format!("{}/{} {}", origin.namespace, origin.name, origin.field);
-        let Some(middlewares) = made.on(host, &object) else {
+        let object = || format!("{}/{} {}", origin.namespace, origin.name, origin.field);
+        let Some(middlewares) = made.on(host, object) else {
             return Arc::new(Route::refused(origin, Refusal::InvalidGuard));
         };
         guards.extend(middlewares);

@@ -144,8 +144,16 @@ impl MadeMiddlewares {
 
     /// Returns the steps on the requests of a rule for a host; `None` if that is not possible.
     /// `object` is the Ingress with the rule.
-    pub(super) fn on(&self, host: &HostPattern, object: &str) -> Option<Vec<RequestStep>> {
-        let rule = format!("{object} {host}");
+    pub(super) fn on(
+        &self,
+        host: &HostPattern,
+        object: impl FnOnce() -> String,
+    ) -> Option<Vec<RequestStep>> {
+        // Of most routes.
+        if self.steps.is_empty() {
+            return Some(Vec::new());
+        }
+        let rule = format!("{} {host}", object());
         let steps = self.steps.iter().map(|step| match step {
             Step::Auth(auth) => auth.on(host).map(RequestStep::ExternalAuth),
             step => step.counting_for(&rule),
