@@ -247,14 +247,22 @@ impl Compiler<'_> {
             return;
         }
 
-        let fact = self.fact;
-        for (r, rule) in fact.spec.rules.iter().enumerate() {
+        let rules = &self.fact.spec.rules;
+        let paths = rules.iter().flat_map(|rule| &rule.http);
+        // Most have one: otherwise there would be room for four, and less again in the end.
+        self.out
+            .rules
+            .reserve_exact(paths.map(|http| http.paths.len()).sum());
+        self.out.hosts.reserve_exact(rules.len());
+        self.out.tls.reserve_exact(rules.len());
+        self.out.services.reserve_exact(rules.len());
+        for (r, rule) in rules.iter().enumerate() {
             self.rule(r, rule);
         }
         if self.out.canary.is_none() {
             self.further_hosts();
         }
-        if let Some(backend) = &fact.spec.default_backend {
+        if let Some(backend) = &self.fact.spec.default_backend {
             self.default_backend(backend);
         }
         self.passthroughs();
