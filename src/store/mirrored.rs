@@ -9,7 +9,8 @@ use std::{
 };
 
 use super::{
-    Batch, Store, StoreError, area::Areas, mirror::Mirror, reconcile::Changes, sled::Sled,
+    Batch, Store, StoreError, area::Areas, mirror::Mirror, opened::Opened, reconcile::Changes,
+    sled::Sled,
 };
 use crate::util::sync::{lock, read, write};
 
@@ -23,6 +24,7 @@ pub(super) struct Mirrored {
     mirror: Mutex<Mirror>,
     pending: RwLock<Changes>,
     database: RwLock<Database>,
+    opened: Opened,
     dir: PathBuf,
     areas: Areas,
     /// Held for as long as the store is open.
@@ -96,15 +98,15 @@ impl Mirrored {
     pub(super) fn new(
         dir: &Path,
         areas: Areas,
-        sled: Sled,
-        mirror: Mirror,
-        pending: Changes,
+        (sled, opened): (Sled, Opened),
+        (mirror, pending): (Mirror, Changes),
         lock: File,
     ) -> Self {
         Self {
             mirror: Mutex::new(mirror),
             pending: RwLock::new(pending),
             database: RwLock::new(Database::Open(sled)),
+            opened,
             dir: dir.to_owned(),
             areas,
             _lock: lock,
@@ -143,6 +145,7 @@ impl Mirrored {
         &self,
         writing: impl FnOnce(&Sled) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
+        self.opened.forget();
         self.with_open(writing).inspect_err(|_error| {
             let mut database = write(&self.database);
             if let Database::Open(sled) = std::mem::replace(&mut *database, Database::Closed) {
@@ -184,6 +187,7 @@ impl Mirrored {
 
 impl Store for Mirrored {
     fn trim_memory(&self) {
+        self.opened.forget();
         let _ = self.with_open(|sled| {
             sled.trim_memory();
             Ok(())
@@ -202,7 +206,13 @@ impl Store for Mirrored {
 
     fn scan(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         self.read(
-            |sled, pending| Ok(apply(sled.scan(prefix)?, pending, prefix)),
+            |sled, pending| {
+                let records = match self.opened.take(prefix) {
+                    Some(records) => records,
+                    None => sled.scan(prefix)?,
+                };
+                Ok(apply(records, pending, prefix))
+            },
             |kept| {
                 kept.into_iter()
                     .filter(|(key, _)| key.starts_with(prefix))

@@ -9,6 +9,7 @@ pub mod fuzz;
 mod memory;
 mod mirror;
 mod mirrored;
+mod opened;
 mod reconcile;
 mod record;
 mod recovery;

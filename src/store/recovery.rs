@@ -14,10 +14,12 @@ use super::{
     format::{self, FORMAT, Newer},
     mirror::{Contents, Mirror},
     mirrored::{Mirrored, compact, settle},
+    opened::Opened,
     reconcile::reconcile,
     seal::{KEY_SETTING, OLD_SETTING, SealKeys, Sealed},
     sled::Sled,
 };
+use crate::util::parallel;
 
 /// Damaged databases kept for a post-mortem.
 const KEPT: usize = 2;
@@ -171,13 +173,18 @@ fn on_disk(dir: &Path, areas: Areas, keys: &SealKeys) -> Result<(Mirrored, Healt
     let path = dir.join("store");
     let is_half_sealed = finish_reseal(dir).map_err(io)?;
 
-    let (mut mirror, mut contents) = open_mirror(&dir.join("mirror"))?;
+    // Neither needs the other, and each takes some time.
+    let (sled, opened) = parallel::both(
+        || Sled::open(&path, areas),
+        || open_mirror(&dir.join("mirror")),
+    );
+    let (mut mirror, mut contents) = opened?;
 
     // Older releases mirrored more areas.
     contents.changes.retain(|key, _| areas.is_mirrored(key));
     let mut is_as_configured = !is_half_sealed & as_configured(areas, keys, contents.live())?;
 
-    let (sled, records, aside) = match Sled::open(&path, areas) {
+    let (sled, records, aside) = match sled {
         Ok((sled, records)) => (sled, records, None),
         Err(StoreError::Damaged(_)) => {
             let aside = set_aside(dir, &path).map_err(io)?;
@@ -190,7 +197,7 @@ fn on_disk(dir: &Path, areas: Areas, keys: &SealKeys) -> Result<(Mirrored, Healt
     is_as_configured &= as_configured(areas, keys, pairs)?;
 
     let mark = sled.mark()?;
-    let found = reconcile(areas, records, mark, contents);
+    let found = reconcile(areas, &records, mark, contents);
     let health = match (aside, found.restored) {
         (Some(aside), records) => Health::Rebuilt { aside, records },
         (None, 0) => Health::Good,
@@ -202,9 +209,11 @@ fn on_disk(dir: &Path, areas: Areas, keys: &SealKeys) -> Result<(Mirrored, Healt
         mirror.settled(mark.place);
     }
     let mut pending = found.pending;
+    let mut is_unchanged = true;
     if found.restored > 0 || found.is_mirror_lacking || mark.is_none() || !is_as_configured {
         settle(&sled, &mut mirror, &pending)?;
         pending.clear();
+        is_unchanged = false;
     }
 
     if found.is_mirror_lacking {
@@ -222,7 +231,8 @@ fn on_disk(dir: &Path, areas: Areas, keys: &SealKeys) -> Result<(Mirrored, Healt
         reseal(dir, areas, sled, &mut mirror, keys)?
     };
 
-    let mirrored = Mirrored::new(dir, areas, sled, mirror, pending, lock);
+    let opened = Opened::new(if is_unchanged { records } else { Vec::new() });
+    let mirrored = Mirrored::new(dir, areas, (sled, opened), (mirror, pending), lock);
     Ok((mirrored, health))
 }
 

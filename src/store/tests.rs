@@ -483,3 +483,64 @@ fn every_acknowledged_write_survives_sigkill() {
         }
     }
 }
+
+#[test]
+fn a_scan_has_the_changes_since_the_opening() {
+    let dir = Dir::new("since");
+    let keys = |store: &dyn Store, prefix: &str| -> Vec<String> {
+        let found = store.scan(prefix).expect("readable");
+        found.into_iter().map(|(key, _value)| key).collect()
+    };
+    {
+        let (store, _) = opened(&dir);
+        let batch = Batch::new().put("a/1", "1").put("a/2", "2").put("b/1", "1");
+        store.commit(batch).expect("stored");
+        store.settle().expect("settled");
+        // This one is still pending at the next start.
+        store.commit(Batch::new().put("a/3", "3")).expect("stored");
+    }
+
+    let (store, health) = opened(&dir);
+    assert_eq!(health, Health::Good);
+    for _again in 0..2 {
+        assert_eq!(keys(&*store, "a/"), ["a/1", "a/2", "a/3"]);
+    }
+    store.commit(Batch::new().delete("b/1")).expect("stored");
+    assert_eq!(keys(&*store, "b/"), [""; 0]);
+
+    // The database itself changes now.
+    let (store, _) = {
+        drop(store);
+        opened(&dir)
+    };
+    let batch = Batch::new().put("a/4", "4").delete("a/1");
+    store.commit(batch).expect("stored");
+    store.settle().expect("settled");
+    assert_eq!(keys(&*store, "a/"), ["a/2", "a/3", "a/4"]);
+}
+
+#[test]
+fn opening_reads_each_record_once() {
+    let dir = Dir::new("once");
+    for count in [0, 1, 63, 64, 65, 2_000] {
+        // Every tenth is stored in chunks.
+        let value = |n: usize| match n % 10 {
+            0 => vec![1; 5_000],
+            _ => n.to_string().into_bytes(),
+        };
+        let all: Vec<(String, Vec<u8>)> = (0..count)
+            .map(|n| (format!("a/{n:04}"), value(n)))
+            .collect();
+        let batch = all.iter().fold(Batch::new(), |batch, (key, value)| {
+            batch.put(key.clone(), value.clone())
+        });
+        {
+            let (made, _) = sled::Sled::open(&dir.0, AREAS).expect("opens");
+            made.commit(batch).expect("stored");
+        }
+
+        let (store, records) = sled::Sled::open(&dir.0, AREAS).expect("opens");
+        assert!(records == all, "{count}");
+        assert!(store.scan("").expect("readable") == all, "{count}");
+    }
+}

@@ -9,6 +9,7 @@ pub mod drain;
 pub mod hash;
 pub mod hex;
 pub mod memory;
+pub mod parallel;
 pub mod password;
 pub mod percent;
 pub mod port;

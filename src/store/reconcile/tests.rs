@@ -61,7 +61,7 @@ fn what_came_after_the_mark_is_pending_and_not_restored() {
     // The second is as after a power cut between a compaction and its mark.
     for mark in [mark(2, before, 3), mark(1, 99, 3)] {
         let had = records(&[("a", "1"), ("b", "1"), ("c", "1")]);
-        let found = reconcile(AREAS, had, mark, read(&bytes));
+        let found = reconcile(AREAS, &had, mark, read(&bytes));
         let expected = [("a", Some("2")), ("b", None), ("d", Some("1"))];
         assert_eq!(pending(&found), expected);
         assert_eq!((found.restored, found.is_mirror_lacking), (0, false));
@@ -72,7 +72,7 @@ fn what_came_after_the_mark_is_pending_and_not_restored() {
 fn what_the_database_has_lost_is_restored() {
     let bytes = mirror(&[("a", "1"), ("b", "1")], &[&[("a", Some("2"))]]);
     let had = records(&[("a", "1"), ("old", "1"), ("acme/job/a", "not mirrored")]);
-    let found = reconcile(AREAS, had, mark(2, bytes.len(), 2), read(&bytes));
+    let found = reconcile(AREAS, &had, mark(2, bytes.len(), 2), read(&bytes));
     assert_eq!(
         pending(&found),
         [("a", Some("2")), ("b", Some("1")), ("old", None)]
@@ -92,14 +92,14 @@ fn of_a_damaged_mirror_only_the_end_wins() {
     let mut bytes = whole.clone();
     bytes[mirror(&base, &[]).len() + 10] ^= 1;
     let had = [("a", "1"), ("b", "2")];
-    let found = reconcile(AREAS, records(&had), mark(2, after_first, 2), read(&bytes));
+    let found = reconcile(AREAS, &records(&had), mark(2, after_first, 2), read(&bytes));
     assert_eq!(pending(&found), [("a", Some("3")), ("z", Some("1"))]);
     assert!(found.is_mirror_lacking);
 
     // A database that has lost a record, too, gets what there is.
     let found = reconcile(
         AREAS,
-        records(&had[1..]),
+        &records(&had[1..]),
         mark(2, after_first, 2),
         read(&bytes),
     );
@@ -109,7 +109,7 @@ fn of_a_damaged_mirror_only_the_end_wins() {
     let mut bytes = whole;
     bytes[mirror(&base, &[first]).len() + 10] ^= 1;
     let had = records(&[("a", "2"), ("b", "1"), ("gone", "1")]);
-    let found = reconcile(AREAS, had, mark(1, 99, 3), read(&bytes));
+    let found = reconcile(AREAS, &had, mark(1, 99, 3), read(&bytes));
     assert_eq!(
         pending(&found),
         [("b", Some("2")), ("gone", None), ("z", Some("1"))]
@@ -121,7 +121,7 @@ fn an_older_mirror_changes_nothing() {
     let bytes = mirror(&[("a", "old"), ("gone", "1")], &[&[("x", Some("old"))]]);
     let had = records(&[("a", "new"), ("b", "1")]);
     for bytes in [&bytes[..], &[]] {
-        let found = reconcile(AREAS, had.clone(), mark(3, 0, 2), read(bytes));
+        let found = reconcile(AREAS, &had, mark(3, 0, 2), read(bytes));
         assert_eq!(pending(&found), []);
         assert_eq!((found.restored, found.is_mirror_lacking), (0, true));
     }
