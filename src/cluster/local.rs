@@ -6,6 +6,7 @@ use std::{
     thread::JoinHandle,
 };
 
+use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{
@@ -23,6 +24,7 @@ use crate::{
         Snapshot, View, Watcher, traits::BoxFuture,
     },
     store::{Store, StoreError},
+    util::parallel,
 };
 
 /// The most writes that wait for the committer. Further writers wait for a place.
@@ -65,9 +67,16 @@ impl Local {
     pub fn open(store: Arc<dyn Store>) -> Result<Self, OpenError> {
         let ceiling = store.get(CEILING)?;
 
-        let mut objects = Vec::new();
-        for (key, value) in store.scan(record::OBJECTS)? {
-            match record::load(&key, value) {
+        let stored: Vec<(String, Bytes)> = store
+            .scan(record::OBJECTS)?
+            .into_iter()
+            .map(|(key, value)| (key, value.into()))
+            .collect();
+        let loaded = parallel::map(&stored, |(key, value)| record::load(key, value));
+
+        let mut objects = Vec::with_capacity(stored.len());
+        for ((key, _value), object) in stored.iter().zip(loaded) {
+            match object {
                 Some(object) => objects.push(object),
                 // Keep it in the store: another version may be able to read it.
                 None => tracing::warn!(key, "a stored object cannot be read and is not served"),

@@ -82,15 +82,14 @@ pub(super) fn store_value(object: &RawObject) -> Vec<u8> {
 
 /// Returns the object of a record of the store; `None` if the record is none.
 pub fn stored_object(key: &str, value: Vec<u8>) -> Option<serde_json::Value> {
-    serde_json::from_slice(&load(key, value)?.body).ok()
+    serde_json::from_slice(&load(key, &value.into())?.body).ok()
 }
 
 /// Returns the object of a key and a value of the store; `None` if it is damaged or in the format
 /// of a later version.
-pub(super) fn load(key: &str, value: Vec<u8>) -> Option<RawObject> {
+pub(super) fn load(key: &str, value: &Bytes) -> Option<RawObject> {
     let plural = key.strip_prefix(OBJECTS)?.split('/').next()?;
     let kind = Kind::ALL.into_iter().find(|kind| kind.plural() == plural)?;
-    let value = Bytes::from(value);
     if value.first() != Some(&VERSION) {
         return None;
     }

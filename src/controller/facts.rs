@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use serde_json::{Map, Value};
 
 use super::{
-    CertificateSource, UnsupportedGuards, annotations,
+    CertificateSource, Settings, UnsupportedGuards, annotations,
     authorities::RawAuthorities,
     peers::{self, On, PeerAnnotation},
     port_annotations::PortAnnotations,
@@ -34,7 +34,24 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// Returns true if a chain (PEM) is that of the certificate which gatelet stores for a Secret. The
 /// caller provides it, because this module does not know what was issued.
-pub type IsStored = Box<dyn Fn(&Key, &[u8]) -> bool + Send>;
+pub type IsStored = Box<dyn Fn(&Key, &[u8]) -> bool + Send + Sync>;
+
+/// The fact about an object, whatever its kind.
+#[derive(Debug)]
+pub(super) enum Fact {
+    Class(ClassFact),
+    Ingress(IngressFact),
+    Service(ServiceFact),
+    /// `None` for a slice that does not belong to a Service.
+    Slice(Option<SliceFact>),
+    ConfigMap(ConfigMapFact),
+    Secret(SecretFact),
+    Traefik(TraefikFact),
+    /// The labels of a Pod count, which are decoded already.
+    Pod,
+    /// Nothing of the object counts.
+    Nothing,
+}
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ClassFact {
@@ -153,6 +170,37 @@ pub(super) struct SecretFact {
     pub(super) users: Option<RawUsers>,
     /// The authorities of certificates of clients, if it has the key `ca.crt`.
     pub(super) authorities: Option<Result<RawAuthorities, &'static str>>,
+}
+
+impl Fact {
+    /// Decodes an object. `is_stored` shows whether a chain is the one that gatelet keeps for it.
+    pub(super) fn read(
+        object: &RawObject,
+        settings: &Settings,
+        is_stored: &IsStored,
+    ) -> Result<Self, ObjectError> {
+        Ok(match object.key.kind {
+            Kind::IngressClass => Self::Class(ClassFact::read(object, &settings.controller)?),
+            Kind::Middleware | Kind::ServersTransport => Self::Traefik(TraefikFact::read(object)?),
+            Kind::Ingress => Self::Ingress(IngressFact::read(object)?),
+            Kind::Service => Self::Service(ServiceFact::read(object)?),
+            Kind::EndpointSlice => Self::Slice(SliceFact::read(object, &settings.node)?),
+            Kind::Pod => Self::Pod,
+            Kind::ConfigMap if object.is_issuer() => Self::Nothing,
+            Kind::ConfigMap => Self::ConfigMap(ConfigMapFact::read(object)?),
+            Kind::Secret => Self::Secret(SecretFact::read(object, is_stored)?),
+            Kind::Namespace
+            | Kind::Endpoints
+            | Kind::Node
+            | Kind::Event
+            | Kind::Lease
+            | Kind::ServiceAccount
+            | Kind::ClusterRole
+            | Kind::ClusterRoleBinding
+            | Kind::Role
+            | Kind::RoleBinding => Self::Nothing,
+        })
+    }
 }
 
 impl ClassFact {

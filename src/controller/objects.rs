@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Ordering,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     mem,
     net::IpAddr,
     sync::Arc,
@@ -12,7 +12,7 @@ use super::{
     Finding, Reason, Settings,
     authorities::{self, ReadAuthorities},
     facts::{
-        ClassFact, ConfigMapFact, IngressFact, IsStored, SecretFact, ServiceFact, SliceFact,
+        ClassFact, ConfigMapFact, Fact, IngressFact, IsStored, SecretFact, ServiceFact, SliceFact,
         TraefikFact, TraefikId,
     },
     globals::{ClassSettings, GlobalSettings},
@@ -21,6 +21,7 @@ use super::{
 use crate::{
     objects::{Event, EventType, Key, Kind, NamedConfigMaps, ObjectError, RawObject},
     routing::HostPattern,
+    util::parallel,
 };
 
 /// Namespace and name.
@@ -28,7 +29,11 @@ pub(super) type Name = (Arc<str>, Arc<str>);
 
 /// Checks a certificate and key (PEM) for a host. The caller provides it, because this module does
 /// not know X.509.
-pub type Inspect = Box<dyn Fn(&[u8], &[u8], &HostPattern) -> Result<(), InspectError> + Send>;
+///
+/// It remembers what it has read: many certificates are inspected on several cores, before an
+/// Ingress asks for them.
+pub type Inspect =
+    Box<dyn Fn(&[u8], &[u8], &HostPattern) -> Result<(), InspectError> + Send + Sync>;
 
 /// The reason why a certificate is not right for a host, as a part of a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -132,7 +137,10 @@ impl Objects {
     /// Applies an event and records in `changes` which objects it touches.
     pub(super) fn apply(&mut self, event: Event, changes: &mut Changes) {
         match event {
-            Event::Apply(object) => self.put(&object, changes),
+            Event::Apply(object) => {
+                let fact = Fact::read(&object, &self.settings, &self.is_stored);
+                self.put(&object, fact, changes);
+            }
             Event::Delete(key) => self.remove(&key, changes),
             Event::Refused(Kind::Secret) => self.refuse_secrets(true, changes),
             Event::Refused(Kind::IngressClass) => self.classes_refused = true,
@@ -157,16 +165,19 @@ impl Objects {
                     _ => {}
                 }
 
-                let listed: BTreeSet<Key> =
-                    objects.iter().map(|object| object.key.clone()).collect();
-                for key in self.known(kind) {
-                    if !listed.contains(&key) {
-                        self.remove(&key, changes);
+                let known = self.known(kind);
+                if !known.is_empty() {
+                    let listed: HashSet<&Key> = objects.iter().map(|one| &one.key).collect();
+                    for key in known.iter().filter(|key| !listed.contains(key)) {
+                        self.remove(key, changes);
                     }
                 }
 
-                for object in &objects {
-                    self.put(object, changes);
+                let (settings, is_stored) = (&self.settings, &self.is_stored);
+                let facts =
+                    parallel::map(&objects, |object| Fact::read(object, settings, is_stored));
+                for (object, fact) in objects.iter().zip(facts) {
+                    self.put(object, fact, changes);
                 }
             }
         }
@@ -186,11 +197,15 @@ impl Objects {
         changes.secrets_refused |= mem::replace(&mut self.secrets_refused, refused) != refused;
     }
 
-    fn put(&mut self, object: &RawObject, changes: &mut Changes) {
-        let read = self.read(object, changes);
-        changes.undecodable |= self.undecodable.remove(&object.key).is_some();
-        let Err(error) = read else {
-            return;
+    /// Stores what an object was decoded to.
+    fn put(&mut self, object: &RawObject, read: Result<Fact, ObjectError>, changes: &mut Changes) {
+        let error = match read {
+            Ok(fact) => {
+                self.store(object, fact, changes);
+                changes.undecodable |= self.undecodable.remove(&object.key).is_some();
+                return;
+            }
+            Err(error) => error,
         };
 
         // The fact from before is out of date: only the object's own rules go.
@@ -213,33 +228,29 @@ impl Objects {
         changes.undecodable = true;
     }
 
-    /// Decodes an object into its fact and stores it.
-    fn read(&mut self, object: &RawObject, changes: &mut Changes) -> Result<(), ObjectError> {
+    /// Stores a fact, unless it is known.
+    fn store(&mut self, object: &RawObject, fact: Fact, changes: &mut Changes) {
         let name: Name = (object.key.namespace.clone(), object.key.name.clone());
 
-        match object.key.kind {
-            Kind::IngressClass => {
-                let fact = ClassFact::read(object, &self.settings.controller)?;
+        match fact {
+            Fact::Class(fact) => {
                 if self.classes.get(&name.1) != Some(&fact) {
                     self.classes.insert(name.1, fact);
                     changes.classes = true;
                 }
             }
-            kind @ (Kind::Middleware | Kind::ServersTransport) => {
-                let fact = TraefikFact::read(object)?;
-                let known = self.traefik.entry(kind).or_default();
+            Fact::Traefik(fact) => {
+                let known = self.traefik.entry(object.key.kind).or_default();
                 if known.get(&name) != Some(&fact) {
                     changes.traefik.insert(fact.id.clone());
                     known.insert(name, fact);
                 }
             }
-            Kind::Ingress => {
-                let fact = IngressFact::read(object)?;
+            Fact::Ingress(fact) => {
                 self.ingresses.insert(name.clone(), fact);
                 changes.ingresses.insert(name);
             }
-            Kind::Service => {
-                let fact = ServiceFact::read(object)?;
+            Fact::Service(fact) => {
                 if self.services.get(&name) != Some(&fact) {
                     match fact.asks {
                         Some(_) => self.with_ports.insert(name.clone()),
@@ -249,37 +260,20 @@ impl Objects {
                     changes.services.insert(name);
                 }
             }
-            Kind::EndpointSlice => {
-                let fact = SliceFact::read(object, &self.settings.node)?;
-                self.put_slice(&name, fact, changes);
-            }
-            Kind::Pod => changes.pods |= self.pods.put(object),
-            Kind::ConfigMap if object.is_issuer() => {}
-            Kind::ConfigMap => {
-                let fact = ConfigMapFact::read(object)?;
+            Fact::Slice(fact) => self.put_slice(&name, fact, changes),
+            Fact::Pod => changes.pods |= self.pods.put(object),
+            Fact::ConfigMap(fact) => {
                 if self.config_maps.get(&name) != Some(&fact) {
                     self.config_maps.insert(name.clone(), fact);
                     changes.config_maps.insert(name);
                 }
             }
-            Kind::Secret => {
-                let fact = SecretFact::read(object, &self.is_stored)?;
+            Fact::Secret(fact) => {
                 self.secrets.insert(name.clone(), fact);
                 changes.secrets.insert(name);
             }
-            Kind::Namespace
-            | Kind::Endpoints
-            | Kind::Node
-            | Kind::Event
-            | Kind::Lease
-            | Kind::ServiceAccount
-            | Kind::ClusterRole
-            | Kind::ClusterRoleBinding
-            | Kind::Role
-            | Kind::RoleBinding => {}
+            Fact::Nothing => {}
         }
-
-        Ok(())
     }
 
     fn remove(&mut self, key: &Key, changes: &mut Changes) {

@@ -9,8 +9,9 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    objects::{Event, Key, Kind, RawObject},
+    objects::{Event, Key, Kind, ObjectError, RawObject},
     store::{Area, Batch, Store, StoreError},
+    util::parallel,
 };
 
 /// Prefix of the copy's keys in the store.
@@ -48,12 +49,23 @@ impl Cache {
         let mut events = Vec::new();
 
         for kind in Kind::WATCHED.into_iter().chain([Kind::Pod]) {
-            let mut objects = Vec::new();
-            for (name, body) in store.scan(&format!("{AREA}{}/", kind.plural()))? {
-                match RawObject::parse(kind, Bytes::from(body)) {
-                    Ok(object) => {
-                        cache.stored.insert(object.key.clone(), hash(&object.body));
-                        objects.push(Arc::new(object));
+            let stored: Vec<(String, Bytes)> = store
+                .scan(&format!("{AREA}{}/", kind.plural()))?
+                .into_iter()
+                .map(|(name, body)| (name, body.into()))
+                .collect();
+            let parsed = parallel::map(&stored, |(_name, body)| {
+                let object = RawObject::parse(kind, body.clone())?;
+                let hash = hash(&object.body);
+                Ok::<_, ObjectError>((Arc::new(object), hash))
+            });
+
+            let mut objects = Vec::with_capacity(stored.len());
+            for ((name, _body), object) in stored.iter().zip(parsed) {
+                match object {
+                    Ok((object, hash)) => {
+                        cache.stored.insert(object.key.clone(), hash);
+                        objects.push(object);
                     }
                     Err(error) => {
                         tracing::warn!(
