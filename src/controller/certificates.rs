@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     CertificateSource, DesiredCertificate, ExistingSecret, Finding, Reason, TlsHost,
-    compiled::{CertificateClaim, CompiledIngresses, TlsEntry},
+    compiled::{self, CertificateClaim, Compiled, CompiledIngresses, TlsEntry},
     facts::IngressFact,
     objects::{Name, Objects},
 };
@@ -186,35 +186,37 @@ pub(super) fn tls_hosts(
     compiled: &CompiledIngresses,
     desired: &Desired,
 ) -> Vec<TlsHost> {
-    let mut hosts: BTreeMap<HostPattern, TlsHost> = BTreeMap::new();
-    let mut listed: BTreeSet<&HostPattern> = BTreeSet::new();
+    // In the order of age, and where that is the same in that of names, which they are in.
+    let mut aged: Vec<(&Name, &IngressFact, &Compiled)> =
+        compiled::with_facts(compiled, objects).collect();
+    aged.sort_by(|(_, one, _), (_, other, _)| one.created.cmp(&other.created));
+    let mut entries: Vec<(&Name, &IngressFact, &TlsEntry)> = aged
+        .iter()
+        .flat_map(|(name, fact, one)| one.tls.iter().map(|entry| (*name, *fact, entry)))
+        .collect();
+    // Those of the same host stay in the order of age.
+    entries.sort_by(|(_, _, one), (_, _, other)| one.pattern.cmp(&other.pattern));
 
     // A certificate that exists is better than one that is being ordered.
     let rank = |host: &TlsHost| (has_secret(host), host.certificate.is_some());
+    let mut hosts: Vec<(TlsHost, bool)> = Vec::with_capacity(entries.len());
 
-    for name in objects.by_age(compiled.keys()) {
-        let (Some(compiled), Some(fact)) = (compiled.get(name), objects.ingresses.get(name)) else {
-            continue;
-        };
-        for entry in &compiled.tls {
-            if entry.listed {
-                listed.insert(&entry.pattern);
-            }
+    for same in entries.chunk_by(|(_, _, one), (_, _, other)| one.pattern == other.pattern) {
+        let is_listed = same.iter().any(|(_, _, entry)| entry.listed);
+        let mut best: Option<TlsHost> = None;
+        for (name, fact, entry) in same {
             let host = tls_host(objects, desired, &name.0, fact, entry);
             // Every other host has the local CA anyway.
-            if entry.pattern == HostPattern::Any && !has_secret(&host) {
-                continue;
-            }
-
-            let known = hosts.get(&entry.pattern);
-            if known.is_none_or(|known| rank(&host) > rank(known)) {
-                hosts.insert(entry.pattern.clone(), host);
+            let is_needed = entry.pattern != HostPattern::Any || has_secret(&host);
+            if is_needed && best.as_ref().is_none_or(|best| rank(&host) > rank(best)) {
+                best = Some(host);
             }
         }
+        hosts.extend(best.map(|host| (host, is_listed)));
     }
 
-    use_wildcards(&mut hosts, &listed);
-    hosts.into_values().collect()
+    use_wildcards(&mut hosts);
+    hosts.into_iter().map(|(host, _)| host).collect()
 }
 
 fn tls_host(
@@ -246,21 +248,24 @@ fn has_secret(host: &TlsHost) -> bool {
 }
 
 /// Lets hosts that only rules name use the wildcard above them: `*.example.com` under `tls` stands
-/// for the hosts of the rules below it.
-fn use_wildcards(hosts: &mut BTreeMap<HostPattern, TlsHost>, listed: &BTreeSet<&HostPattern>) {
+/// for the hosts of the rules below it. Each host comes with whether `tls` lists it.
+fn use_wildcards(hosts: &mut Vec<(TlsHost, bool)>) {
     let wildcards: BTreeMap<HostPattern, (bool, Option<Arc<str>>)> = hosts
         .iter()
-        .filter(|(pattern, _)| matches!(pattern, HostPattern::Wildcard(_)))
-        .map(|(pattern, host)| {
+        .filter(|(host, _)| matches!(host.pattern, HostPattern::Wildcard(_)))
+        .map(|(host, _)| {
             (
-                pattern.clone(),
+                host.pattern.clone(),
                 (has_secret(host), host.certificate.clone()),
             )
         })
         .collect();
+    if wildcards.is_empty() {
+        return;
+    }
 
-    hosts.retain(|pattern, host| {
-        let above = match pattern {
+    hosts.retain_mut(|(host, is_listed)| {
+        let above = match &host.pattern {
             HostPattern::Exact(host) => host
                 .as_str()
                 .split_once('.')
@@ -268,7 +273,7 @@ fn use_wildcards(hosts: &mut BTreeMap<HostPattern, TlsHost>, listed: &BTreeSet<&
             HostPattern::Wildcard(_) | HostPattern::Any => None,
         };
         let above = above.and_then(|above| wildcards.get(&HostPattern::parse(&above).ok()?));
-        let Some((served, certificate)) = above.filter(|_| !listed.contains(pattern)) else {
+        let Some((served, certificate)) = above.filter(|_| !*is_listed) else {
             return true;
         };
 

@@ -6,7 +6,11 @@ use std::{
 };
 
 use super::{
-    Finding, backend_terms::BackendTerms, facts::TraefikId, host_steps::HostSteps, objects::Name,
+    Finding,
+    backend_terms::BackendTerms,
+    facts::{IngressFact, TraefikId},
+    host_steps::HostSteps,
+    objects::{Name, Objects},
     references::References,
 };
 use crate::{
@@ -128,6 +132,20 @@ pub(super) struct CertificateClaim {
     pub(super) terms: CertificateTerms,
 }
 
+/// Returns the Ingresses that were compiled and still exist, in the order of their names.
+pub(super) fn with_facts<'a>(
+    compiled: &'a CompiledIngresses,
+    objects: &'a Objects,
+) -> impl Iterator<Item = (&'a Name, &'a IngressFact, &'a Compiled)> {
+    // Both are in that order: looking up each would take longer.
+    let mut facts = objects.ingresses.iter().peekable();
+    compiled.iter().filter_map(move |(name, one)| {
+        while facts.next_if(|(before, _)| *before < name).is_some() {}
+        let (_, fact) = facts.next_if(|(same, _)| *same == name)?;
+        Some((name, fact, one))
+    })
+}
+
 impl Compiled {
     /// Adds objects that a part of it names.
     pub(super) fn follow(&mut self, mut references: References) {
@@ -177,6 +195,16 @@ impl Compiled {
             _ => false,
         };
         self.with_tls.contains(pattern) || self.with_tls.iter().any(by_wildcard)
+    }
+
+    /// Returns true if it asks for anything that is about a whole host, beside its rules.
+    pub(super) fn concerns_whole(&self, host: &HostPattern) -> bool {
+        self.closes_hosts.is_some()
+            || self.host_steps.is_some()
+            || self.canary.is_some()
+            || self.client_certificates.is_some()
+            || self.passthroughs.contains_key(host)
+            || self.expression_hosts.contains(host)
     }
 
     /// Returns the treatment of TLS on a host, if it passes that through.
