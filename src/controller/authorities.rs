@@ -6,7 +6,7 @@ use crate::{objects::slim::Secret, routing::Authorities};
 /// Traefik has it, and `ca.crl`, as PEM). The caller provides it, because this module does not know
 /// X.509.
 pub type ReadAuthorities =
-    Box<dyn Fn(&[u8], Option<&[u8]>) -> Result<Authorities, InvalidAuthorities> + Send>;
+    Box<dyn Fn(&[u8], Option<&[u8]>) -> Result<Authorities, InvalidAuthorities> + Send + Sync>;
 
 /// The reason why authorities cannot be used, as a part of a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -32,6 +32,9 @@ pub(super) fn aliases(
     compiled: &CompiledIngresses,
     hosts: &BTreeSet<HostPattern>,
 ) -> BTreeSet<HostPattern> {
+    if compiled.values().all(|one| one.aliases.is_empty()) {
+        return BTreeSet::new();
+    }
     let of_host = |host: &HostPattern| {
         let names = dependencies.on_host(host).iter();
         let all = names.filter_map(|name| compiled.get(name));
@@ -125,6 +128,50 @@ pub(super) fn routes(
 
     // Canaries without a main Ingress have findings.
     assemble(objects, backends, compiled, host, &own)
+}
+
+/// Returns the rules of a host that one Ingress has by itself, if nothing that it asks for is about
+/// whole hosts. Nearly all hosts are such; their rules need no others, and no backends.
+///
+/// [`routes`] would return the same.
+pub(super) fn alone(
+    objects: &Objects,
+    compiled: &CompiledIngresses,
+    dependencies: &Dependencies,
+    host: &HostPattern,
+) -> Option<(HostRoutes, Vec<Finding>)> {
+    let [name] = dependencies.on_host(host) else {
+        return None;
+    };
+    let one = compiled.get(name)?;
+    if !one.has_host(host) || one.concerns_whole(host) {
+        return None;
+    }
+
+    let own = one.rules.iter().filter(|(pattern, _)| pattern == host);
+    let mut rules: Vec<Rule> = own.map(|(_, rule)| rule.clone()).collect();
+    slashes::add(&mut rules, |_own| one.relative_redirects);
+    let covered = regex::cover(&mut rules);
+
+    let fallback = one.fallbacks.get(host).cloned();
+    let (mut routes, losers) = HostRoutes::new(host.clone(), rules, fallback);
+    routes.set_tls(one.has_tls(host));
+    Some((routes, unserved(objects, host, &losers, &covered)))
+}
+
+/// Reports the rules of a host that are not served.
+fn unserved(
+    objects: &Objects,
+    host: &HostPattern,
+    losers: &[Loser],
+    covered: &[Covered],
+) -> Vec<Finding> {
+    let taken = losers.iter();
+    let taken = taken.filter_map(|loser| path_taken(objects, host, loser));
+    let covered = covered.iter();
+    taken
+        .chain(covered.filter_map(|covered| path_covered(objects, host, covered)))
+        .collect()
 }
 
 /// Returns the rules of a host where one route takes every request.
@@ -226,10 +273,7 @@ fn assemble(
 
     let mut findings = guards::closed_by_others(objects, compiled, &names, &closed);
     findings.extend(unused);
-    let taken = losers.iter();
-    findings.extend(taken.filter_map(|loser| path_taken(objects, host, loser)));
-    let covered = covered.iter();
-    findings.extend(covered.filter_map(|covered| path_covered(objects, host, covered)));
+    findings.extend(unserved(objects, host, &losers, &covered));
     if let Some(source) = source {
         findings.extend(expressions::notes(objects, compiled, host, &names, source));
         // A Prefix has become two expressions, which are taken together.

@@ -24,10 +24,12 @@ use super::{
     objects::{Changes, Inspect, Name, Objects},
     passthrough,
     ports::{self, CompiledPorts},
+    secrets,
 };
 use crate::{
     objects::{Event, NamedConfigMaps, ObjectRef, PodLabels, StatusPatch},
-    routing::{Authorities, Backend, HostPattern, Port, Route, RoutingTable},
+    routing::{Authorities, Backend, HostPattern, HostRoutes, Port, Route, RoutingTable},
+    util::parallel,
 };
 
 /// The compiler's model of the cluster.
@@ -71,6 +73,16 @@ struct Touched {
     ports: bool,
     findings: bool,
     first: bool,
+}
+
+/// The parts of a compile that are not in its output yet.
+#[derive(Debug)]
+pub struct Unreported {
+    ingresses: BTreeSet<Name>,
+    statuses: BTreeSet<Name>,
+    services: BTreeSet<Name>,
+    findings: bool,
+    other_classes: bool,
 }
 
 impl Index {
@@ -284,6 +296,13 @@ impl Index {
 
     /// Compiles the parts that changed since the last call.
     pub fn compile(&mut self) -> Output {
+        let (output, unreported) = self.compile_routes();
+        self.report(output, unreported)
+    }
+
+    /// Compiles the parts that changed since the last call, as far as requests need them: the
+    /// table, ports, endpoints and certificates. [`Self::report`] has to follow.
+    pub fn compile_routes(&mut self) -> (Output, Unreported) {
         let touched = self.take_touched();
         let mut output = Output::default();
         let mut findings = touched.findings || !touched.ingresses.is_empty();
@@ -291,8 +310,9 @@ impl Index {
         let effects = self.compile_ingresses(&touched);
         if !effects.hosts.is_empty() || effects.default_route || touched.first {
             let aliases = hosts::aliases(&self.dependencies, &self.compiled, &effects.hosts);
-            for host in effects.hosts.iter().chain(&aliases) {
-                self.assemble(host);
+            let hosts: Vec<&HostPattern> = effects.hosts.iter().chain(&aliases).collect();
+            for (host, alone) in hosts.iter().zip(self.alone(&hosts)) {
+                self.assemble(host, alone);
             }
             let expressions = hosts::expressions(&self.objects, &self.compiled, &self.table);
             self.table.set_expressions(expressions);
@@ -314,8 +334,6 @@ impl Index {
         let mut services = touched.endpoints;
         services.extend(self.backends.without_endpoints());
         output.endpoints = self.backends.updates(&self.objects, &services);
-        services.extend(self.annotated_services(&touched.ingresses));
-        findings |= self.diagnose(&services);
 
         if effects.certificates {
             let desired = Desired::merge(&self.objects, &self.compiled);
@@ -327,12 +345,34 @@ impl Index {
             output.certificates = Some(hosts);
         }
 
+        let unreported = Unreported {
+            ingresses: touched.ingresses,
+            statuses: touched.statuses,
+            services,
+            findings,
+            other_classes: effects.other_classes,
+        };
+        (output, unreported)
+    }
+
+    /// Adds to an output what people and the cluster are told, and what is to be followed.
+    pub fn report(&mut self, mut output: Output, unreported: Unreported) -> Output {
+        let Unreported {
+            ingresses,
+            statuses,
+            mut services,
+            mut findings,
+            other_classes,
+        } = unreported;
+        services.extend(self.annotated_services(&ingresses));
+        findings |= self.diagnose(&services);
+
         output.config_maps = self.changed_config_maps();
-        output.statuses = self.status_patches(touched.ingresses.iter().chain(&touched.statuses));
+        output.statuses = self.status_patches(ingresses.iter().chain(&statuses));
         if findings {
             output.findings = Some(self.findings());
         }
-        if effects.other_classes {
+        if other_classes {
             output.other_classes = self.changed_classes();
         }
         self.release(output)
@@ -352,17 +392,14 @@ impl Index {
     /// Returns the parts to visit: those that were touched directly, and those that depend on the
     /// objects that changed.
     fn take_touched(&mut self) -> Touched {
-        let changes = mem::take(&mut self.changes);
+        let mut changes = mem::take(&mut self.changes);
         let mut touched = mem::take(&mut self.touched);
         let dependencies = &self.dependencies;
         touched.findings |= changes.undecodable;
 
-        if changes.classes {
-            let all = self.objects.ingresses.keys().cloned();
-            touched.ingresses.extend(all);
-            touched.default_route = true;
-        }
-        touched.ingresses.extend(changes.ingresses);
+        let mut all_ingresses = changes.classes;
+        touched.default_route |= changes.classes;
+        touched.ingresses.append(&mut changes.ingresses);
 
         let has_default_backend = self.objects.settings.default_backend.is_some();
         touched.default_route |= has_default_backend && !changes.services.is_empty();
@@ -373,9 +410,7 @@ impl Index {
         let is_global = |map| global.names(settings, map);
         if touched.first || changes.config_maps.iter().any(is_global) {
             self.objects.global = global_settings::read(&self.objects);
-            touched
-                .ingresses
-                .extend(self.objects.ingresses.keys().cloned());
+            all_ingresses = true;
             touched.default_route = true;
             touched.findings = true;
         }
@@ -388,10 +423,14 @@ impl Index {
             let settings = class_parameters::read(&self.objects);
             if settings != self.objects.class_settings {
                 self.objects.class_settings = settings;
-                let all = self.objects.ingresses.keys().cloned();
-                touched.ingresses.extend(all);
+                all_ingresses = true;
                 touched.findings = true;
             }
+        }
+        if all_ingresses {
+            // Those that are gone stay among them.
+            let mut all: BTreeSet<Name> = self.objects.ingresses.keys().cloned().collect();
+            touched.ingresses.append(&mut all);
         }
         for map in &changes.config_maps {
             touched.ports |= self.objects.settings.is_port_map(map);
@@ -439,40 +478,69 @@ impl Index {
             other_classes: touched.first,
             ports: false,
         };
-        for name in &touched.ingresses {
-            let before = self.compiled.remove(name);
-            let exists = self.objects.ingresses.contains_key(name);
-            let counted = &self.counted;
-            let after =
-                exists.then(|| ingress::compile(&self.objects, &mut self.backends, name, counted));
-            if !after.as_ref().is_some_and(|after| after.ours) {
-                self.counted.forget(name);
-            }
+        let objects = &self.objects;
+        let pairs = secrets::pairs(objects, &touched.ingresses);
+        let inspect = &objects.inspect;
+        let inspect = |(chain, key): &(&[u8], &[u8])| {
+            // The Ingress reports what is wrong.
+            let _ = inspect(chain, key, &HostPattern::Any);
+        };
+        // The first ones all at once, which is sooner than one after another, and denser.
+        let is_first = self.compiled.is_empty();
+        let mut first = Vec::with_capacity(if is_first { touched.ingresses.len() } else { 0 });
+        parallel::beside(&pairs, inspect, || {
+            for name in &touched.ingresses {
+                let before = self.compiled.remove(name);
+                let fact = objects.ingresses.get(name);
+                let (counted, backends) = (&self.counted, &mut self.backends);
+                let after =
+                    fact.map(|fact| ingress::compile(objects, backends, (name, fact), counted));
+                if !after.as_ref().is_some_and(|after| after.ours) {
+                    self.counted.forget(name);
+                }
 
-            for one in before.iter().chain(after.as_ref()) {
-                effects.hosts.extend(one.hosts().cloned());
-                effects.default_route |= one.catch_all.is_some();
-                effects.other_classes |= !one.ours;
-                effects.ports |= one.tcp.is_some();
-            }
-            effects.certificates |= before.as_ref().map(Compiled::certificates)
-                != after.as_ref().map(Compiled::certificates);
+                for one in before.iter().chain(after.as_ref()) {
+                    effects.hosts.extend(one.hosts().cloned());
+                    effects.default_route |= one.catch_all.is_some();
+                    effects.other_classes |= !one.ours;
+                    effects.ports |= one.tcp.is_some();
+                }
+                effects.certificates |= before.as_ref().map(Compiled::certificates)
+                    != after.as_ref().map(Compiled::certificates);
 
-            self.dependencies
-                .relink(name, before.as_ref(), after.as_ref());
-            if let Some(after) = after {
-                self.compiled.insert(name.clone(), after);
+                self.dependencies
+                    .relink(name, before.as_ref(), after.as_ref());
+                match after {
+                    Some(after) if is_first => first.push((name.clone(), after)),
+                    Some(after) => drop(self.compiled.insert(name.clone(), after)),
+                    None => {}
+                }
             }
+        });
+        if is_first {
+            self.compiled = first.into_iter().collect();
         }
         effects
     }
 
-    /// Rebuilds the rules of a host.
-    fn assemble(&mut self, host: &HostPattern) {
+    /// Returns the rules of those hosts that one Ingress has by itself.
+    fn alone(&self, hosts: &[&HostPattern]) -> Vec<Option<(HostRoutes, Vec<Finding>)>> {
+        let (objects, compiled) = (&self.objects, &self.compiled);
+        let dependencies = &self.dependencies;
+        parallel::map(hosts, |host| {
+            hosts::alone(objects, compiled, dependencies, host)
+        })
+    }
+
+    /// Rebuilds the rules of a host. `alone` has them if one Ingress has it by itself.
+    fn assemble(&mut self, host: &HostPattern, alone: Option<(HostRoutes, Vec<Finding>)>) {
         self.host_findings.remove(host);
         let (objects, compiled) = (&self.objects, &self.compiled);
         let (dependencies, backends) = (&self.dependencies, &mut self.backends);
-        let (routes, findings) = hosts::routes(objects, backends, compiled, dependencies, host);
+        let (routes, findings) = match alone {
+            Some((routes, findings)) => (Some(routes), findings),
+            None => hosts::routes(objects, backends, compiled, dependencies, host),
+        };
         if !findings.is_empty() {
             self.host_findings.insert(host.clone(), findings);
         }

@@ -49,12 +49,9 @@ use crate::{
 pub(super) fn compile(
     objects: &Objects,
     backends: &mut Backends,
-    name: &Name,
+    (name, fact): (&Name, &IngressFact),
     counted: &CountedIngresses,
 ) -> Compiled {
-    let Some(fact) = objects.ingresses.get(name) else {
-        return Compiled::default();
-    };
     let mut compiler = Compiler {
         objects,
         backends,

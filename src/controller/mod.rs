@@ -80,7 +80,7 @@ pub use authorities::{InvalidAuthorities, ReadAuthorities};
 pub use counted::CountedIngresses;
 pub use facts::IsStored;
 pub use finding::{Finding, Message, Missing, Reason};
-pub use index::Index;
+pub use index::{Index, Unreported};
 pub use objects::{Inspect, InspectError};
 pub use output::{
     CertificateSource, DesiredCertificate, EndpointUpdate, ExistingSecret, OtherClass, Output,

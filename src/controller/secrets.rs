@@ -1,9 +1,12 @@
 //! Finds the Secrets that annotations name, and reads what backends and clients are verified with.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use super::{
-    InspectError, Reason,
+    CertificateSource, InspectError, Reason,
     facts::SecretFact,
     objects::{Name, Objects},
 };
@@ -50,6 +53,42 @@ pub(super) fn find<'a>(
         }
     };
     objects.secrets.get(name).ok_or_else(unknown)
+}
+
+/// Returns the certificates and keys of the Secrets that Ingresses name under `tls`, each once.
+pub(super) fn pairs<'a>(
+    objects: &'a Objects,
+    ingresses: &BTreeSet<Name>,
+) -> Vec<(&'a [u8], &'a [u8])> {
+    let facts = ingresses.iter().filter_map(|name| {
+        let fact = objects.ingresses.get(name)?;
+        Some((&name.0, fact))
+    });
+    let facts = facts.filter(|(_, fact)| !fact.spec.tls.is_empty() && objects.is_ours(fact));
+    let names = facts.flat_map(|(namespace, fact)| {
+        let secrets = fact
+            .spec
+            .tls
+            .iter()
+            .filter_map(|tls| tls.secret_name.as_deref());
+        secrets.map(|secret| (namespace.clone(), secret.into()))
+    });
+
+    let mut known: HashSet<&Name> = HashSet::new();
+    let mut pairs = Vec::new();
+    for name in names {
+        let Some((name, fact)) = objects.secrets.get_key_value(&name) else {
+            continue;
+        };
+        if let Ok(CertificateSource::Secret {
+            chain, private_key, ..
+        }) = &fact.holds
+            && known.insert(name)
+        {
+            pairs.push((&**chain, &*private_key.0));
+        }
+    }
+    pairs
 }
 
 /// Reads the authorities in a Secret.

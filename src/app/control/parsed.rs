@@ -38,15 +38,18 @@ impl Parsed {
     pub(crate) fn get(&self, chain: &[u8], key: &[u8]) -> Pair {
         let id: Id = sha256_fields([chain, key]);
 
+        if let Some(entry) = lock(&self.pairs).get_mut(&id) {
+            entry.is_used = true;
+            return entry.pair.clone();
+        }
+
+        // Several threads parse at once. Of two that parse the same pair, the first counts.
+        let pair = Certificate::from_pem(chain, key).map(Arc::new);
         let mut pairs = lock(&self.pairs);
-        let entry = pairs.entry(id).or_insert_with(|| {
-            let parsed = Certificate::from_pem(chain, key);
-            Entry {
-                pair: parsed.map(Arc::new),
-                is_used: true,
-            }
+        let entry = pairs.entry(id).or_insert(Entry {
+            pair,
+            is_used: true,
         });
-        entry.is_used = true;
         entry.pair.clone()
     }
 
