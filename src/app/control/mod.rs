@@ -32,7 +32,7 @@ use self::{
     classes::ClassNote,
     findings::Announcer,
     ports::Ports,
-    publish::Publisher,
+    publish::{Publisher, Served},
     role::{Change, Role},
 };
 use super::{certificates::Certificates, memory::ChangeCounter, write_queue::WriteQueue};
@@ -204,9 +204,11 @@ impl ControlLoop {
             self.index.apply(event);
         }
 
-        let mut output = self.index.compile();
+        let (mut output, unreported) = self.index.compile_routes();
         self.publish_ports(&mut output);
-        self.publish(&mut output);
+        let served = self.serve(&mut output);
+        let mut output = self.index.report(output, unreported);
+        self.report(&mut output, served);
         self.ready.store(true, Ordering::Release);
         self.publisher.shared.set_ready();
         tracing::info!("serving from the local copy until the cluster answers");
@@ -331,7 +333,7 @@ impl ControlLoop {
             return;
         }
 
-        let mut output = self.index.compile();
+        let (mut output, unreported) = self.index.compile_routes();
         self.class_note.update(self.index.missing_class());
         match output.desired.take() {
             Some(desired) => self.certificates.set_desired(desired).await,
@@ -342,8 +344,11 @@ impl ControlLoop {
 
         self.write_secrets();
         self.publish_ports(&mut output);
+        // Requests first: with many objects, the rest takes some time.
+        let served = self.serve(&mut output);
+        let mut output = self.index.report(output, unreported);
         self.complete_findings(&mut output, issuers_changed);
-        self.publish(&mut output);
+        self.report(&mut output, served);
         self.write_back(output);
         let mut released = self.index.release(Output::default());
         self.follow(&mut released);
@@ -372,15 +377,21 @@ impl ControlLoop {
         self.timers.ports = has_failed.then(|| Instant::now() + PORTS_INTERVAL);
     }
 
-    fn publish(&mut self, output: &mut Output) {
+    /// Lets requests have what an output has for them.
+    fn serve(&mut self, output: &mut Output) -> Served {
+        let now = self.certificates.engine.now();
+        self.publisher
+            .serve(output, &self.certificates.active(), now)
+    }
+
+    /// Publishes the rest of an output.
+    fn report(&mut self, output: &mut Output, served: Served) {
         if let Some(config_maps) = output.config_maps.take() {
             self.selection
                 .send_modify(|selection| selection.config_maps = config_maps);
         }
         self.follow(output);
-        let now = self.certificates.engine.now();
-        self.publisher
-            .publish(output, &self.certificates.active(), now);
+        self.publisher.report(output, served);
     }
 
     /// Follows the Pods, and checks the endpoints, that an output asks for.
@@ -420,7 +431,7 @@ impl ControlLoop {
             ..Output::default()
         };
         self.complete_findings(&mut output, false);
-        self.publish(&mut output);
+        self.report(&mut output, Served::default());
         self.write_back(output);
     }
 
@@ -450,9 +461,8 @@ impl ControlLoop {
         let findings = output.findings.get_or_insert_with(|| self.index.findings());
         findings.extend(self.certificates.issuers.findings());
         findings.extend(self.ports.findings(&self.index, failing));
-        let hosts = output.certificates.as_deref();
         let now = self.certificates.engine.now();
-        findings.extend(self.publisher.ending(hosts, now));
+        findings.extend(self.publisher.ending(now));
         findings.extend(expiry::of_authorities(self.index.asking(), now));
 
         let reference = |origin: &Origin| {

@@ -33,6 +33,14 @@ pub(crate) struct Live {
     pub(crate) closed_ports: BTreeMap<Port, String>,
 }
 
+/// The certificate in the Secret of a host, and the choice for the host.
+type Chosen = (Option<(Key, Arc<Certificate>)>, Option<Choice>);
+
+/// The certificates that are served and not reported yet, for the hosts of the last compile; none
+/// if they are as before.
+#[derive(Debug, Default)]
+pub(super) struct Served(Option<Vec<Chosen>>);
+
 /// Publishes outputs.
 pub(crate) struct Publisher {
     pub(crate) shared: Arc<Shared>,
@@ -76,31 +84,41 @@ impl Publisher {
         self.issuers = problems.iter().map(issuer_report).collect();
     }
 
-    /// Publishes an output. `active` are the certificates of the certificate engine.
-    /// `now` is the time, if it is known.
-    pub(crate) fn publish(
+    /// Lets requests have the endpoints, certificates and table of an output. `active` are the
+    /// certificates of the certificate engine. `now` is the time, if it is known.
+    pub(super) fn serve(
         &mut self,
         output: &mut Output,
         active: &ActiveCertificates,
         now: Option<UnixSeconds>,
-    ) {
+    ) -> Served {
         for update in &output.endpoints {
             update.backend.set_endpoints(update.endpoints.clone());
         }
 
         // Certificates before routes, so that a redirect to HTTPS finds its certificate.
-        if let Some(hosts) = output.certificates.take() {
+        let served = output.certificates.take().map(|hosts| {
             self.hosts = hosts;
-            self.certificates(active, now);
-        }
+            self.choose(active, now)
+        });
 
+        if let Some(table) = &output.table {
+            self.trust(table);
+            self.shared.table.store(table.clone());
+        }
+        Served(served)
+    }
+
+    /// Shows the rest of an output to people.
+    pub(super) fn report(&self, output: &Output, served: Served) {
+        if let Some(chosen) = served.0 {
+            self.report_certificates(&chosen);
+        }
         if let Some(table) = &output.table {
             self.metrics
                 .hosts
                 .set(i64::try_from(table.hosts().count()).unwrap_or(i64::MAX));
             self.metrics.generations.inc();
-            self.trust(table);
-            self.shared.table.store(table.clone());
         }
 
         if let Some(findings) = &output.findings {
@@ -131,7 +149,13 @@ impl Publisher {
 
     /// Publishes the certificates for the hosts of the last compile. `now` is the time, if it is
     /// known.
-    pub(crate) fn certificates(&self, active: &ActiveCertificates, now: Option<UnixSeconds>) {
+    pub(super) fn certificates(&self, active: &ActiveCertificates, now: Option<UnixSeconds>) {
+        let chosen = self.choose(active, now);
+        self.report_certificates(&chosen);
+    }
+
+    /// Chooses the certificates for the hosts of the last compile, and serves them.
+    fn choose(&self, active: &ActiveCertificates, now: Option<UnixSeconds>) -> Vec<Chosen> {
         let hosts = self.hosts.iter();
         let secrets: Vec<Option<(Key, Arc<Certificate>)>> =
             hosts.map(|host| self.parsed.of_host(host)).collect();
@@ -139,33 +163,36 @@ impl Publisher {
         let choices = Choices::new(active, &all, now);
 
         let mut map = SniMap::default();
-        let mut reports = Vec::with_capacity(self.hosts.len());
-        self.metrics.certificates.clear();
-        self.metrics.secrets.clear();
-        for (host, secret) in self.hosts.iter().zip(&secrets) {
-            if let Some(secret) = secret.as_ref().filter(|_| expiry::is_foreign(host)) {
-                self.count_foreign(secret);
-            }
-
+        let mut chosen = Vec::with_capacity(self.hosts.len());
+        for (host, secret) in self.hosts.iter().zip(secrets) {
             let choice = choices.choose(host, secret.as_ref());
             match &choice {
                 Some(choice) => map.insert(&host.pattern, &choice.certificate),
                 None => map.insert_local(&host.pattern),
             }
-            reports.push(self.certificate(host, choice.as_ref()));
+            chosen.push((secret, choice));
         }
         self.server.resolver().swap(map);
+        chosen
+    }
+
+    /// Shows the certificates for the hosts of the last compile.
+    fn report_certificates(&self, chosen: &[Chosen]) {
+        let mut reports = Vec::with_capacity(self.hosts.len());
+        self.metrics.certificates.clear();
+        self.metrics.secrets.clear();
+        for (host, (secret, choice)) in self.hosts.iter().zip(chosen) {
+            if let Some(secret) = secret.as_ref().filter(|_| expiry::is_foreign(host)) {
+                self.count_foreign(secret);
+            }
+            reports.push(self.certificate(host, choice.as_ref()));
+        }
         lock(&self.live).certificates = reports;
     }
 
-    /// Returns findings about certificates of Secrets that end soon. `hosts` replaces the hosts of
-    /// the last compile.
-    pub(crate) fn ending(
-        &self,
-        hosts: Option<&[TlsHost]>,
-        now: Option<UnixSeconds>,
-    ) -> Vec<Finding> {
-        expiry::findings(hosts.unwrap_or(&self.hosts), &self.parsed, now)
+    /// Returns findings about certificates of Secrets that end soon.
+    pub(crate) fn ending(&self, now: Option<UnixSeconds>) -> Vec<Finding> {
+        expiry::findings(&self.hosts, &self.parsed, now)
     }
 
     /// Shows the end of a certificate that gatelet does not renew in the metrics.
