@@ -140,52 +140,64 @@ pub(super) fn own_listener(config: &Config, https: &[SocketAddr]) -> Option<Sock
     (!needs_header).then_some(listener)
 }
 
-/// Starts the API of the mini cluster, and writes its kubeconfig. Returns its address.
-///
-/// `own` is the address of this node, which the certificate and the kubeconfig name.
-pub(super) async fn start_api(
-    config: &Config,
-    addr: SocketAddr,
-    own: Option<IpAddr>,
-    store: &dyn Store,
-    (propose, view): (Arc<dyn Propose>, Arc<dyn View>),
-    audit: Option<Arc<AuditLog>>,
-    drain: &Drain,
-) -> Result<SocketAddr, RunError> {
-    let listen_ip = Some(addr.ip()).filter(|ip| !ip.is_unspecified());
-    let addresses: Vec<IpAddr> = own.into_iter().chain(listen_ip).collect();
-    let identity = load_identity(store, &addresses)?;
-    let server = identity
-        .server_config()
-        .map_err(RunError::start("the API's identity"))?;
+/// The API of the mini cluster, before it is served.
+pub(super) struct Api {
+    pub(super) listen: SocketAddr,
+    /// The address of this node, which the certificate and the kubeconfig name.
+    pub(super) own: Option<IpAddr>,
+    pub(super) objects: (Arc<dyn Propose>, Arc<dyn View>),
+    pub(super) audit: Option<Arc<AuditLog>>,
+    pub(super) drain: Drain,
+}
 
-    let auth = identity
-        .auth()
-        .map_err(RunError::start("the API's identity"))?;
-    let settings = apiserver::Settings::new(addr);
-    let running = apiserver::serve(settings, propose, view, server, auth, audit, drain.clone())
-        .await
-        .map_err(
-            |apiserver::ServeError::Listen { listen, source }| RunError::Api {
-                addr: listen,
-                source,
-            },
-        )?;
+impl Api {
+    /// Starts the API, and writes its kubeconfig. Returns its address.
+    pub(super) async fn start(
+        self,
+        config: &Config,
+        store: &dyn Store,
+    ) -> Result<SocketAddr, RunError> {
+        let (listen, own) = (self.listen, self.own);
+        let listen_ip = Some(listen.ip()).filter(|ip| !ip.is_unspecified());
+        let addresses: Vec<IpAddr> = own.into_iter().chain(listen_ip).collect();
+        let identity = load_identity(store, &addresses)?;
+        let server = identity
+            .server_config()
+            .map_err(RunError::start("the API's identity"))?;
 
-    let host = match running.addr.ip() {
-        ip if ip.is_unspecified() => own.unwrap_or_else(|| IpAddr::from([127, 0, 0, 1])),
-        ip => ip,
-    };
-    let url = format!("https://{}", SocketAddr::new(host, running.addr.port()));
+        let auth = identity
+            .auth()
+            .map_err(RunError::start("the API's identity"))?;
+        let settings = apiserver::Settings::new(listen);
+        let (propose, view) = self.objects;
+        let served = apiserver::serve(
+            settings, propose, view, server, auth, self.audit, self.drain,
+        );
+        let running =
+            served
+                .await
+                .map_err(
+                    |apiserver::ServeError::Listen { listen, source }| RunError::Api {
+                        addr: listen,
+                        source,
+                    },
+                )?;
 
-    let path = files::kubeconfig_path(&config.state);
-    if let Err(error) = files::write(&path, &identity.kubeconfig(&url), 0o600) {
-        // Serving is more important, and on a disk that became read-only the existing file is
-        // right.
-        tracing::error!(%error, "the kubeconfig was not written");
+        let host = match running.addr.ip() {
+            ip if ip.is_unspecified() => own.unwrap_or_else(|| IpAddr::from([127, 0, 0, 1])),
+            ip => ip,
+        };
+        let url = format!("https://{}", SocketAddr::new(host, running.addr.port()));
+
+        let path = files::kubeconfig_path(&config.state);
+        if let Err(error) = files::write(&path, &identity.kubeconfig(&url), 0o600) {
+            // Serving is more important, and on a disk that became read-only the existing file is
+            // right.
+            tracing::error!(%error, "the kubeconfig was not written");
+        }
+
+        Ok(running.addr)
     }
-
-    Ok(running.addr)
 }
 
 /// Loads the API's identity. Generates it, or renews its certificate, if that is due.

@@ -285,18 +285,18 @@ impl Parts<'_> {
 
         // Parts that only one kind of cluster has.
         let (mut cache, mut copy, mut account_secret) = (None, Vec::new(), None);
-        let (mut api, mut unread, mut own_node) = (None, Unread::default(), None);
+        let (mut own_api, mut unread, mut own_node) = (None, Unread::default(), None);
         let (mut manifests, mut manifest_findings) = (None, None);
         match cluster.kind {
             ClusterKind::Mini {
                 propose,
                 view,
                 node,
-                api: addr,
+                api,
                 manifests: of_folder,
                 findings,
             } => {
-                api = addr;
+                own_api = api;
                 (manifests, manifest_findings) = (Some(of_folder), Some(findings));
                 own_node = Some((propose.clone(), node));
                 let queue = queue.clone();
@@ -425,7 +425,11 @@ impl Parts<'_> {
         control.warm_up(copy);
         tasks.spawn_infallible("controller", control.run(events));
 
-        // After the control loop: it waits for the disk, which serving must not.
+        // After the control loop: they wait for the disk, which serving must not.
+        let api = match own_api {
+            Some(api) => Some(api.start(config, &**store).await?),
+            None => None,
+        };
         if let Some((propose, node)) = own_node {
             let proposed = propose.propose(node).await;
             proposed.map_err(RunError::start("the Node object"))?;

@@ -1,14 +1,10 @@
 //! Connects to the cluster that is served: follows its objects, and prepares what is written back.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    path::Path,
-    sync::Arc,
-};
+use std::{net::IpAddr, path::Path, sync::Arc};
 
 use tokio::sync::{mpsc, watch};
 
-use super::{cluster_source::ClusterSource, error::RunError, listeners};
+use super::{cluster_source::ClusterSource, error::RunError, listeners::Api};
 use crate::{
     apiserver::Applier,
     app::{
@@ -48,8 +44,8 @@ pub(super) enum ClusterKind {
         view: Arc<dyn View>,
         /// Creates or updates the Node of this device.
         node: Proposal,
-        /// Address of the API, if it is on.
-        api: Option<SocketAddr>,
+        /// The API, if it is on.
+        api: Option<Api>,
         /// The follower of the manifests folder, and its findings.
         manifests: Box<Manifests>,
         findings: manifests::Findings,
@@ -89,7 +85,7 @@ impl Connector<'_> {
         }
     }
 
-    /// Opens the mini cluster and serves its API. `unreadable` is the error if it is served because
+    /// Opens the mini cluster. `unreadable` is the error if it is served because
     /// the kubeconfig of k3s cannot be read.
     async fn mini(self, unreadable: Option<&str>) -> Result<Cluster, RunError> {
         let config = self.config;
@@ -105,15 +101,14 @@ impl Connector<'_> {
             None => None,
         };
 
-        let mut api = None;
-        if let Listen(Some(addr)) = config.api {
-            let own = self.addresses.first().copied();
-            let objects = (propose.clone(), view.clone());
-            let (store, audit) = (&**self.store, audit.clone());
-            let started =
-                listeners::start_api(config, addr, own, store, objects, audit, self.drain);
-            api = Some(started.await?);
-        }
+        let Listen(listen) = config.api;
+        let api = listen.map(|listen| Api {
+            listen,
+            own: self.addresses.first().copied(),
+            objects: (propose.clone(), view.clone()),
+            audit: audit.clone(),
+            drain: self.drain.clone(),
+        });
 
         for kind in Kind::WATCHED {
             let (view, events) = (view.clone(), self.events.clone());
