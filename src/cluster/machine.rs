@@ -35,24 +35,21 @@ impl Machine {
         ring: usize,
         objects: impl IntoIterator<Item = RawObject>,
     ) -> Self {
-        let shelf = |kind| Shelf {
-            objects: Names::new(),
-            ring: Ring::new(start, ring.min(max_changes(kind))),
-        };
-        let mut machine = Self {
-            revision: start,
-            shelves: Kind::ALL.into_iter().map(shelf).collect(),
-        };
-
+        // All of a kind at once, which is sooner than one after another.
+        let mut named = Kind::ALL.map(|_kind| Vec::new());
         for object in objects {
             let name = (object.key.namespace.clone(), object.key.name.clone());
-            machine
-                .shelf_mut(object.key.kind)
-                .objects
-                .insert(name, Arc::new(object));
+            named[object.key.kind as usize].push((name, Arc::new(object)));
         }
 
-        machine
+        let shelf = |(kind, named): (Kind, Vec<_>)| Shelf {
+            objects: named.into_iter().collect(),
+            ring: Ring::new(start, ring.min(max_changes(kind))),
+        };
+        Self {
+            revision: start,
+            shelves: Kind::ALL.into_iter().zip(named).map(shelf).collect(),
+        }
     }
 
     pub(super) fn revision(&self) -> Revision {

@@ -485,9 +485,12 @@ impl Index {
             // The Ingress reports what is wrong.
             let _ = inspect(chain, key, &HostPattern::Any);
         };
+
         // The first ones all at once, which is sooner than one after another, and denser.
         let is_first = self.compiled.is_empty();
         let mut first = Vec::with_capacity(if is_first { touched.ingresses.len() } else { 0 });
+        let mut hosts = Vec::new();
+
         parallel::beside(&pairs, inspect, || {
             for name in &touched.ingresses {
                 let before = self.compiled.remove(name);
@@ -500,7 +503,7 @@ impl Index {
                 }
 
                 for one in before.iter().chain(after.as_ref()) {
-                    effects.hosts.extend(one.hosts().cloned());
+                    hosts.extend(one.hosts().cloned());
                     effects.default_route |= one.catch_all.is_some();
                     effects.other_classes |= !one.ours;
                     effects.ports |= one.tcp.is_some();
@@ -520,6 +523,7 @@ impl Index {
         if is_first {
             self.compiled = first.into_iter().collect();
         }
+        effects.hosts = hosts.into_iter().collect();
         effects
     }
 

@@ -176,9 +176,17 @@ impl Objects {
                 let (settings, is_stored) = (&self.settings, &self.is_stored);
                 let facts =
                     parallel::map(&objects, |object| Fact::read(object, settings, is_stored));
+                let mut first = Vec::new();
                 for (object, fact) in objects.iter().zip(facts) {
-                    self.put(object, fact, changes);
+                    match fact {
+                        Ok(Fact::Ingress(fact)) if known.is_empty() => {
+                            let key = &object.key;
+                            first.push(((key.namespace.clone(), key.name.clone()), fact));
+                        }
+                        fact => self.put(object, fact, changes),
+                    }
                 }
+                self.put_first(first, changes);
             }
         }
     }
@@ -195,6 +203,16 @@ impl Objects {
 
     fn refuse_secrets(&mut self, refused: bool, changes: &mut Changes) {
         changes.secrets_refused |= mem::replace(&mut self.secrets_refused, refused) != refused;
+    }
+
+    /// Stores Ingresses where none are known: all at once, which is sooner than one after another.
+    fn put_first(&mut self, first: Vec<(Name, IngressFact)>, changes: &mut Changes) {
+        if first.is_empty() {
+            return;
+        }
+        let mut names = first.iter().map(|(name, _)| name.clone()).collect();
+        changes.ingresses.append(&mut names);
+        self.ingresses = first.into_iter().collect();
     }
 
     /// Stores what an object was decoded to.
