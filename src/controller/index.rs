@@ -1,6 +1,9 @@
 //! The compiler's model of the cluster: takes in changes, compiles what they touch, and returns
 //! what is new.
 
+mod changed;
+mod touched;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
@@ -14,20 +17,20 @@ use super::{
     backends::Backends,
     canary,
     certificates::{self, Desired},
-    class_parameters, classes,
+    classes,
     compiled::{Compiled, CompiledIngresses},
     counted::CountedIngresses,
     dependencies::Dependencies,
     endpoints,
     facts::IsStored,
-    global_settings, groups, guards, hosts, ingress,
+    groups, guards, hosts, ingress,
     objects::{Changes, Inspect, Name, Objects},
     passthrough,
     ports::{self, CompiledPorts},
     secrets,
 };
 use crate::{
-    objects::{Event, NamedConfigMaps, ObjectRef, PodLabels, StatusPatch},
+    objects::{Event, NamedConfigMaps, ObjectRef, PodLabels},
     routing::{Authorities, Backend, HostPattern, HostRoutes, Port, Route, RoutingTable},
     util::parallel,
 };
@@ -389,86 +392,6 @@ impl Index {
         }
     }
 
-    /// Returns the parts to visit: those that were touched directly, and those that depend on the
-    /// objects that changed.
-    fn take_touched(&mut self) -> Touched {
-        let mut changes = mem::take(&mut self.changes);
-        let mut touched = mem::take(&mut self.touched);
-        let dependencies = &self.dependencies;
-        touched.findings |= changes.undecodable;
-
-        let mut all_ingresses = changes.classes;
-        touched.default_route |= changes.classes;
-        touched.ingresses.append(&mut changes.ingresses);
-
-        let has_default_backend = self.objects.settings.default_backend.is_some();
-        touched.default_route |= has_default_backend && !changes.services.is_empty();
-        let (before, now) = (&self.ports.services, &self.objects.with_ports);
-        let has_ports = |service| before.contains(service) || now.contains(service);
-        touched.ports |= changes.services.iter().any(has_ports);
-        let (settings, global) = (&self.objects.settings, &self.objects.global);
-        let is_global = |map| global.names(settings, map);
-        if touched.first || changes.config_maps.iter().any(is_global) {
-            self.objects.global = global_settings::read(&self.objects);
-            all_ingresses = true;
-            touched.default_route = true;
-            touched.findings = true;
-        }
-        let is_of_class = |map: &Name| {
-            let mut classes = self.objects.class_settings.values();
-            classes.any(|class| class.map.as_ref() == Some(map))
-        };
-        let has_known = changes.classes || changes.known_maps;
-        if touched.first || has_known || changes.config_maps.iter().any(is_of_class) {
-            let settings = class_parameters::read(&self.objects);
-            if settings != self.objects.class_settings {
-                self.objects.class_settings = settings;
-                all_ingresses = true;
-                touched.findings = true;
-            }
-        }
-        if all_ingresses {
-            // Those that are gone stay among them.
-            let mut all: BTreeSet<Name> = self.objects.ingresses.keys().cloned().collect();
-            touched.ingresses.append(&mut all);
-        }
-        for map in &changes.config_maps {
-            touched.ports |= self.objects.settings.is_port_map(map);
-            let users = dependencies.users_of_config_map(map);
-            touched.ingresses.extend(users.cloned());
-        }
-        for service in &changes.services {
-            let users = dependencies.users_of_service(service);
-            touched.ingresses.extend(users.cloned());
-        }
-        touched.endpoints.extend(changes.services);
-        touched.endpoints.extend(changes.endpoints);
-        if changes.pods {
-            touched.endpoints.extend(self.backends.grouped().cloned());
-        }
-
-        for secret in &changes.secrets {
-            let mut users = dependencies.users_of_secret(secret).peekable();
-            touched.certificates |= users.peek().is_some();
-            touched.ingresses.extend(users.cloned());
-            touched.ports |= self.ports.secrets.contains(secret);
-        }
-        if changes.secrets_refused {
-            let users = dependencies.users_of_secrets();
-            touched.ingresses.extend(users.cloned());
-            touched.ports |= !self.ports.secrets.is_empty();
-        }
-        for id in &changes.traefik {
-            let users = dependencies.users_of_traefik(id);
-            touched.ingresses.extend(users.cloned());
-        }
-        for kind in changes.traefik_refused {
-            let users = dependencies.users_of_kind(kind);
-            touched.ingresses.extend(users.cloned());
-        }
-        touched
-    }
-
     /// Compiles the touched Ingresses and returns which other parts this affects.
     fn compile_ingresses(&mut self, touched: &Touched) -> Effects {
         let mut effects = Effects {
@@ -620,83 +543,6 @@ impl Index {
     fn is_used(&self, service: &Name) -> bool {
         let mut users = self.dependencies.users_of_service(service);
         users.next().is_some() || self.ports.services.contains(service)
-    }
-
-    /// Returns the statuses of these Ingresses that are out of date.
-    fn status_patches<'a>(&self, names: impl Iterator<Item = &'a Name>) -> Vec<StatusPatch> {
-        let mut addresses = self.objects.settings.addresses.clone();
-        addresses.sort_unstable();
-        if addresses.is_empty() {
-            return Vec::new();
-        }
-
-        let names: BTreeSet<&Name> = names.collect();
-        let patches = names.into_iter().filter_map(|name| {
-            let fact = self.objects.ingresses.get(name)?;
-            let compiled = self.compiled.get(name)?;
-            let is_outdated = compiled.ours && *fact.addresses != *addresses;
-            is_outdated.then(|| StatusPatch::IngressAddresses {
-                about: fact.about.clone(),
-                addresses: addresses.clone(),
-            })
-        });
-        patches.collect()
-    }
-
-    /// Returns the ConfigMaps to follow if they are others than were last returned.
-    fn changed_config_maps(&mut self) -> Option<NamedConfigMaps> {
-        let settings = &self.objects.settings;
-        let of_settings = settings.port_maps().chain(&settings.nginx_configmap);
-        let of_settings = of_settings.chain(&self.objects.global.maps);
-        let classes = self.objects.class_settings.values();
-        let of_settings = of_settings.chain(classes.filter_map(|class| class.map.as_ref()));
-        let of_ingresses = self.dependencies.config_maps();
-        let named: NamedConfigMaps = of_settings.chain(of_ingresses).cloned().collect();
-        (self.config_maps != named).then(|| {
-            self.config_maps = named.clone();
-            named
-        })
-    }
-
-    /// Returns the backends whose endpoints are checked if they are others than were last returned.
-    fn changed_checks(&mut self) -> Option<Vec<Weak<Backend>>> {
-        let mut checked: Vec<&Arc<Backend>> = self.backends.checked().collect();
-        checked.sort_unstable_by(|one, other| one.settings.cmp(&other.settings));
-        let is_same = |(one, other): (&Weak<Backend>, &&Arc<Backend>)| {
-            std::ptr::eq(one.as_ptr(), Arc::as_ptr(other))
-        };
-
-        let before = &self.checked;
-        if before.len() == checked.len() && before.iter().zip(&checked).all(is_same) {
-            return None;
-        }
-        self.checked = checked.into_iter().map(Arc::downgrade).collect();
-        Some(self.checked.clone())
-    }
-
-    /// Returns the labels of Pods to follow if they are others than were last returned.
-    fn changed_pods(&mut self) -> Option<PodLabels> {
-        let groups = self.backends.groups();
-        let groups = groups.filter(|_| !self.objects.settings.standalone);
-        let labels = groups.flat_map(|(service, groups)| {
-            groups::labels(groups).map(|label| (service.0.clone(), label.into()))
-        });
-
-        let labels: PodLabels = labels.collect();
-        (self.pods.as_ref() != Some(&labels)).then(|| {
-            self.pods = Some(labels.clone());
-            labels
-        })
-    }
-
-    /// Returns the summary of other classes if it changed since it was last returned.
-    fn changed_classes(&mut self) -> Option<Vec<OtherClass>> {
-        let classes = self.other_classes();
-        if self.reported_classes.as_ref() == Some(&classes) {
-            return None;
-        }
-        self.reported_classes = Some(classes.clone());
-        Some(classes)
     }
 }
 
