@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 
-use self::pod::{Backend, Pod};
+use self::pod::{Pod, backend_service, start_backend};
 
 use super::support::{
     Certificate, Folder, certificates, control_plane::ControlPlane, eventually, run, said,
@@ -38,7 +38,7 @@ fn the_manifest_is_all_that_gatelet_needs_and_no_more() {
         return;
     };
     let folder = Folder::new();
-    let _backend = Backend::start(&real, &folder);
+    let _backend = start_backend(&real, &folder);
     real.kubectl(&["apply", "-f", manifest()]);
     let again = real.kubectl(&["apply", "-f", manifest()]);
     assert!(
@@ -51,21 +51,10 @@ fn the_manifest_is_all_that_gatelet_needs_and_no_more() {
     let pod = Pod::start(&real, &template);
 
     let certificate = Certificate::make(&folder, "web", &["k3s.example.com"], certificates::ECDSA);
-    let secret = certificate.secret("web");
+    let (secret, web) = (certificate.secret("web"), backend_service("web", ""));
     real.apply(&format!(
         "{secret}
-apiVersion: v1
-kind: Service
-metadata: {{name: web}}
-spec: {{ports: [{{port: 80}}]}}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{name: web, labels: {{kubernetes.io/service-name: web}}}}
-addressType: IPv4
-endpoints: [{{addresses: [{POD}]}}]
-ports: [{{port: 8080}}]
----
+{web}
 apiVersion: networking.k8s.io/v1
 kind: Ingress
 metadata: {{name: web}}
@@ -223,19 +212,9 @@ const DEFINITIONS: [(&str, &str); 2] = [
 fn of_traefik() -> String {
     const PREFIX: &str = "traefik.ingress.kubernetes.io";
     let site = |name: &str, on_ingress: &str, on_service: &str| {
+        let service = backend_service(name, on_service);
         format!(
-            "apiVersion: v1
-kind: Service
-metadata: {{name: {name}, annotations: {{{on_service}}}}}
-spec: {{ports: [{{port: 80}}]}}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{name: {name}, labels: {{kubernetes.io/service-name: {name}}}}}
-addressType: IPv4
-endpoints: [{{addresses: [{POD}]}}]
-ports: [{{port: 8080}}]
----
+            "{service}
 apiVersion: networking.k8s.io/v1
 kind: Ingress
 metadata: {{name: {name}, annotations: {{{on_ingress}}}}}
@@ -260,7 +239,7 @@ fn objects_of_traefik_are_read_with_the_rights_of_the_manifest() {
         return;
     };
     let folder = Folder::new();
-    let _backend = Backend::start(&real, &folder);
+    let _backend = start_backend(&real, &folder);
     real.kubectl(&["apply", "-f", manifest()]);
     let daemon_set = json(&real, &["-n", "gatelet", "get", "daemonset", "gatelet"]);
     let pod = Pod::start(&real, &daemon_set["spec"]["template"]["spec"]);
@@ -351,7 +330,7 @@ fn labels_of_pods_are_read_with_the_rights_of_the_manifest() {
         return;
     };
     let folder = Folder::new();
-    let _backend = Backend::start(&real, &folder);
+    let _backend = start_backend(&real, &folder);
     real.kubectl(&["apply", "-f", manifest()]);
     let daemon_set = json(&real, &["-n", "gatelet", "get", "daemonset", "gatelet"]);
     // The server applies changed rights with a delay.

@@ -1,12 +1,10 @@
-use std::{
-    path::PathBuf,
-    process::{Command, Stdio},
-};
+use std::{path::PathBuf, process::Command};
 
 use super::{
     super::support::{
-        Certificate, Folder, Gatelet, backend, certificates, control_plane::ControlPlane,
-        eventually, peers, run,
+        Certificate, Folder, Gatelet, backend, certificates,
+        control_plane::{ControlPlane, FileServer},
+        eventually,
     },
     logs,
 };
@@ -19,15 +17,8 @@ const POD: &str = "10.244.0.5";
 struct Beside {
     real: ControlPlane,
     gatelet: Gatelet,
-    backend: std::process::Child,
+    _backend: FileServer,
     folder: Folder,
-}
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        let _ = self.backend.kill();
-        let _ = self.backend.wait();
-    }
 }
 
 impl Beside {
@@ -35,23 +26,7 @@ impl Beside {
         let real = ControlPlane::start()?;
         let folder = Folder::new();
         folder.write("who", "the pod");
-        run(&mut real.beside(Command::new("ip").args([
-            "addr",
-            "add",
-            &format!("{POD}/32"),
-            "dev",
-            "lo",
-        ])));
-        let mut server = peers::python();
-        server
-            .args(["-m", "http.server", "8000", "--bind", POD, "--directory"])
-            .arg(folder.path());
-        let server = real
-            .beside(&server)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("python");
+        let backend = real.serve(&folder, (POD, 8000));
         real.apply(rights);
         real.apply(
             "{apiVersion: networking.k8s.io/v1, kind: IngressClass, metadata: {name: gatelet}, \
@@ -64,7 +39,7 @@ impl Beside {
         Some(Self {
             real,
             gatelet,
-            backend: server,
+            _backend: backend,
             folder,
         })
     }

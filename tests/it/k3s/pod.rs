@@ -8,9 +8,16 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    super::support::{Folder, control_plane::ControlPlane, eventually, peers, run},
+    super::support::{
+        Folder,
+        control_plane::{ControlPlane, FileServer},
+        eventually, run,
+    },
     POD,
 };
+
+/// The port of the backend.
+const PORT: u16 = 8080;
 
 /// gatelet as a container of the DaemonSet. Killed with its test.
 pub(super) struct Pod {
@@ -199,39 +206,27 @@ impl Drop for Pod {
     }
 }
 
-/// A backend with an address of its own. Killed with its test.
-pub(super) struct Backend(Child);
-
-impl Backend {
-    pub(super) fn start(real: &ControlPlane, folder: &Folder) -> Self {
-        run(&mut real.beside(Command::new("ip").args([
-            "addr",
-            "add",
-            &format!("{POD}/32"),
-            "dev",
-            "lo",
-        ])));
-        folder.write("index.html", "the backend\n");
-        let mut command = peers::python();
-        command
-            .args(["-m", "http.server", "--bind", POD, "--directory"])
-            .arg(folder.path())
-            .arg("8080");
-        let mut command = real.beside(&command);
-        Self(
-            command
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("python"),
-        )
-    }
+/// Starts a backend with the address of a pod.
+pub(super) fn start_backend(real: &ControlPlane, folder: &Folder) -> FileServer {
+    folder.write("index.html", "the backend\n");
+    real.serve(folder, (POD, PORT))
 }
 
-impl Drop for Backend {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// A Service that leads to the backend; `annotations` are those of the Service.
+pub(super) fn backend_service(name: &str, annotations: &str) -> String {
+    format!(
+        "apiVersion: v1
+kind: Service
+metadata: {{name: {name}, annotations: {{{annotations}}}}}
+spec: {{ports: [{{port: 80}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: {name}, labels: {{kubernetes.io/service-name: {name}}}}}
+addressType: IPv4
+endpoints: [{{addresses: [{POD}]}}]
+ports: [{{port: {PORT}}}]
+---
+"
+    )
 }

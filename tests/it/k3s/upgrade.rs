@@ -5,7 +5,7 @@ use std::{fs, process::Command};
 use super::{
     super::support::{Folder, control_plane::ControlPlane, eventually, peers, run},
     POD, json,
-    pod::{Backend, Pod},
+    pod::{Pod, backend_service, start_backend},
 };
 
 /// Four clients that ask all the time, each time over a new connection. Ends once a file is gone,
@@ -36,7 +36,7 @@ fn the_pod_of_an_upgrade_loses_no_request() {
         return;
     };
     let folder = Folder::new();
-    let _backend = Backend::start(&real, &folder);
+    let _backend = start_backend(&real, &folder);
     let configs = concat!(env!("CARGO_MANIFEST_DIR"), "/configs/k3s");
     real.kubectl(&["apply", "-k", configs]);
     let daemon_set = json(&real, &["-n", "gatelet", "get", "daemonset", "gatelet"]);
@@ -52,19 +52,9 @@ fn the_pod_of_an_upgrade_loses_no_request() {
 
     let node = Folder::new();
     let mut before = Pod::on_node(&real, template, &node);
+    let service = backend_service("app", "");
     real.apply(&format!(
-        "apiVersion: v1
-kind: Service
-metadata: {{name: app}}
-spec: {{ports: [{{port: 80}}]}}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{name: app, labels: {{kubernetes.io/service-name: app}}}}
-addressType: IPv4
-endpoints: [{{addresses: [{POD}]}}]
-ports: [{{port: 8080}}]
----
+        "{service}
 apiVersion: networking.k8s.io/v1
 kind: Ingress
 metadata: {{name: app}}

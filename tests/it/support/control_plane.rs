@@ -104,6 +104,25 @@ impl ControlPlane {
         self.kubectl(&["apply", "-f", path.to_str().expect("a plain path")])
     }
 
+    /// Serves the files of a folder over HTTP, at an address of its own.
+    pub fn serve(&self, folder: &Folder, (address, port): (&str, u16)) -> FileServer {
+        let mut ip = Command::new("ip");
+        ip.args(["addr", "add", &format!("{address}/32"), "dev", "lo"]);
+        run(&mut self.beside(&ip));
+
+        let mut server = peers::python();
+        server
+            .args(["-m", "http.server", "--bind", address, "--directory"])
+            .arg(folder.path())
+            .arg(port.to_string());
+        let mut server = self.beside(&server);
+        server
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        FileServer(server.spawn().expect("python"))
+    }
+
     /// Kills the API server with SIGKILL. The returned value starts it again unchanged.
     pub fn kill_api_server(&self) -> Command {
         let file = self.folder.path().join("cluster/kube-apiserver.pid");
@@ -166,6 +185,17 @@ impl Drop for ControlPlane {
             let _ = child.wait();
         }
         let _ = self.up.wait();
+    }
+}
+
+/// A server of files in the namespace of a control plane. Killed with its test.
+#[derive(Debug)]
+pub struct FileServer(Child);
+
+impl Drop for FileServer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
